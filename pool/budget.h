@@ -1,0 +1,38 @@
+// pool/budget.h - how much free memory may stay resident: numbers only, no memory is touched here.
+//
+//   limit = max(1 MiB, waste % of the bytes in use) + credit
+//
+// Regret: when memory that was given back is wanted again within a second, giving it back was a mistake, and the credit
+// grows by twice its size (no further than what was in use at the peak and is not now); it halves every second. So a
+// heap that oscillates keeps its pages, and one that shrank for good loses them.
+// All counters are [atomic], relaxed: they steer, they do not account (the survey does).
+#ifndef TARN_BUDGET_H
+#define TARN_BUDGET_H
+
+#include <stdatomic.h>
+
+#include "bits.h"
+
+#define BUDGET_FLOOR_BYTES ((size_t)1 << 20)
+#define BUDGET_WASTE_PERCENT 3u
+
+void budget_start(unsigned waste_percent);
+// Free memory that is kept whole: empty pages in the zones, cached large blocks. In and out.
+void budget_retain(size_t bytes);
+void budget_release(size_t bytes);
+// Bytes in pages and large blocks that hold something.
+void budget_use(size_t bytes);
+void budget_unuse(size_t bytes);
+// Memory was given back; memory that was given back is wanted again.
+void budget_purged(size_t bytes);
+void budget_regret(size_t bytes);
+
+size_t budget_retained(void);
+size_t budget_used(void);
+size_t budget_used_peak(void);
+size_t budget_purged_total(void);
+size_t budget_limit(void);
+// How much is kept beyond the limit, given `idle_bytes` more of free memory elsewhere; 0 if within.
+size_t budget_excess(size_t idle_bytes);
+
+#endif

@@ -1,0 +1,150 @@
+// pool/check.c - see check.h.
+#include "check.h"
+
+#include "budget.h"
+#include "heap.h"
+#include "large.h"
+
+static const char *zone_page_check(zone_t *zone, uint32_t index, size_t *dirty_bytes)
+{
+    page_t *page = &zone->pages[index];
+    bool dirty = bitset_has(&zone->dirty, index), clean = bitset_has(&zone->clean, index);
+    if (dirty && clean)
+        return "a page is in both sets of free pages";
+    if ((dirty || clean) != (page_owner(page) == NULL))
+        return dirty || clean ? "a page in a set of free pages has an owner" : "a page without an owner is in no set";
+    if (page->start != zone->base + ((size_t)index << zone->shift) || page->zone != zone->index)
+        return "a page does not know where it is";
+    if (dirty)
+        *dirty_bytes += zone_page_dirty_bytes(page);
+    if (dirty || clean)
+        return page_used(page) == 0 ? NULL : "a free page has used blocks";
+    heap_t *owner = page_owner(page);
+    return atomic_load(&owner->state) == HEAP_LOST ? NULL : page_check(page);
+}
+
+static const char *zone_check(zone_t *zone, size_t *dirty_bytes)
+{
+    uint32_t fresh = atomic_load(&zone->fresh);
+    if (bitset_next(&zone->dirty, fresh) != BITSET_NONE || bitset_next(&zone->clean, fresh) != BITSET_NONE)
+        return "a page that was never used is in a set of free pages";
+    for (uint32_t i = zone->index == 0 ? 1 : 0; i < fresh; i++) {
+        const char *wrong = zone_page_check(zone, i, dirty_bytes);
+        if (wrong != NULL)
+            return wrong;
+    }
+    return NULL;
+}
+
+// A list of pages: linked both ways, all of one class and owner, each in its place.
+static const char *list_check(heap_t *heap, page_id_t first, unsigned class, unsigned bucket, size_t *idle)
+{
+    page_id_t before = 0;
+    for (page_id_t id = first; id != 0;) {
+        page_t *page = zone_page_by_id(id);
+        if (page_owner(page) != heap || page->class != class)
+            return "a page is in a list of another heap or class";
+        if (page->place != PAGE_LISTED || page->prev != before)
+            return "a list of pages is not whole";
+        if (page_is_small(page) && page->bucket != bucket)
+            return "a page is in the wrong bucket";
+        if (page_is_small(page) ? bucket < BUCKETS && page_fullness(page) > bucket : page->free_bits == 0)
+            return "a listed page has nothing to give";
+        if (!page_is_small(page))
+            *idle += (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
+        else if (bucket == 0)
+            *idle += SMALL_PAGE_BYTES / 4 * 3;
+        before = id;
+        id = page->next;
+    }
+    return NULL;
+}
+
+static const char *head_check(heap_t *heap, unsigned class)
+{
+    page_t *page = heap->small[class].current;
+    unsigned length = 0;
+    for (const block_t *block = heap->head[class]; block != NULL; block = block->next) {
+        bool exact;
+        if (zone_page_of(block) != page)
+            return "a head list leaves the current page";
+        page_block_index(page, block, &exact);
+        if (!exact)
+            return "a head list leads into a block";
+        if (++length > page_used(page))
+            return "a head list is longer than its page has used blocks";
+    }
+    return page == NULL || page->place == PAGE_CURRENT ? NULL : "the current page is not in its place";
+}
+
+static const char *small_bin_check(heap_t *heap, unsigned class, size_t *idle)
+{
+    const char *wrong = head_check(heap, class);
+    for (unsigned bucket = 0; wrong == NULL && bucket < BUCKETS; bucket++)
+        wrong = list_check(heap, heap->small[class].bucket[bucket], class, bucket, idle);
+    return wrong != NULL ? wrong : list_check(heap, heap->small[class].uncarved, class, BUCKETS, idle);
+}
+
+static const char *medium_bin_check(heap_t *heap, unsigned class, size_t *idle)
+{
+    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    page_t *page = bin->current;
+    if (page != NULL && (page->place != PAGE_CURRENT || page->class != class || page_owner(page) != heap))
+        return "the current page is not in its place";
+    if (page != NULL)
+        *idle += (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
+    return list_check(heap, bin->pages, class, 0, idle);
+}
+
+static const char *heap_check(heap_t *heap)
+{
+    const char *wrong = NULL;
+    size_t idle = 0;
+    for (unsigned class = 1; wrong == NULL && class <= SMALL_CLASSES; class++)
+        wrong = small_bin_check(heap, class, &idle);
+    for (unsigned class = CLASS_FIRST_MEDIUM; wrong == NULL && class < CLASS_COUNT; class++)
+        wrong = medium_bin_check(heap, class, &idle);
+    if (wrong != NULL)
+        return wrong;
+    return idle == heap->idle_bytes ? NULL : "a heap's idle bytes are not what its pages hold";
+}
+
+// Every page in an inbox is marked as queued, and no page is in two.
+static const char *inboxes_check(void)
+{
+    uint32_t queued = 0, marked = 0;
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+        for (page_id_t id = atomic_load(&heap->inbox); id != 0; id = zone_page_by_id(id)->inbox_next, queued++)
+            if (!remote_is_queued(zone_page_by_id(id)))
+                return "a page in an inbox is not marked as queued";
+    for (unsigned i = 0; i < zone_count(); i++)
+        for (uint32_t page = 0; page < atomic_load(&zone_get(i)->fresh); page++)
+            marked += remote_is_queued(&zone_get(i)->pages[page]);
+    return queued == marked ? NULL : "a page marked as queued is in no inbox";
+}
+
+static size_t cached_bytes(void)
+{
+    size_t bytes = 0;
+    for (extent_id_t id = extent_first(); id != 0; id = extent_behind(id))
+        bytes += extent_node(id)->state == EXTENT_CACHED ? extent_node(id)->used_bytes : 0;
+    return bytes;
+}
+
+const char *check_pool(void)
+{
+    const char *wrong = NULL;
+    size_t retained = 0;
+    for (unsigned i = 0; wrong == NULL && i < zone_count(); i++)
+        wrong = zone_check(zone_get(i), &retained);
+    for (heap_t *heap = heap_first(); wrong == NULL && heap != NULL; heap = heap->next_heap)
+        if (atomic_load(&heap->state) != HEAP_LOST)
+            wrong = heap_check(heap);
+    if (wrong == NULL)
+        wrong = inboxes_check();
+    if (wrong == NULL)
+        wrong = extent_check();
+    if (wrong == NULL && retained + cached_bytes() != budget_retained())
+        wrong = "the budget's retained bytes are not what is retained";
+    return wrong;
+}

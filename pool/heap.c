@@ -1,0 +1,355 @@
+// pool/heap.c - small blocks: refill, events of pages, frees by others. See heap.h.
+//
+// Refill looks, in this order, at: the current page's own frees, its remote frees, the inbox, the fullest bucket, an
+// uncarved step of an owned page, orphans' pages, a fresh page: what is resident and nearly full goes first, so that
+// nearly empty pages get the chance to empty.
+#include "heap.h"
+
+#include <assert.h>
+
+#include "budget.h"
+
+heap_t heap_none;
+__thread heap_t *heap_self __attribute__((tls_model("initial-exec"))) = &heap_none;
+bool heap_requested_exact;
+
+// --- lists of pages --------------------------------------------------------------------------------------------------
+
+#define BUCKET_UNCARVED BUCKETS // value of page->bucket for pages in small_bin_t.uncarved
+
+// What a nearly empty page holds idle, about: it is in the bucket below a quarter.
+static const size_t sparse_idle_bytes = SMALL_PAGE_BYTES / 4 * 3;
+
+static page_id_t *list_of(heap_t *heap, const page_t *page)
+{
+    if (!page_is_small(page))
+        return &heap->medium[page->class - CLASS_FIRST_MEDIUM].pages;
+    small_bin_t *bin = &heap->small[page->class];
+    return page->bucket == BUCKET_UNCARVED ? &bin->uncarved : &bin->bucket[page->bucket];
+}
+
+void heap_unlist(heap_t *heap, page_t *page)
+{
+    page_t *next = zone_page_by_id(page->next), *prev = zone_page_by_id(page->prev);
+    if (next != NULL)
+        next->prev = page->prev;
+    if (prev != NULL)
+        prev->next = page->next;
+    else
+        *list_of(heap, page) = page->next;
+    if (page_is_small(page) && page->bucket == 0)
+        heap->idle_bytes -= sparse_idle_bytes;
+    page->next = page->prev = 0;
+    page->place = PAGE_UNLISTED;
+}
+
+static void heap_list(heap_t *heap, page_t *page, unsigned bucket)
+{
+    page->bucket = (uint8_t)bucket;
+    page->place = PAGE_LISTED;
+    page_id_t *head = list_of(heap, page), id = zone_page_id(page);
+    page_t *first = zone_page_by_id(*head);
+    if (first != NULL)
+        first->prev = id;
+    page->next = *head;
+    page->prev = 0;
+    *head = id;
+    if (page_is_small(page) && bucket == 0)
+        heap->idle_bytes += sparse_idle_bytes;
+}
+
+// --- where a page belongs --------------------------------------------------------------------------------------------
+
+static void small_settle_listed(heap_t *heap, page_t *page)
+{
+    unsigned bucket = page_fullness(page);
+    if (page->place != PAGE_LISTED || page->bucket != bucket) {
+        if (page->place == PAGE_LISTED)
+            heap_unlist(heap, page);
+        heap_list(heap, page, bucket);
+    }
+    page_arm(page, bucket * page_class(page)->block_count / BUCKETS);
+}
+
+void heap_settle(heap_t *heap, page_t *page)
+{
+    if (page->place == PAGE_CURRENT)
+        return;
+    unsigned used = page_used(page), count = page_class(page)->block_count;
+    if (used == 0 && remote_is_queued(page)) {
+        small_settle_listed(heap, page); // some inbox still has its number: it is given up when it comes out of there
+        return;
+    }
+    if (used == 0) {
+        if (page->place == PAGE_LISTED)
+            heap_unlist(heap, page);
+        zone_page_free(page);
+        return;
+    }
+    if (page->list == NULL && page_can_carve(page)) {
+        if (page->place == PAGE_LISTED)
+            heap_unlist(heap, page);
+        heap_list(heap, page, BUCKET_UNCARVED);
+        page_arm(page, used - 1);
+        return;
+    }
+    unsigned returns = (unsigned)size_max(count >> FULL_PAGE_RETURN_SHIFT, 1);
+    if (page->place != PAGE_LISTED && used + returns > count)
+        page_arm(page, count - returns); // too few free blocks to be worth a refill
+    else
+        small_settle_listed(heap, page);
+}
+
+void heap_page_event(page_t *page)
+{
+    heap_t *heap = page_owner(page);
+    bool emptied = page_used(page) == 0;
+    heap_settle(heap, page);
+    if (emptied || heap->idle_bytes > heap->idle_due_bytes)
+        heap_purge_excess(heap);
+}
+
+// --- frees by others -------------------------------------------------------------------------------------------------
+
+void heap_inbox_push(page_t *page)
+{
+    heap_t *owner = page_owner(page);
+    page_id_t id = zone_page_id(page), first = atomic_load_explicit(&owner->inbox, memory_order_relaxed);
+    do
+        __atomic_store_n(&page->inbox_next, first, __ATOMIC_RELAXED);
+    while (!atomic_compare_exchange_weak_explicit(&owner->inbox, &first, id, memory_order_release,
+                                                  memory_order_relaxed));
+}
+
+static void small_collect(page_t *page, uint64_t word)
+{
+    block_t *first = remote_first(word), *last = first;
+    unsigned count = remote_count(word);
+    for (unsigned i = 1; i < count; i++)
+        last = last->next;
+    page_put_list(page, first, last, count);
+}
+
+static void medium_collect(heap_t *heap, page_t *page, uint64_t word)
+{
+    uint64_t freed = word & ~REMOTE_QUEUED;
+    unsigned count = bits_count(freed);
+    page->free_bits |= freed;
+    page->left = (uint16_t)(page->left - count);
+    heap->idle_bytes += (size_t)count * page_class(page)->block_bytes;
+}
+
+void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
+{
+    uint64_t word = remote_take(page, leave_inbox);
+    if ((word & ~REMOTE_QUEUED) == 0)
+        return;
+    if (page_is_small(page))
+        small_collect(page, word);
+    else
+        medium_collect(heap, page, word);
+}
+
+static void settle_any(heap_t *heap, page_t *page)
+{
+    if (page_is_small(page))
+        heap_settle(heap, page);
+    else
+        heap_medium_settle(heap, page);
+}
+
+void heap_inbox_drain(heap_t *heap)
+{
+    page_id_t id = atomic_exchange_explicit(&heap->inbox, 0, memory_order_acquire);
+    while (id != 0) {
+        page_t *page = zone_page_by_id(id);
+        id = __atomic_load_n(&page->inbox_next, __ATOMIC_RELAXED);
+        if (page_owner(page) == heap) {
+            heap_collect(heap, page, true);
+            settle_any(heap, page);
+        } else {
+            heap_inbox_push(page); // adopted by another heap since it was queued; it stays queued
+        }
+    }
+}
+
+// Hands a slot's blocks over. The owner cannot go away: heaps are never freed, and a page with used blocks keeps an
+// owner. It can become an orphan at any time; then the page is taken over here, so that its frees are not stranded.
+static void slot_flush(heap_t *heap, ring_slot_t *slot)
+{
+    page_t *page = slot->page;
+    heap->ring_used -= slot->count;
+    if (remote_free_list(page, slot->first, slot->last, slot->count))
+        heap_inbox_push(page);
+    *slot = (ring_slot_t){0};
+    heap_adopt_page(heap, page);
+}
+
+void heap_ring_flush(heap_t *heap)
+{
+    for (unsigned i = 0; heap->ring_used != 0 && i < RING_SLOTS; i++)
+        if (heap->ring[i].count != 0)
+            slot_flush(heap, &heap->ring[i]);
+}
+
+bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
+{
+    if (heap == &heap_none) {
+        if (remote_free_list(page, block, block, 1))
+            heap_inbox_push(page);
+        return true;
+    }
+    ring_slot_t *slot = &heap->ring[zone_page_id(page) % RING_SLOTS];
+    if (slot->page == page && slot->first == block)
+        return false;
+    if (slot->count != 0 && (slot->page != page || slot->count == RING_BLOCKS))
+        slot_flush(heap, slot);
+    if (page_owner(page) == heap) { // the flush has adopted it
+        heap_free_small(page, block);
+        return true;
+    }
+    if (slot->count == 0)
+        slot->last = block;
+    block->next = slot->first;
+    slot->first = block;
+    slot->page = page;
+    slot->count++;
+    heap->ring_used++;
+    return true;
+}
+
+void heap_free_small(page_t *page, block_t *block)
+{
+    block->next = page->list;
+    page->list = block;
+    if (--page->left == 0)
+        heap_page_event(page);
+}
+
+// --- refill ----------------------------------------------------------------------------------------------------------
+
+static page_t *listed_page_take(heap_t *heap, page_id_t id)
+{
+    page_t *page = zone_page_by_id(id);
+    heap_unlist(heap, page);
+    return page;
+}
+
+static page_t *fullest_page_take(heap_t *heap, small_bin_t *bin)
+{
+    for (unsigned bucket = BUCKETS; bucket-- > 0;)
+        if (bin->bucket[bucket] != 0)
+            return listed_page_take(heap, bin->bucket[bucket]);
+    return NULL;
+}
+
+static page_t *uncarved_page_take(heap_t *heap, small_bin_t *bin)
+{
+    if (bin->current != NULL && page_can_carve(bin->current))
+        return bin->current;
+    return bin->uncarved == 0 ? NULL : listed_page_take(heap, bin->uncarved);
+}
+
+static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class)
+{
+    page_t *page = fullest_page_take(heap, bin);
+    if (page == NULL)
+        page = uncarved_page_take(heap, bin);
+    if (page == NULL && heap_adopt_class(heap, class)) {
+        page = fullest_page_take(heap, bin);
+        page = page != NULL ? page : uncarved_page_take(heap, bin);
+    }
+    return page != NULL ? page : zone_page_alloc(class, heap);
+}
+
+// A page with blocks on its list becomes the current one. NULL: no memory, and nothing has changed.
+static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
+{
+    page_t *page = next_page(heap, bin, class), *old = bin->current;
+    if (page == NULL)
+        return NULL;
+    bin->current = page;
+    page->place = PAGE_CURRENT;
+    if (old != NULL && old != page) {
+        old->place = PAGE_UNLISTED;
+        heap_settle(heap, old);
+    }
+    if (page->list == NULL)
+        page_carve(page);
+    return page;
+}
+
+static page_t *current_with_list(heap_t *heap, unsigned class)
+{
+    small_bin_t *bin = &heap->small[class];
+    page_t *page = bin->current;
+    heap_ring_flush(heap);
+    if (page != NULL && page->list == NULL)
+        heap_collect(heap, page, false);
+    if (page != NULL && page->list != NULL)
+        return page;
+    if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0) {
+        heap_inbox_drain(heap);
+        if (page != NULL && page->list != NULL)
+            return page;
+    }
+    return current_replace(heap, bin, class);
+}
+
+block_t *heap_refill(heap_t *heap, unsigned class)
+{
+    page_t *page = current_with_list(heap, class);
+    if (page == NULL)
+        return NULL;
+    unsigned count;
+    block_t *list = page_take_list(page, &count);
+    page_arm(page, 0);
+    heap->small[class].handed += count;
+    heap->head[class] = list->next;
+    return list;
+}
+
+block_t *heap_take_one(heap_t *heap, unsigned class)
+{
+    page_t *page = current_with_list(heap, class);
+    if (page == NULL)
+        return NULL;
+    block_t *block = page->list;
+    page->list = block->next;
+    page->left++;
+    page_arm(page, 0);
+    heap->small[class].handed++;
+    return block;
+}
+
+// --- the end of a thread ---------------------------------------------------------------------------------------------
+
+static void head_flush(heap_t *heap, unsigned class)
+{
+    small_bin_t *bin = &heap->small[class];
+    block_t *first = heap->head[class], *last = first;
+    page_t *page = bin->current;
+    if (page == NULL)
+        return;
+    if (first != NULL) {
+        unsigned count = 1;
+        for (; last->next != NULL; last = last->next)
+            count++;
+        heap->head[class] = NULL;
+        bin->handed -= count;
+        page_put_list(page, first, last, count);
+    }
+    heap_collect(heap, page, false);
+    bin->current = NULL;
+    page->place = PAGE_UNLISTED;
+    heap_settle(heap, page);
+}
+
+void heap_flush(heap_t *heap)
+{
+    heap_ring_flush(heap);
+    for (unsigned class = 1; class <= SMALL_CLASSES; class++)
+        head_flush(heap, class);
+    heap_medium_flush(heap);
+    heap_inbox_drain(heap);
+}

@@ -1,0 +1,167 @@
+// pool/heap.h - a thread's heap: the pages it owns, by class, and the two hot functions.
+//
+// A heap belongs to one thread at a time. When the thread ends, the heap becomes an orphan as it is, and the next new
+// thread takes it over whole; pages of orphans are adopted one by one by who frees into them or lacks pages.
+//
+//   alive  --thread exit-->  orphan  --new thread-->  alive          alive  --fork, in the child-->  lost
+//
+// A lost heap's thread did not come along into the child. It may have been writing while the kernel copied, so its
+// lists are never read again: its blocks can be used and freed, but what is free in its pages stays where it is.
+//
+// malloc pops from head[class]; free pushes on the page's own list. Both touch only what the thread owns.
+// [owner] the heap's thread; for an orphan, whoever holds LOCK_HEAPS   [atomic] anyone   [heaps] LOCK_HEAPS
+#ifndef TARN_HEAP_H
+#define TARN_HEAP_H
+
+#include "remote.h"
+#include "zone.h"
+
+typedef struct small_bin {
+    page_t *current;              // [owner] the page whose blocks the head list has; NULL at first
+    page_id_t bucket[BUCKETS];    // [owner] pages with blocks on their list, by fullness
+    page_id_t uncarved;           // [owner] pages with an empty list and carve steps left
+    uint64_t handed;              // [owner] blocks ever put on the head list
+} small_bin_t;
+
+typedef struct medium_bin {
+    page_t *current;  // [owner] the page that blocks are taken from; NULL at first
+    page_id_t pages;  // [owner] other pages with free blocks
+    uint64_t handed;  // [owner] blocks ever given to the program
+} medium_bin_t;
+
+// Frees of other heaps' small blocks, gathered by page.
+typedef struct ring_slot {
+    page_t *page; // [owner]
+    block_t *first, *last;
+    uint32_t count;
+} ring_slot_t;
+
+// What the slow paths saw of the sizes asked for: the estimate of requested bytes rests on it.
+typedef struct size_sample {
+    uint32_t count;      // [owner] requests seen
+    uint32_t reserved;
+    uint64_t gap;        // [owner] sum of block_bytes - requested
+    uint64_t gap_square; // [owner] sum of its squares
+} size_sample_t;
+
+typedef enum heap_state { HEAP_ALIVE, HEAP_ORPHAN, HEAP_LOST } heap_state_t;
+
+struct heap {
+    block_t *head[SMALL_CLASSES + 1]; // [owner] head[0] stays empty
+    small_bin_t small[SMALL_CLASSES + 1];
+    medium_bin_t medium[MEDIUM_CLASSES];
+    ring_slot_t ring[RING_SLOTS];
+    uint32_t ring_used;          // [owner] blocks in the ring
+    _Atomic page_id_t inbox;     // [atomic] pages with remote frees; push: release, take all: acquire
+    _Atomic int state;           // [atomic] heap_state_t; written under LOCK_HEAPS
+    size_t idle_bytes;           // [owner] free and resident in partly used pages, about
+    size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
+    size_t idle_stuck_bytes;     // [owner] what the last purge could not give back of that
+    heap_t *next_heap;           // [const] the registry: all heaps ever
+    heap_t *next_orphan;         // [heaps]
+    size_sample_t sample[CLASS_COUNT]; // [owner] a second OS page, touched class by class
+};
+
+_Static_assert(offsetof(heap_t, sample) <= 4096, "what a thread needs to allocate fits the smallest OS page");
+
+// The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its
+// first allocation and after its end. Initial-exec: the loader places it, no call is made to reach it.
+extern heap_t heap_none;
+POOL_LOCAL extern __thread heap_t *heap_self __attribute__((tls_model("initial-exec")));
+
+// Whether every request's size is noted (pool_options_t). [const] after the start.
+extern bool heap_requested_exact;
+
+// --- the hot paths -------------------------------------------------------------------------------------------------
+
+static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t))
+{
+    if (unlikely(size_bytes > SMALL_MAX_BYTES))
+        return slow(size_bytes);
+    block_t **head = &heap_self->head[size_class_small(size_bytes)];
+    block_t *block = *head;
+    if (unlikely(block == NULL))
+        return slow(size_bytes);
+    *head = block->next;
+    return block;
+}
+
+// The owner's free of a page had its last counted block: the page is empty or crossed a bucket.
+void heap_page_event(page_t *page);
+
+static inline void heap_free_local_or(void *address, void (*slow)(void *))
+{
+    size_t offset = (uintptr_t)address - zone_front_base;
+    if (unlikely(offset >= zone_front_limit))
+        return slow(address);
+    // offset / SMALL_PAGE_BYTES * sizeof(page_t), in one shift and one mask
+    size_t place = offset >> (SMALL_PAGE_SHIFT - 6) & ~(size_t)(sizeof(page_t) - 1);
+    page_t *page = (page_t *)((char *)zone_front_pages + place);
+    if (unlikely(page_owner(page) != heap_self))
+        return slow(address);
+    block_t *block = address, *list = page->list;
+    if (unlikely(block == list)) // freed twice in a row
+        return slow(address);
+    block->next = list;
+    page->list = block;
+    if (unlikely(--page->left == 0))
+        heap_page_event(page);
+}
+
+_Static_assert(sizeof(page_t) == 1 << 6, "the shift above");
+
+// --- small blocks (heap.c); all [owner] ------------------------------------------------------------------------------
+
+// Fills the head list of a class and returns a block; NULL: no memory.
+block_t *heap_refill(heap_t *heap, unsigned class);
+// One block past the head list, which stays empty.
+block_t *heap_take_one(heap_t *heap, unsigned class);
+// The slow part of a local free, for pages that the fast path does not know. The block is checked to be one.
+void heap_free_small(page_t *page, block_t *block);
+// Puts the page where its number of used blocks says: a bucket, no list, or back to its zone.
+void heap_settle(heap_t *heap, page_t *page);
+// Gives a page's remote frees back to the page. leave_inbox: the page was just taken out of an inbox.
+void heap_collect(heap_t *heap, page_t *page, bool leave_inbox);
+void heap_inbox_drain(heap_t *heap);
+// Puts page on its owner's inbox.
+void heap_inbox_push(page_t *page);
+void heap_unlist(heap_t *heap, page_t *page);
+// Head lists go back to their pages, ring and inbox are emptied, empty pages are given up.
+void heap_flush(heap_t *heap);
+void heap_ring_flush(heap_t *heap);
+// A free of another heap's small block. heap may be heap_none. False: it is on its way already (a double free).
+bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
+
+// --- medium blocks (medium.c) ----------------------------------------------------------------------------------------
+
+// class - CLASS_FIRST_MEDIUM = index; *clean: the block reads as zero
+block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean);
+void heap_free_medium(heap_t *heap, page_t *page, unsigned index);
+void heap_medium_settle(heap_t *heap, page_t *page);
+void heap_medium_flush(heap_t *heap);
+
+// --- the registry of heaps (registry.c) --------------------------------------------------------------------------
+
+extern lock_t heap_lock;
+
+// The calling thread gets a heap: an orphan, or a new one. NULL: no memory.
+heap_t *heap_begin(void);
+// The calling thread's heap becomes an orphan.
+void heap_end(void);
+// Takes pages of the class over from orphans. True if there were any.
+bool heap_adopt_class(heap_t *heap, unsigned class);
+// Takes over one page, if its owner is an orphan. True: it is the heap's now.
+bool heap_adopt_page(heap_t *heap, page_t *page);
+// In the child of a fork: every heap but the caller's is lost.
+void heap_fork_child(void);
+unsigned heap_alive_count(void);
+heap_t *heap_first(void); // the registry, by next_heap; any thread
+
+// --- giving memory back (purge.c) --------------------------------------------------------------------------------
+
+// After free memory has grown: purges what is over the budget.
+void heap_purge_excess(heap_t *heap);
+// Purges all free OS pages inside the heap's partly used pages. Returns the bytes.
+size_t heap_purge_idle(heap_t *heap);
+
+#endif

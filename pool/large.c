@@ -1,0 +1,412 @@
+// pool/large.c - see large.h.
+#include "large.h"
+
+#include "budget.h"
+#include "os_linux.h"
+
+// Cached extents that are looked at for a fit, newest first.
+static const unsigned cache_tries = 32;
+// A cached extent may be longer than needed by an eighth (as a size class would be), or by one grain.
+static const unsigned fit_slack_shift = 3;
+// A block that has to move to grow gets room for half as much again, in addresses alone.
+static const unsigned growth_shift = 1;
+// mremap leaves a mapping of its own behind for each block that was moved; the kernel's limit is 65530 in all.
+static const unsigned moved_most = 4096;
+
+#define DIRECT_BUCKETS 1024u
+
+static extent_id_t cache_newest, cache_oldest;
+static extent_id_t direct[DIRECT_BUCKETS];
+static unsigned moved_count;
+static large_counts_t counts;
+
+void large_start(void)
+{
+    extent_start();
+}
+
+large_counts_t large_counts(void)
+{
+    return counts;
+}
+
+// --- the cache -------------------------------------------------------------------------------------------------------
+
+static void cache_add(extent_id_t id)
+{
+    extent_t *extent = extent_node(id);
+    extent->state = EXTENT_CACHED;
+    extent->prev = 0;
+    extent->next = cache_newest;
+    if (cache_newest != 0)
+        extent_node(cache_newest)->prev = id;
+    else
+        cache_oldest = id;
+    cache_newest = id;
+    budget_retain(extent->used_bytes);
+}
+
+static void cache_remove(extent_id_t id)
+{
+    extent_t *extent = extent_node(id);
+    if (extent->next != 0)
+        extent_node(extent->next)->prev = extent->prev;
+    else
+        cache_oldest = extent->prev;
+    if (extent->prev != 0)
+        extent_node(extent->prev)->next = extent->next;
+    else
+        cache_newest = extent->next;
+    extent->next = extent->prev = 0;
+    extent->state = EXTENT_BUSY;
+    budget_release(extent->used_bytes);
+}
+
+static bool cache_fits(const extent_t *extent, size_t grains, size_t alignment)
+{
+    return extent->grains >= grains && extent->grains <= grains + (grains >> fit_slack_shift) + 1 &&
+           ((uintptr_t)extent->start & (alignment - 1)) == 0;
+}
+
+static extent_id_t cache_take(size_t grains, size_t alignment)
+{
+    extent_id_t best = 0, id = cache_newest;
+    for (unsigned tries = 0; id != 0 && tries < cache_tries; tries++, id = extent_node(id)->next)
+        if (cache_fits(extent_node(id), grains, alignment) &&
+            (best == 0 || extent_node(id)->grains < extent_node(best)->grains))
+            best = id;
+    if (best != 0)
+        cache_remove(best);
+    return best;
+}
+
+// Gives a BUSY extent's memory to the kernel and the extent to its range. The lock is held before and after, not while
+// the kernel works.
+static bool extent_release(extent_id_t id)
+{
+    extent_t *extent = extent_node(id);
+    char *start = extent->start;
+    size_t bytes = extent->used_bytes;
+    bool moved = extent->moved;
+    lock_give(&extent_lock);
+    bool done = moved ? os_refresh(start, (size_t)extent->grains << LARGE_GRAIN_SHIFT) : os_purge(start, bytes);
+    if (!done && !moved)
+        done = os_refresh(start, bytes); // locked memory cannot be purged, but it can be mapped anew
+    while (!lock_take(&extent_lock))
+        os_yield();
+    if (!done) {
+        cache_add(id);
+        return false;
+    }
+    moved_count -= moved;
+    extent->moved = false;
+    extent_put(id);
+    return true;
+}
+
+size_t large_purge(size_t bytes)
+{
+    size_t purged = 0;
+    if (!lock_take(&extent_lock))
+        return 0;
+    while (purged < bytes && cache_oldest != 0) {
+        extent_id_t id = cache_oldest;
+        size_t extent_bytes = extent_node(id)->used_bytes;
+        cache_remove(id);
+        if (!extent_release(id))
+            break;
+        purged += extent_bytes;
+    }
+    lock_give(&extent_lock);
+    if (purged != 0)
+        budget_purged(purged);
+    return purged;
+}
+
+// --- mappings of their own -------------------------------------------------------------------------------------------
+
+static extent_id_t *direct_bucket(const void *start)
+{
+    return &direct[((uintptr_t)start >> 12) % DIRECT_BUCKETS];
+}
+
+static void direct_add(extent_id_t id)
+{
+    extent_id_t *bucket = direct_bucket(extent_node(id)->start);
+    extent_node(id)->next = *bucket;
+    *bucket = id;
+}
+
+static void direct_remove(extent_id_t id)
+{
+    extent_id_t *at = direct_bucket(extent_node(id)->start);
+    while (*at != id)
+        at = &extent_node(*at)->next;
+    *at = extent_node(id)->next;
+    extent_node(id)->next = 0;
+}
+
+extent_id_t large_direct_next(extent_id_t id)
+{
+    unsigned bucket = 0;
+    if (id != 0 && extent_node(id)->next != 0)
+        return extent_node(id)->next;
+    if (id != 0)
+        bucket = (unsigned)(direct_bucket(extent_node(id)->start) - direct) + 1;
+    for (; bucket < DIRECT_BUCKETS; bucket++)
+        if (direct[bucket] != 0)
+            return direct[bucket];
+    return 0;
+}
+
+static extent_id_t direct_get(size_t bytes, size_t alignment)
+{
+    extent_id_t id = extent_node_new();
+    char *start = id == 0 ? NULL : os_map(bytes, size_max(alignment, os_page_bytes()));
+    if (start == NULL) {
+        if (id != 0)
+            extent_node_drop(id);
+        return 0;
+    }
+    os_name(start, bytes, "tarn large");
+    *extent_node(id) = (extent_t){.start = start, .direct = true, .state = EXTENT_BUSY};
+    direct_add(id);
+    return id;
+}
+
+static extent_id_t find(const void *block)
+{
+    if (extent_in_range(block))
+        return extent_at(block);
+    extent_id_t id = *direct_bucket(block);
+    while (id != 0 && extent_node(id)->start != (const char *)block)
+        id = extent_node(id)->next;
+    return id;
+}
+
+// --- get -------------------------------------------------------------------------------------------------------------
+
+// What the last owner left resident behind the new block's end would be waste that nobody sees.
+static void trim_behind(extent_t *extent, size_t dirty_bytes, size_t bytes)
+{
+    if (dirty_bytes > bytes)
+        os_purge(extent->start + bytes, dirty_bytes - bytes);
+}
+
+static void live_begin(extent_t *extent, size_t bytes, size_t size_bytes)
+{
+    extent->state = EXTENT_LIVE;
+    extent->used_bytes = bytes;
+    extent->requested_bytes = size_bytes;
+    counts.live_blocks++;
+    counts.allocated_total++;
+    counts.live_bytes += bytes;
+    counts.requested_bytes += size_bytes;
+}
+
+void *large_alloc(size_t alignment, size_t size_bytes, bool *clean)
+{
+    if (size_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX - size_bytes)
+        return NULL;
+    size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
+    size_t grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, dirty_bytes = 0;
+    if (!lock_take(&extent_lock))
+        return NULL;
+    extent_id_t id = cache_take(grains, alignment);
+    *clean = id == 0;
+    if (id != 0)
+        dirty_bytes = extent_node(id)->used_bytes;
+    else
+        id = extent_get(grains, alignment);
+    if (id == 0)
+        id = direct_get(bytes, alignment);
+    if (id != 0)
+        live_begin(extent_node(id), bytes, size_bytes);
+    lock_give(&extent_lock);
+    if (id == 0)
+        return NULL;
+    extent_t *extent = extent_node(id);
+    trim_behind(extent, dirty_bytes, bytes);
+    budget_use(bytes);
+    if (*clean)
+        budget_regret(bytes);
+    return extent->start;
+}
+
+// --- free ------------------------------------------------------------------------------------------------------------
+
+static large_result_t not_found(const void *block)
+{
+    if (!extent_in_range(block))
+        return LARGE_FOREIGN;
+    extent_id_t id = extent_around(block);
+    return id != 0 && extent_node(id)->state == EXTENT_LIVE ? LARGE_INTERIOR : LARGE_FREED;
+}
+
+// The live extent that starts at the block; 0, and why there is none.
+static extent_id_t find_live(const void *block, large_result_t *why)
+{
+    extent_id_t id = find(block);
+    if (id == 0) {
+        *why = not_found(block);
+        return 0;
+    }
+    const extent_t *extent = extent_node(id);
+    bool live = extent->state == EXTENT_LIVE;
+    *why = !live ? LARGE_FREED : extent->start == (const char *)block ? LARGE_DONE : LARGE_INTERIOR;
+    return *why == LARGE_DONE ? id : 0;
+}
+
+static void live_end(extent_t *extent)
+{
+    extent->state = EXTENT_BUSY;
+    counts.live_blocks--;
+    counts.live_bytes -= extent->used_bytes;
+    counts.requested_bytes -= extent->requested_bytes;
+    budget_unuse(extent->used_bytes);
+}
+
+static void direct_free(extent_id_t id)
+{
+    extent_t *extent = extent_node(id);
+    direct_remove(id);
+    os_unmap(extent->start, extent->used_bytes);
+    extent_node_drop(id);
+}
+
+static void dispose(extent_id_t id)
+{
+    size_t bytes = extent_node(id)->used_bytes;
+    if (extent_node(id)->direct)
+        direct_free(id);
+    else if (budget_excess(bytes) == 0)
+        cache_add(id);
+    else if (extent_release(id))
+        budget_purged(bytes);
+}
+
+large_result_t large_free(void *block)
+{
+    large_result_t result;
+    if (!lock_take(&extent_lock))
+        return LARGE_BUSY;
+    extent_id_t id = find_live(block, &result);
+    if (id != 0) {
+        live_end(extent_node(id));
+        dispose(id);
+    }
+    lock_give(&extent_lock);
+    return result;
+}
+
+large_result_t large_usable(const void *block, size_t *bytes)
+{
+    large_result_t result;
+    if (!lock_take(&extent_lock))
+        return LARGE_BUSY;
+    extent_id_t id = find_live(block, &result);
+    if (id != 0)
+        *bytes = extent_node(id)->used_bytes;
+    lock_give(&extent_lock);
+    return result;
+}
+
+// --- resize ----------------------------------------------------------------------------------------------------------
+
+static void resized(extent_t *extent, size_t bytes, size_t size_bytes)
+{
+    counts.live_bytes += bytes - extent->used_bytes;
+    counts.requested_bytes += size_bytes - extent->requested_bytes;
+    if (bytes > extent->used_bytes)
+        budget_use(bytes - extent->used_bytes);
+    else
+        budget_unuse(extent->used_bytes - bytes);
+    extent->used_bytes = bytes;
+    extent->requested_bytes = size_bytes;
+}
+
+// In place, in the grains it has. Shrinking gives the OS pages behind the end back, then the addresses.
+static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
+{
+    extent_t *extent = extent_node(id);
+    size_t before = extent->used_bytes, grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
+    bool purged = bytes >= before || os_purge(extent->start + bytes, before - bytes);
+    resized(extent, bytes, size_bytes);
+    if (purged && bytes < before && grains < extent->grains && !extent->moved)
+        extent_cut(id, grains);
+}
+
+// The old addresses of a moved block go back to the range; the extent's node takes the new ones.
+static void place_swap(extent_id_t id, extent_id_t other, bool hole)
+{
+    extent_t *extent = extent_node(id), *place = extent_node(other), old = *extent;
+    extent->start = place->start;
+    extent->grains = place->grains;
+    moved_count += !old.moved;
+    extent->moved = true;
+    place->start = old.start;
+    place->grains = old.grains;
+    extent_swap_table(id, other);
+    if (hole)
+        place->state = EXTENT_LOST;
+    else
+        extent_put(other);
+}
+
+static bool resize_by_move(extent_id_t id, size_t bytes)
+{
+    extent_t *extent = extent_node(id);
+    size_t room = bytes + (bytes >> growth_shift);
+    size_t grains = (room + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
+    if (!extent->moved && moved_count >= moved_most)
+        return false;
+    extent_id_t other = extent_get(grains, LARGE_GRAIN_BYTES);
+    if (other == 0)
+        return false;
+    bool hole = false;
+    extent_t *place = extent_node(other);
+    if (!os_move(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT, place->start,
+                 (size_t)place->grains << LARGE_GRAIN_SHIFT, &hole)) {
+        extent_put(other);
+        return false;
+    }
+    place_swap(id, other, hole);
+    return true;
+}
+
+static bool resize_direct(extent_id_t id, size_t bytes, size_t size_bytes)
+{
+    extent_t *extent = extent_node(id);
+    char *start = os_resize(extent->start, extent->used_bytes, bytes);
+    if (start == NULL)
+        return false;
+    direct_remove(id);
+    extent->start = start;
+    direct_add(id);
+    resized(extent, bytes, size_bytes);
+    return true;
+}
+
+static bool resize_locked(extent_id_t id, size_t size_bytes)
+{
+    extent_t *extent = extent_node(id);
+    size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
+    size_t grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
+    if (extent->direct)
+        return resize_direct(id, bytes, size_bytes);
+    if (grains > extent->grains && !extent_grow(id, grains) && !resize_by_move(id, bytes))
+        return false;
+    resize_here(id, bytes, size_bytes);
+    return true;
+}
+
+void *large_resize(void *block, size_t size_bytes)
+{
+    if (size_bytes > PTRDIFF_MAX || !lock_take(&extent_lock))
+        return NULL;
+    large_result_t result;
+    extent_id_t id = find_live(block, &result);
+    void *resized_block = id != 0 && resize_locked(id, size_bytes) ? extent_node(id)->start : NULL;
+    lock_give(&extent_lock);
+    return resized_block;
+}

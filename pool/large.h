@@ -1,0 +1,40 @@
+// pool/large.h - large blocks: mapped alone, in OS pages, their sizes out of band.
+//
+//   get:   the best fitting cached extent, else a clean one, else fresh addresses, else a mapping of its own (direct)
+//   grow:  in the extent's spare grains, else into free addresses behind, else by moving page table entries (mremap)
+//   free:  cached while the budget allows, oldest out first; else given back at once
+//
+// Thread safe; every function takes LOCK_LARGE for a short time, and no system call that touches memory runs under it.
+#ifndef TARN_LARGE_H
+#define TARN_LARGE_H
+
+#include "extent.h"
+
+void large_start(void);
+// NULL: no memory. *clean: the block reads as zero. alignment: a power of two.
+void *large_alloc(size_t alignment, size_t size_bytes, bool *clean);
+
+typedef enum large_result {
+    LARGE_DONE,
+    LARGE_FOREIGN,  // no large block's address range
+    LARGE_INTERIOR, // inside a large block, not its start
+    LARGE_FREED,    // the start of a block that is not live
+    LARGE_BUSY      // a fork does not finish: nothing was done
+} large_result_t;
+
+large_result_t large_free(void *block);
+large_result_t large_usable(const void *block, size_t *bytes);
+// Makes the block size_bytes long, where it is or (without copying) elsewhere. NULL: neither is possible, the block is
+// as it was. The block must be live.
+void *large_resize(void *block, size_t size_bytes);
+// Gives cached extents back, oldest first, until `bytes` are purged or none is left. Returns the bytes.
+size_t large_purge(size_t bytes);
+
+typedef struct large_counts {
+    uint64_t live_blocks, live_bytes, requested_bytes, allocated_total;
+} large_counts_t;
+large_counts_t large_counts(void);
+// Direct mappings, for the survey: the first if id is 0. [LOCK_LARGE]
+extent_id_t large_direct_next(extent_id_t id);
+
+#endif

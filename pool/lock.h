@@ -1,0 +1,41 @@
+// pool/lock.h - a small lock that knows its owner, and what to do while a fork is under way.
+//
+// fork() takes the pool's locks in its prepare step and the C library then takes its own (stdio's) before it calls the
+// kernel. A thread that holds stdio's lock and allocates would wait for us while fork waits for it. So nobody waits
+// for a lock held by fork for longer than LOCK_FORK_PATIENCE: lock_take then returns false and the caller serves the
+// request without shared state (reserve.h), or lets the work be.
+//
+// Order: a thread that holds a lock takes only locks of a higher rank. Debug builds check it.
+#ifndef TARN_LOCK_H
+#define TARN_LOCK_H
+
+#include <stdatomic.h>
+
+#include "bits.h"
+
+typedef enum lock_rank {
+    LOCK_HEAPS, // the registry of heaps, orphans, adoption
+    LOCK_ZONES, // the list of zones, and every zone's pages
+    LOCK_LARGE, // large blocks
+    LOCK_RANKS
+} lock_rank_t;
+
+typedef struct lock {
+    _Atomic uintptr_t owner;  // the holder's thread pointer, 0 if free. [atomic] take: acquire, give: release
+    _Atomic uint32_t waiters; // threads in os_wait. [atomic]
+    uint32_t generation;      // changes at each give, so that a waiter cannot miss it; the futex word
+    lock_rank_t rank;         // [const]
+} lock_t;
+
+// True: the caller holds the lock. False: a fork holds it and did not finish in time.
+bool lock_take(lock_t *lock);
+void lock_give(lock_t *lock);
+bool lock_is_mine(const lock_t *lock);
+
+// Between these two lock_take may give up.
+void lock_fork_begin(void);
+void lock_fork_end(void);
+// Whether a lock_take of the calling thread has given up since the last call.
+bool lock_fork_hangs(void);
+
+#endif

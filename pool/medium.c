@@ -1,0 +1,152 @@
+// pool/medium.c - medium blocks: a bit each in the page's descriptor, so that nothing of a free block is ever touched,
+// a double free is seen at once, and free blocks of an OS page and more can be given back one by one.
+//
+// The lowest dirty block goes first: what is resident is used again before anything fresh is touched.
+#include "budget.h"
+#include "heap.h"
+
+static const unsigned page_tries = 4; // pages looked at for the fullest one
+static page_id_t *pages_of(heap_t *heap, unsigned class)
+{
+    return &heap->medium[class - CLASS_FIRST_MEDIUM].pages;
+}
+
+static void pages_push(heap_t *heap, page_t *page)
+{
+    page_id_t *head = pages_of(heap, page->class), id = zone_page_id(page);
+    page_t *first = zone_page_by_id(*head);
+    if (first != NULL)
+        first->prev = id;
+    page->next = *head;
+    page->prev = 0;
+    page->place = PAGE_LISTED;
+    *head = id;
+}
+
+static size_t dirty_idle_bytes(const page_t *page)
+{
+    return (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
+}
+
+void heap_medium_settle(heap_t *heap, page_t *page)
+{
+    if (page->place == PAGE_CURRENT)
+        return;
+    if (page->left == 0 && !remote_is_queued(page)) { // else: when it comes out of the inbox
+        if (page->place == PAGE_LISTED)
+            heap_unlist(heap, page);
+        heap->idle_bytes -= dirty_idle_bytes(page);
+        zone_page_free(page);
+    } else if (page->place == PAGE_UNLISTED && page->free_bits != 0) {
+        pages_push(heap, page);
+    }
+}
+
+void heap_free_medium(heap_t *heap, page_t *page, unsigned index)
+{
+    uint64_t before = page->free_bits;
+    page->free_bits = before | (uint64_t)1 << index;
+    heap->idle_bytes += page_class(page)->block_bytes;
+    page->left--;
+    if (unlikely(before == 0 || page->left == 0)) {
+        bool emptied = page->left == 0 && page->place != PAGE_CURRENT;
+        heap_medium_settle(heap, page);
+        if (emptied) {
+            heap_purge_excess(heap);
+            return;
+        }
+    }
+    if (unlikely(heap->idle_bytes > heap->idle_due_bytes))
+        heap_purge_excess(heap);
+}
+
+// Of the first few pages the one with the fewest free blocks; NULL if there is none.
+static page_t *fullest_page_take(heap_t *heap, unsigned class)
+{
+    page_t *best = zone_page_by_id(*pages_of(heap, class)), *page = best;
+    for (unsigned tries = 1; page != NULL && tries < page_tries; tries++) {
+        page = zone_page_by_id(page->next);
+        if (page != NULL && page->left > best->left)
+            best = page;
+    }
+    if (best != NULL)
+        heap_unlist(heap, best);
+    return best;
+}
+
+static page_t *next_page(heap_t *heap, unsigned class)
+{
+    page_t *page = fullest_page_take(heap, class);
+    if (page == NULL && heap_adopt_class(heap, class))
+        page = fullest_page_take(heap, class);
+    if (page != NULL)
+        return page;
+    page = zone_page_alloc(class, heap);
+    if (page != NULL)
+        heap->idle_bytes += dirty_idle_bytes(page);
+    return page;
+}
+
+// A page with free blocks becomes the current one. NULL: no memory, and nothing has changed.
+static page_t *current_replace(heap_t *heap, medium_bin_t *bin, unsigned class)
+{
+    page_t *old = bin->current;
+    if (old != NULL)
+        heap_collect(heap, old, false);
+    if (old != NULL && old->free_bits != 0)
+        return old;
+    heap_ring_flush(heap);
+    if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0)
+        heap_inbox_drain(heap);
+    if (old != NULL && old->free_bits != 0)
+        return old;
+    page_t *page = next_page(heap, class);
+    if (page == NULL)
+        return NULL;
+    bin->current = page;
+    page->place = PAGE_CURRENT;
+    if (old != NULL) {
+        old->place = PAGE_UNLISTED;
+        heap_medium_settle(heap, old);
+    }
+    return page;
+}
+
+block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
+{
+    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    page_t *page = bin->current;
+    if (unlikely(page == NULL || page->free_bits == 0)) {
+        page = current_replace(heap, bin, class);
+        if (page == NULL)
+            return NULL;
+    }
+    uint64_t dirty = page->free_bits & ~page->clean_bits;
+    *clean = dirty == 0;
+    unsigned index = bits_lowest(dirty != 0 ? dirty : page->free_bits);
+    uint64_t bit = (uint64_t)1 << index;
+    page->free_bits ^= bit;
+    page->left++;
+    bin->handed++;
+    size_t block_bytes = page_class(page)->block_bytes;
+    if (dirty != 0) {
+        heap->idle_bytes -= block_bytes;
+    } else {
+        page->clean_bits ^= bit;
+        budget_regret(block_bytes);
+    }
+    return (block_t *)(page->start + index * block_bytes);
+}
+
+void heap_medium_flush(heap_t *heap)
+{
+    for (unsigned i = 0; i < MEDIUM_CLASSES; i++) {
+        page_t *page = heap->medium[i].current;
+        if (page == NULL)
+            continue;
+        heap->medium[i].current = NULL;
+        heap_collect(heap, page, false);
+        page->place = PAGE_UNLISTED;
+        heap_medium_settle(heap, page);
+    }
+}

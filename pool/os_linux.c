@@ -1,0 +1,192 @@
+// pool/os_linux.c - see os_linux.h. Every call saves errno: a refusal here is not yet the program's failure.
+#include "os_linux.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+static const size_t memory_claimed_at_least = (size_t)64 << 20;
+static const long wait_ns = 10 * 1000 * 1000;
+
+static size_t page_bytes, memory_bytes;
+
+void os_start(void)
+{
+    int saved = errno;
+    page_bytes = (size_t)getpagesize();
+    struct sysinfo info = {0}; // sysconf would open /proc/meminfo on some systems, and allocate
+    sysinfo(&info);
+    memory_bytes = size_max((size_t)info.totalram * info.mem_unit, memory_claimed_at_least);
+    errno = saved;
+}
+
+size_t os_page_bytes(void)
+{
+    return page_bytes;
+}
+
+size_t os_memory_bytes(void)
+{
+    return memory_bytes;
+}
+
+size_t os_address_limit_bytes(void)
+{
+    int saved = errno;
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    errno = saved;
+    return limited ? (size_t)limit.rlim_cur : SIZE_MAX;
+}
+
+static void *map_anonymous(void *hint, size_t bytes, int protection, int flags)
+{
+    int saved = errno;
+    void *start = mmap(hint, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+    errno = saved;
+    return start == MAP_FAILED ? NULL : start;
+}
+
+void os_unmap(void *start, size_t bytes)
+{
+    int saved = errno;
+    if (bytes != 0)
+        munmap(start, bytes);
+    errno = saved;
+}
+
+// Maps more than asked for, then cuts both ends off; tries first whether the kernel's choice happens to be aligned.
+static void *map_aligned(size_t bytes, size_t alignment, int protection)
+{
+    void *start = map_anonymous(NULL, bytes, protection, 0);
+    if (start == NULL || ((uintptr_t)start & (alignment - 1)) == 0)
+        return start;
+    os_unmap(start, bytes);
+    if (bytes + alignment < bytes)
+        return NULL;
+    start = map_anonymous(NULL, bytes + alignment, protection, 0);
+    if (start == NULL)
+        return NULL;
+    char *aligned = (char *)align_up((uintptr_t)start, alignment);
+    size_t before = (size_t)(aligned - (char *)start);
+    os_unmap(start, before);
+    os_unmap(aligned + bytes, alignment - before);
+    return aligned;
+}
+
+void *os_reserve(size_t bytes, size_t alignment)
+{
+    return map_aligned(bytes, alignment, PROT_NONE);
+}
+
+void *os_map(size_t bytes, size_t alignment)
+{
+    return map_aligned(bytes, alignment, PROT_READ | PROT_WRITE);
+}
+
+bool os_commit(void *start, size_t bytes)
+{
+    int saved = errno;
+    bool done = mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
+    errno = saved;
+    return done;
+}
+
+bool os_purge(void *start, size_t bytes)
+{
+    int saved = errno;
+    bool done = madvise(start, bytes, MADV_DONTNEED) == 0;
+    errno = saved;
+    return done;
+}
+
+bool os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole)
+{
+    int saved = errno;
+    void *moved = mremap(old_start, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, new_start);
+    errno = saved;
+    if (moved != new_start)
+        return false;
+    // Another thread's mmap may have taken the addresses in between: then they stay its own.
+    void *again = map_anonymous(old_start, old_bytes, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
+    *hole = again != old_start;
+    if (again != NULL && again != old_start) // a kernel before 4.17 takes the address as a hint
+        os_unmap(again, old_bytes);
+    return true;
+}
+
+void *os_resize(void *start, size_t old_bytes, size_t new_bytes)
+{
+    int saved = errno;
+    void *moved = mremap(start, old_bytes, new_bytes, MREMAP_MAYMOVE);
+    errno = saved;
+    return moved == MAP_FAILED ? NULL : moved;
+}
+
+bool os_refresh(void *start, size_t bytes)
+{
+    return map_anonymous(start, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == start;
+}
+
+void os_no_huge_pages(void *start, size_t bytes)
+{
+    int saved = errno;
+    madvise(start, bytes, MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
+void os_name(void *start, size_t bytes, const char *name)
+{
+    int saved = errno;
+    prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, bytes, name);
+    errno = saved;
+}
+
+bool os_residency(void *start, size_t bytes, unsigned char *residency)
+{
+    int saved = errno;
+    bool done = mincore(start, bytes, residency) == 0;
+    errno = saved;
+    return done;
+}
+
+void os_wait(uint32_t *word, uint32_t expected)
+{
+    int saved = errno;
+    struct timespec patience = {.tv_nsec = wait_ns};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &patience, NULL, 0);
+    errno = saved;
+}
+
+void os_wake_one(uint32_t *word)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved;
+}
+
+void os_yield(void)
+{
+    int saved = errno;
+    sched_yield();
+    errno = saved;
+}
+
+uint64_t os_now_ms(void)
+{
+    struct timespec now = {0};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}

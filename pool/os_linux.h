@@ -1,0 +1,43 @@
+// pool/os_linux.h - the only door to the kernel's memory calls. All sizes in bytes, all ranges multiples of the OS
+// page. No function touches errno, allocates, or keeps a file descriptor. Thread safe.
+#ifndef TARN_OS_LINUX_H
+#define TARN_OS_LINUX_H
+
+#include "bits.h"
+
+// Reads the OS page size and the machine's memory. Before everything else; idempotent.
+void os_start(void);
+size_t os_page_bytes(void);
+size_t os_memory_bytes(void);         // physical memory; at least 64 MiB is claimed
+size_t os_address_limit_bytes(void);  // RLIMIT_AS, or SIZE_MAX
+
+// Reserves addresses without memory behind them (PROT_NONE), aligned to a power of two. NULL if refused.
+void *os_reserve(size_t bytes, size_t alignment);
+// Makes a reserved range usable. Its memory reads as zero until written.
+bool os_commit(void *start, size_t bytes);
+// os_reserve and os_commit in one.
+void *os_map(size_t bytes, size_t alignment);
+void os_unmap(void *start, size_t bytes);
+// Gives the memory back, keeps the addresses: reads as zero afterwards. False if the kernel refuses (locked memory).
+bool os_purge(void *start, size_t bytes);
+// Moves a mapping of old_bytes to new_start (inside a range that the caller owns), new_bytes long, page by page table
+// entry, without copying, and maps fresh memory where it was. False: nothing has changed.
+// *hole is set if the old range could not be mapped again: it is not the caller's any more.
+bool os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole);
+// mremap wherever there is room. NULL if refused.
+void *os_resize(void *start, size_t old_bytes, size_t new_bytes);
+// Replaces a range that the caller owns by fresh memory: as os_purge, and its mapping can merge with its neighbours.
+bool os_refresh(void *start, size_t bytes);
+void os_no_huge_pages(void *start, size_t bytes);
+// Shows `name` in /proc/PID/maps as [anon:name], where the kernel can.
+void os_name(void *start, size_t bytes, const char *name);
+// residency[i] & 1: OS page i of the range is resident. False if the kernel refuses.
+bool os_residency(void *start, size_t bytes, unsigned char *residency);
+
+// Waits while *word == expected (or is woken, or 10 ms pass); wakes one waiter.
+void os_wait(uint32_t *word, uint32_t expected);
+void os_wake_one(uint32_t *word);
+void os_yield(void);
+uint64_t os_now_ms(void); // monotonic, coarse
+
+#endif

@@ -1,0 +1,129 @@
+// pool/page.c - see page.h.
+#include "page.h"
+
+#include <assert.h>
+
+unsigned page_block_index(const page_t *page, const void *address, bool *exact)
+{
+    const size_class_t *class = page_class(page);
+    size_t offset = (size_t)((const char *)address - page->start);
+    unsigned index = size_class_index(class, offset);
+    *exact = (size_t)index * class->block_bytes == offset && index < class->block_count;
+    return index;
+}
+
+unsigned page_step_first(const page_t *page, unsigned step)
+{
+    const size_class_t *class = page_class(page);
+    size_t first = (step * CARVE_BYTES + class->block_bytes - 1) / class->block_bytes;
+    return (unsigned)size_min(first, class->block_count);
+}
+
+unsigned page_carved_count(const page_t *page)
+{
+    unsigned count = 0;
+    for (unsigned step = 0; step < CARVE_STEPS; step++)
+        if (page->carved >> step & 1)
+            count += page_step_first(page, step + 1) - page_step_first(page, step);
+    return count;
+}
+
+void page_init(page_t *page, unsigned class, bool clean)
+{
+    page->class = (uint8_t)class;
+    page->left = 0;
+    page->floor = 0;
+    page->carved = 0;
+    page->scanned = 0;
+    page->bucket = 0;
+    page->place = PAGE_UNLISTED;
+    page->next = page->prev = 0;
+    if (page_is_small(page)) {
+        page->list = NULL;
+        page->clean_bits = 0;
+    } else {
+        page->free_bits = bits_mask(page_class(page)->block_count);
+        page->clean_bits = clean ? page->free_bits : 0;
+    }
+}
+
+bool page_can_carve(const page_t *page)
+{
+    return page->carved != bits_mask(CARVE_STEPS);
+}
+
+unsigned page_carve(page_t *page)
+{
+    assert(page->list == NULL && page_can_carve(page));
+    unsigned step = bits_lowest(~(uint64_t)page->carved);
+    unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1);
+    size_t block_bytes = page_class(page)->block_bytes;
+    page->carved |= (uint8_t)(1u << step);
+    char *at = page_block(page, first);
+    page->list = (block_t *)at;
+    for (unsigned i = first; i + 1 < end; i++, at += block_bytes)
+        ((block_t *)at)->next = (block_t *)(at + block_bytes);
+    ((block_t *)at)->next = NULL;
+    return end - first;
+}
+
+void page_arm(page_t *page, unsigned floor)
+{
+    unsigned used = page_used(page);
+    assert(floor <= used);
+    page->floor = (uint16_t)floor;
+    page->left = (uint16_t)(used - floor);
+}
+
+block_t *page_take_list(page_t *page, unsigned *count)
+{
+    block_t *list = page->list;
+    *count = page_carved_count(page) - page_used(page);
+    page->list = NULL;
+    page->left = (uint16_t)(page->left + *count);
+    return list;
+}
+
+void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count)
+{
+    assert(count <= page_used(page));
+    unsigned used = page_used(page) - count;
+    last->next = page->list;
+    page->list = first;
+    page->floor = (uint16_t)(used < page->floor ? used : page->floor);
+    page->left = (uint16_t)(used - page->floor);
+}
+
+unsigned page_fullness(const page_t *page)
+{
+    unsigned used = page_used(page);
+    return used == 0 ? 0 : (used * BUCKETS - 1) / page_class(page)->block_count;
+}
+
+static const char *small_check(const page_t *page)
+{
+    unsigned length = 0, carved = page_carved_count(page);
+    for (const block_t *block = page->list; block != NULL; block = block->next) {
+        bool exact;
+        page_block_index(page, block, &exact);
+        if (!exact)
+            return "a free list leaves its page";
+        if (++length > carved)
+            return "a free list is longer than its page, or a circle";
+    }
+    return page_used(page) + length == carved ? NULL : "used + free != carved";
+}
+
+const char *page_check(const page_t *page)
+{
+    if (page->class == 0 || page->class >= CLASS_COUNT)
+        return "no such class";
+    if (page_is_small(page))
+        return small_check(page);
+    uint64_t all = bits_mask(page_class(page)->block_count);
+    if ((page->free_bits | page->clean_bits) & ~all)
+        return "bits beyond the last block";
+    if (page->clean_bits & ~page->free_bits)
+        return "a used block is marked clean";
+    return page->left + bits_count(page->free_bits) == page_class(page)->block_count ? NULL : "used + free != blocks";
+}

@@ -1,0 +1,119 @@
+// pool/page.h - a page: one run of equal-sized blocks, owned by one heap. The descriptor stands out of band, 64 bytes
+// in a table by zone, so that no overflow of a block reaches it and a pointer leads to it by arithmetic alone.
+//
+//   small page    | block 0 | block 1 | ... | block n-1 | tail |      carved in steps of 4 KiB, from any side
+//                 |<------ carve step 0 ---->|<-- step 1 ----->|      a block belongs to the step it starts in
+//
+//   medium page   | block 0 | ... | block n-1 | tail |                one bit a block in free_bits and clean_bits
+//
+// A small page's blocks are each in exactly one place: live, on the owner's head list, on `list`, on `remote`, or not
+// carved. Two lists (head and list) so that both the owner's malloc and its free stay free of atomics and of counters:
+// free counts `left` down, and its zero is the one event that matters (page empty, or a fullness bucket crossed).
+//
+//   small:   used = floor + left;   used + |list| = carved blocks (used counts live, head and remote ones)
+//   medium:  used = left;           used + |free_bits| = block_count
+//
+// [const] fixed while the page belongs to a class   [owner] the owning heap's thread   [atomic] anyone
+// [zone] the lock of zones, while the page has no owner
+#ifndef TARN_PAGE_H
+#define TARN_PAGE_H
+
+#include <stdatomic.h>
+
+#include "size_class.h"
+
+typedef struct block {
+    struct block *next;
+} block_t;
+
+typedef struct heap heap_t;
+
+// Where the owner keeps the page.
+typedef enum page_place {
+    PAGE_FREE,      // no owner: in its zone's set of free pages, or never used
+    PAGE_CURRENT,   // blocks are taken from it now
+    PAGE_LISTED,    // in bucket `bucket`: has blocks to give
+    PAGE_UNLISTED,  // no (small: few) blocks to give
+} page_place_t;
+
+// A page's number over all zones: zone in the upper 4 bits, index below. 0 is "none": zone 0's first page is not used.
+typedef uint32_t page_id_t;
+#define PAGE_ID_ZONE_SHIFT 28
+
+typedef struct page {
+    _Atomic(heap_t *) owner; // [atomic] written under LOCK_HEAPS or by the owner; NULL: free page
+    union {
+        block_t *list;      // [owner] small: the owner's free pushes here
+        uint64_t free_bits; // [owner] medium: blocks to give
+    };
+    uint16_t left;   // [owner] small: frees until the next event; medium: used blocks
+    uint16_t floor;  // [owner] small: used blocks when the event comes
+    uint8_t class;   // [const]
+    uint8_t place;   // [owner] page_place_t
+    uint8_t bucket;  // [owner] list it is in, if PAGE_LISTED
+    uint8_t carved;  // [owner] small: carve steps done, a bit each
+    _Atomic uint64_t remote; // [atomic] blocks freed by others: see remote.h
+    page_id_t next, prev;    // [owner] neighbours in the bucket
+    page_id_t inbox_next;    // [atomic] next in an inbox: written by whoever queued the page
+    uint16_t scanned;        // [owner] used blocks at the last search for empty OS pages; 0: none yet
+    uint8_t zone;            // [const] index of the zone
+    uint8_t reserved;
+    uint64_t clean_bits; // [owner] medium: free blocks that read as zero and are not resident
+    char *start;         // [const] address of block 0
+} page_t;
+
+_Static_assert(sizeof(page_t) == CACHE_LINE_BYTES, "free computes a descriptor's address by shifts, and loads one line");
+
+static inline const size_class_t *page_class(const page_t *page)
+{
+    return &size_class_table[page->class];
+}
+
+static inline bool page_is_small(const page_t *page)
+{
+    return page->class <= SMALL_CLASSES;
+}
+
+static inline heap_t *page_owner(page_t *page)
+{
+    return atomic_load_explicit(&page->owner, memory_order_relaxed);
+}
+
+static inline unsigned page_used(const page_t *page)
+{
+    return page_is_small(page) ? (unsigned)page->floor + page->left : page->left;
+}
+
+static inline char *page_block(const page_t *page, unsigned index)
+{
+    return page->start + (size_t)index * page_class(page)->block_bytes;
+}
+
+// Index of the block that contains the address; *exact: the address is its start. The tail counts as block n.
+unsigned page_block_index(const page_t *page, const void *address, bool *exact);
+
+// First block that starts in carve step `step` or later; page_step_first(page, CARVE_STEPS) = block_count.
+unsigned page_step_first(const page_t *page, unsigned step);
+// Blocks carved so far.
+unsigned page_carved_count(const page_t *page);
+
+// The page starts a life in `class`: nothing carved, nothing used. medium: clean says that its memory reads as zero.
+void page_init(page_t *page, unsigned class, bool clean);
+
+// Small pages (owner):
+bool page_can_carve(const page_t *page);
+// Carves one more step onto the empty list; returns how many blocks that gave.
+unsigned page_carve(page_t *page);
+// Sets the number of used blocks at which the next event comes; used must be right before and stays right.
+void page_arm(page_t *page, unsigned floor);
+// Takes the whole list, for the head; *count is its length. The caller arms the page afterwards: used has grown.
+block_t *page_take_list(page_t *page, unsigned *count);
+// Puts `count` used blocks, linked first to last, back on the list. The event, if one is due, is the caller's to see.
+void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count);
+// The bucket for its number of used blocks.
+unsigned page_fullness(const page_t *page);
+
+// The equations above, bits and links within bounds. Returns NULL, or what is wrong. owner or quiet only.
+const char *page_check(const page_t *page);
+
+#endif

@@ -1,0 +1,385 @@
+// pool/pool.c - the front's slow paths: which tier serves a request, and what is wrong with a pointer.
+#include "pool.h"
+
+#include <string.h>
+
+#include "budget.h"
+#include "large.h"
+#include "os_linux.h"
+#include "requested.h"
+#include "reserve.h"
+
+// A thread that allocates after its heap has been given up this often is at its very end (the C library calls
+// destructors in four rounds): it borrows a heap for each call.
+static const unsigned last_rounds = 3;
+
+static lock_t start_lock = {.rank = LOCK_HEAPS};
+static _Atomic bool started;
+static pool_options_t options = {.waste_percent = BUDGET_WASTE_PERCENT};
+static __thread unsigned char ended_count __attribute__((tls_model("initial-exec")));
+
+// --- start -----------------------------------------------------------------------------------------------------------
+
+static bool start_locked(void)
+{
+    os_start();
+    size_class_start();
+    if (pool_hook_boot)
+        pool_hook_boot(&options);
+    budget_start(options.waste_percent);
+    heap_requested_exact = options.requested_exact;
+    if (!zone_start())
+        return false;
+    large_start();
+    atomic_store_explicit(&started, true, memory_order_release);
+    return true;
+}
+
+bool pool_start(void)
+{
+    if (likely(atomic_load_explicit(&started, memory_order_acquire)))
+        return true;
+    if (!lock_take(&start_lock))
+        return false;
+    bool done = atomic_load_explicit(&started, memory_order_relaxed) || start_locked();
+    lock_give(&start_lock);
+    return done;
+}
+
+// The calling thread's heap, begun if need be; NULL: no memory, or the thread is at its end.
+static heap_t *heap_get(void)
+{
+    if (likely(heap_self != &heap_none))
+        return heap_self;
+    if (!pool_start())
+        return NULL;
+    heap_t *heap = heap_begin();
+    if (heap != NULL && ended_count < last_rounds && pool_hook_thread)
+        pool_hook_thread(); // may allocate: the heap is in place
+    return heap;
+}
+
+static void heap_unborrow(void)
+{
+    if (unlikely(ended_count >= last_rounds) && heap_self != &heap_none)
+        heap_end();
+}
+
+void pool_thread_exit(void)
+{
+    if (heap_self == &heap_none)
+        return;
+    heap_end();
+    ended_count++;
+}
+
+// --- allocation ------------------------------------------------------------------------------------------------------
+
+static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *clean)
+{
+    *clean = false;
+    if (class >= CLASS_FIRST_MEDIUM) {
+        block_t *block = heap_alloc_medium(heap, class, clean);
+        if (block != NULL && requested_due(heap, class))
+            requested_note(heap, class, block, size_bytes);
+        return block;
+    }
+    block_t *block = heap->head[class];
+    if (block != NULL) { // an aligned request, or one of 0 bytes
+        heap->head[class] = block->next;
+        return block;
+    }
+    block = heap_requested_exact ? heap_take_one(heap, class) : heap_refill(heap, class);
+    if (block != NULL)
+        requested_note(heap, class, block, size_bytes);
+    return block;
+}
+
+// When memory is refused, everything kept is given back first and the request is tried once more; when it was a lock
+// that could not be had, the reserve serves it.
+static bool give_back_all(heap_t *heap)
+{
+    size_t given = heap == NULL ? 0 : heap_purge_idle(heap);
+    given += zone_purge(SIZE_MAX);
+    return (given += large_purge(SIZE_MAX)) != 0;
+}
+
+static void *alloc_tier(size_t alignment, size_t size_bytes, unsigned class, bool *clean)
+{
+    heap_t *heap = heap_get();
+    *clean = false;
+    if (class == 0)
+        return large_alloc(alignment, size_bytes, clean);
+    void *block = heap == NULL ? NULL : alloc_class(heap, class, size_bytes, clean);
+    return block != NULL ? block : large_alloc(alignment, size_bytes, clean);
+}
+
+static void *alloc_or_retry(size_t alignment, size_t size_bytes, unsigned class, bool *clean)
+{
+    void *block = alloc_tier(alignment, size_bytes, class, clean);
+    if (unlikely(block == NULL) && size_bytes <= PTRDIFF_MAX) {
+        if (give_back_all(heap_self == &heap_none ? NULL : heap_self))
+            block = alloc_tier(alignment, size_bytes, class, clean);
+        if (block == NULL && lock_fork_hangs())
+            block = reserve_alloc(alignment, size_bytes);
+    }
+    heap_unborrow();
+    return block;
+}
+
+static unsigned class_for(size_t size_bytes)
+{
+    return size_bytes <= zone_max_bytes() ? size_class_of(size_bytes) : 0;
+}
+
+void *pool_malloc_slow(size_t size_bytes)
+{
+    bool clean;
+    if (unlikely(!pool_start()))
+        return NULL;
+    unsigned class = class_for(size_bytes);
+    heap_t *heap = heap_self;
+    if (likely(heap != &heap_none && class != 0)) {
+        void *block = alloc_class(heap, class, size_bytes, &clean);
+        if (likely(block != NULL))
+            return block;
+    }
+    return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
+}
+
+void *pool_calloc(size_t size_bytes)
+{
+    bool clean = false;
+    void *block;
+    if (size_bytes <= SMALL_MAX_BYTES)
+        block = pool_malloc(size_bytes);
+    else if (pool_start())
+        block = alloc_or_retry(GRANULE_BYTES, size_bytes, class_for(size_bytes), &clean);
+    else
+        return NULL;
+    return block == NULL || clean ? block : memset(block, 0, size_bytes);
+}
+
+void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
+{
+    bool clean;
+    if (alignment <= GRANULE_BYTES)
+        return pool_malloc(size_bytes);
+    if (!pool_start())
+        return NULL;
+    unsigned class = size_bytes > zone_max_bytes() ? 0 : size_class_aligned(alignment, size_bytes);
+    if (class != 0 && size_class_table[class].block_bytes > zone_max_bytes())
+        class = 0;
+    return alloc_or_retry(alignment, size_bytes, class, &clean);
+}
+
+// --- pointers --------------------------------------------------------------------------------------------------------
+
+static void misuse(const char *function, const void *address, const char *what, size_t block_bytes)
+{
+    pool_misuse_t report = {function, address, what, block_bytes};
+    if (pool_hook_misuse)
+        pool_hook_misuse(&report);
+}
+
+// What a pointer is that lies in a page; NULL if it may be a live block of it (*index).
+static const char *page_pointer_wrong(page_t *page, const void *address, unsigned *index)
+{
+    if (page->class == 0)
+        return "not from this heap";
+    if (page_owner(page) == NULL)
+        return "double free, or never allocated";
+    bool exact;
+    *index = page_block_index(page, address, &exact);
+    if (!exact)
+        return "not the start of a block";
+    if (!page_is_small(page))
+        return (page->free_bits | atomic_load_explicit(&page->remote, memory_order_relaxed)) >> *index & 1
+                   ? "double free"
+                   : NULL;
+    bool carved = page->carved >> ((const char *)address - page->start) / CARVE_BYTES & 1;
+    if (!carved)
+        return "double free, or never allocated";
+    return page->list == address ? "double free" : NULL;
+}
+
+static size_t page_block_bytes(const page_t *page)
+{
+    return page->class == 0 ? 0 : page_class(page)->block_bytes;
+}
+
+static void free_medium(heap_t *heap, page_t *page, unsigned index, void *block)
+{
+    if (page_owner(page) == heap || heap_adopt_page(heap, page)) {
+        heap_free_medium(heap, page, index);
+        return;
+    }
+    bool already;
+    if (remote_free_bit(page, index, &already))
+        heap_inbox_push(page);
+    if (already)
+        misuse("free", block, "double free", page_block_bytes(page));
+    else if (heap != &heap_none)
+        heap_adopt_page(heap, page); // its owner may have ended in between
+}
+
+static void free_in_page(page_t *page, void *block)
+{
+    unsigned index;
+    const char *wrong = page_pointer_wrong(page, block, &index);
+    if (wrong != NULL) {
+        misuse("free", block, wrong, page_block_bytes(page));
+        return;
+    }
+    heap_t *heap = heap_self;
+    if (!page_is_small(page))
+        free_medium(heap, page, index, block);
+    else if (page_owner(page) == heap)
+        heap_free_small(page, block);
+    else if (!heap_free_remote(heap, page, block))
+        misuse("free", block, "double free", page_block_bytes(page));
+}
+
+static const char *large_wrong(large_result_t result)
+{
+    return result == LARGE_INTERIOR ? "not the start of a block" : "double free, or never allocated";
+}
+
+static void free_large(void *block)
+{
+    if (reserve_has(block))
+        return;
+    large_result_t result = large_free(block);
+    if (result == LARGE_DONE || result == LARGE_BUSY)
+        return;
+    if (result == LARGE_FOREIGN && pool_hook_foreign && pool_hook_foreign("free", block))
+        return;
+    misuse("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
+}
+
+void pool_free_slow(void *block)
+{
+    if (block == NULL)
+        return;
+    page_t *page = zone_page_of(block);
+    if (page != NULL)
+        free_in_page(page, block);
+    else
+        free_large(block);
+}
+
+// Usable bytes of a live block; 0 and a report if it is none. *page: the page it is in, NULL for a large block.
+static size_t usable(const char *function, void *block, page_t **page)
+{
+    unsigned index;
+    *page = zone_page_of(block);
+    if (*page != NULL) {
+        const char *wrong = page_pointer_wrong(*page, block, &index);
+        if (wrong == NULL)
+            return page_block_bytes(*page);
+        misuse(function, block, wrong[0] == 'd' ? "not a live block" : wrong, page_block_bytes(*page));
+        return 0;
+    }
+    if (reserve_has(block))
+        return reserve_usable(block);
+    size_t bytes = 0;
+    large_result_t result = large_usable(block, &bytes);
+    if (result == LARGE_DONE || (result == LARGE_FOREIGN && pool_hook_foreign && pool_hook_foreign(function, block)))
+        return bytes;
+    const char *wrong = result == LARGE_INTERIOR ? "not the start of a block" : "not a live block";
+    misuse(function, block, result == LARGE_FOREIGN ? "not from this heap" : wrong, 0);
+    return 0;
+}
+
+size_t pool_usable_size(void *block)
+{
+    page_t *page;
+    return block == NULL ? 0 : usable("malloc_usable_size", block, &page);
+}
+
+// --- realloc ---------------------------------------------------------------------------------------------------------
+
+static void *move(void *block, size_t old_bytes, size_t size_bytes)
+{
+    void *moved = pool_malloc(size_bytes);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, block, size_min(old_bytes, size_bytes));
+    pool_free(block);
+    return moved;
+}
+
+// A block stays while it is at least half used.
+static bool fits_in_place(size_t old_bytes, size_t size_bytes)
+{
+    return size_bytes <= old_bytes && size_bytes >= old_bytes / 2;
+}
+
+void *pool_realloc(void *block, size_t size_bytes)
+{
+    if (block == NULL)
+        return pool_malloc(size_bytes);
+    page_t *page;
+    size_t old_bytes = usable("realloc", block, &page);
+    if (old_bytes == 0 || size_bytes > PTRDIFF_MAX)
+        return NULL;
+    if (page != NULL && fits_in_place(old_bytes, size_bytes)) {
+        if (unlikely(heap_requested_exact))
+            requested_note(heap_self, page->class, block, size_bytes);
+        return block;
+    }
+    if (page == NULL && size_bytes > zone_max_bytes()) {
+        void *resized = large_resize(block, size_bytes);
+        if (resized != NULL)
+            return resized;
+    }
+    return move(block, old_bytes, size_bytes);
+}
+
+// --- the rest --------------------------------------------------------------------------------------------------------
+
+bool pool_trim(size_t keep_bytes)
+{
+    size_t kept, given = 0;
+    if (heap_self != &heap_none) {
+        heap_flush(heap_self);
+        given = heap_purge_idle(heap_self);
+    }
+    while ((kept = budget_retained()) > keep_bytes) {
+        size_t purged = zone_purge(kept - keep_bytes);
+        purged += large_purge(kept - keep_bytes);
+        if (purged == 0)
+            break;
+        given += purged;
+    }
+    return given != 0;
+}
+
+static lock_t *const fork_locks[] = {&heap_lock, &zone_lock, &extent_lock};
+static bool fork_taken[LOCK_RANKS]; // written by the one thread that forks, while it holds the first lock
+
+void pool_fork_prepare(void)
+{
+    for (unsigned i = 0; i < LOCK_RANKS; i++) {
+        bool mine = lock_is_mine(fork_locks[i]); // fork in a signal handler that interrupted the pool
+        while (!mine && !lock_take(fork_locks[i]))
+            os_yield();
+        fork_taken[i] = !mine;
+        if (i == 0)
+            lock_fork_begin();
+    }
+}
+
+void pool_fork_parent(void)
+{
+    lock_fork_end();
+    for (unsigned i = LOCK_RANKS; i-- > 0;)
+        if (fork_taken[i])
+            lock_give(fork_locks[i]);
+}
+
+void pool_fork_child(void)
+{
+    heap_fork_child();
+    pool_fork_parent();
+}

@@ -1,0 +1,71 @@
+// pool/pool.h - the allocator's front: what preload/ and the tests call. Nothing here has malloc's name.
+//
+// The two hot functions are inline, so that malloc and free in preload/entry.c are one screen of code each. Everything
+// else is a call into the slow paths. All functions are thread safe; none sets errno; all of them work from the first
+// instruction of the process on (the pool starts itself on first use).
+#ifndef TARN_POOL_H
+#define TARN_POOL_H
+
+#include <stdbool.h>
+
+#include "heap.h"
+
+// Settings, read once when the pool starts.
+typedef struct pool_options {
+    unsigned waste_percent; // free memory kept resident, in percent of live bytes, 0..1000; default 3
+    bool requested_exact;   // note every request's size: exact requested_bytes, but no fast path
+} pool_options_t;
+
+// What a caller did wrong. `what` is a short fixed text ("double free", "not the start of a block", ...).
+typedef struct pool_misuse {
+    const char *function; // "free", "realloc", "malloc_usable_size", ...
+    const void *address;
+    const char *what;
+    size_t block_bytes; // size of the block the address belongs to; 0 if it belongs to none
+} pool_misuse_t;
+
+// Hooks: functions that preload/ defines and the unit tests leave undefined (weak, so then they are not called).
+// boot:    once, before the first allocation is served; may not allocate. It may change *options.
+// thread:  a heap was given to the calling thread: ask for pool_thread_exit() at the thread's end. May allocate.
+// misuse:  a caller's mistake; when it returns, the call has had no effect and the heap is whole.
+// foreign: a pointer that lies in none of the pool's ranges came to `function`; false: it is nobody's, report misuse.
+__attribute__((weak)) void pool_hook_boot(pool_options_t *options);
+__attribute__((weak)) void pool_hook_thread(void);
+__attribute__((weak)) void pool_hook_misuse(const pool_misuse_t *misuse);
+__attribute__((weak)) bool pool_hook_foreign(const char *function, void *address);
+
+// Starts the pool if it has not been started. False if no address space could be had at all.
+bool pool_start(void);
+
+// All allocation functions return NULL when there is no memory or the request is over PTRDIFF_MAX. Blocks are aligned
+// to 16 bytes at least. A size of 0 is served as 1.
+void *pool_malloc_slow(size_t size_bytes);
+void *pool_calloc(size_t size_bytes); // zeroed; the caller has multiplied, and checked the overflow
+void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of two
+void *pool_realloc(void *block, size_t size_bytes);            // block may be NULL; size 0 is served as 1
+void pool_free_slow(void *block);
+size_t pool_usable_size(void *block); // constant for the block's life; 0 for NULL
+
+// Gives the kernel every page that holds no live block, beyond keep_bytes. Returns true if anything was given back.
+bool pool_trim(size_t keep_bytes);
+
+// The calling thread's heap becomes an orphan, for the next thread to take over; the thread may still call the pool.
+void pool_thread_exit(void);
+
+// fork: prepare takes the locks, parent and child give them back; the child turns the lost threads' heaps to orphans.
+// A lock that the calling thread holds already (fork in a signal handler) is passed over.
+void pool_fork_prepare(void);
+void pool_fork_parent(void);
+void pool_fork_child(void);
+
+static inline void *pool_malloc(size_t size_bytes)
+{
+    return heap_alloc_small_or(size_bytes, pool_malloc_slow);
+}
+
+static inline void pool_free(void *block)
+{
+    heap_free_local_or(block, pool_free_slow);
+}
+
+#endif

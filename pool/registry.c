@@ -1,0 +1,208 @@
+// pool/registry.c - all heaps: given to threads, left by them, adopted from. See heap.h.
+#include <assert.h>
+
+#include "heap.h"
+#include "meta.h"
+#include "os_linux.h"
+#include "registry.h"
+
+lock_t heap_lock = {.rank = LOCK_HEAPS};
+meta_arena_t registry_arena; // [heaps]
+
+static _Atomic(heap_t *) all_heaps;
+static _Atomic unsigned alive_count;
+static heap_t *orphans;                // [heaps]
+static _Atomic unsigned orphan_count; // read without the lock to see that there is nothing to adopt
+
+// How many orphans are looked at for pages of a class before a fresh page is taken.
+static const unsigned orphans_tried = 4;
+
+heap_t *heap_first(void)
+{
+    return atomic_load_explicit(&all_heaps, memory_order_acquire);
+}
+
+unsigned registry_orphans(void)
+{
+    return atomic_load_explicit(&orphan_count, memory_order_relaxed);
+}
+
+unsigned heap_alive_count(void)
+{
+    return atomic_load_explicit(&alive_count, memory_order_relaxed);
+}
+
+static int state_of(heap_t *heap)
+{
+    return atomic_load_explicit(&heap->state, memory_order_seq_cst);
+}
+
+static void state_set(heap_t *heap, heap_state_t state)
+{
+    atomic_store_explicit(&heap->state, state, memory_order_seq_cst);
+}
+
+static heap_t *heap_create(void)
+{
+    heap_t *heap = meta_alloc(&registry_arena, align_up(sizeof(heap_t), 4096), 4096);
+    if (heap == NULL)
+        return NULL;
+    heap->next_heap = heap_first();
+    atomic_store_explicit(&all_heaps, heap, memory_order_release);
+    return heap;
+}
+
+static heap_t *orphan_pop(void)
+{
+    heap_t *heap = orphans;
+    if (heap == NULL)
+        return NULL;
+    orphans = heap->next_orphan;
+    atomic_fetch_sub_explicit(&orphan_count, 1, memory_order_relaxed);
+    return heap;
+}
+
+static void orphan_push(heap_t *heap)
+{
+    heap->next_orphan = orphans;
+    orphans = heap;
+    atomic_fetch_add_explicit(&orphan_count, 1, memory_order_relaxed);
+}
+
+heap_t *heap_begin(void)
+{
+    if (!lock_take(&heap_lock))
+        return NULL;
+    heap_t *heap = orphan_pop();
+    if (heap == NULL)
+        heap = heap_create();
+    if (heap != NULL) {
+        state_set(heap, HEAP_ALIVE);
+        atomic_fetch_add_explicit(&alive_count, 1, memory_order_relaxed);
+    }
+    lock_give(&heap_lock);
+    if (heap != NULL)
+        heap_self = heap;
+    return heap;
+}
+
+// The state changes before the inbox is emptied for the last time; who queues a page looks at the state afterwards
+// (heap_adopt_page). So one of the two sees the other.
+void heap_end(void)
+{
+    heap_t *heap = heap_self;
+    heap_flush(heap);
+    heap_purge_idle(heap); // nobody looks at an orphan's idle memory
+    heap_self = &heap_none;
+    while (!lock_take(&heap_lock)) // only while a fork hangs
+        os_yield();
+    state_set(heap, HEAP_ORPHAN);
+    atomic_fetch_sub_explicit(&alive_count, 1, memory_order_relaxed);
+    heap_inbox_drain(heap);
+    orphan_push(heap);
+    lock_give(&heap_lock);
+}
+
+// An orphan's page changes hands. [heaps]
+static void page_move(heap_t *from, heap_t *to, page_t *page)
+{
+    size_t idle = 0;
+    if (!page_is_small(page))
+        idle = (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
+    if (page->place == PAGE_LISTED)
+        heap_unlist(from, page);
+    from->idle_bytes -= idle;
+    to->idle_bytes += idle;
+    atomic_store_explicit(&page->owner, to, memory_order_relaxed);
+}
+
+static void page_settle(heap_t *heap, page_t *page)
+{
+    heap_collect(heap, page, false);
+    if (page_is_small(page))
+        heap_settle(heap, page);
+    else
+        heap_medium_settle(heap, page);
+}
+
+static page_t *orphan_page(heap_t *orphan, unsigned class)
+{
+    if (class >= CLASS_FIRST_MEDIUM)
+        return zone_page_by_id(orphan->medium[class - CLASS_FIRST_MEDIUM].pages);
+    small_bin_t *bin = &orphan->small[class];
+    for (unsigned bucket = BUCKETS; bucket-- > 0;)
+        if (bin->bucket[bucket] != 0)
+            return zone_page_by_id(bin->bucket[bucket]);
+    return zone_page_by_id(bin->uncarved);
+}
+
+// The orphans that were looked at go to the end, so that the next call sees others.
+static void orphans_rotate(heap_t *last)
+{
+    heap_t *end = last;
+    if (last->next_orphan == NULL)
+        return;
+    while (end->next_orphan != NULL)
+        end = end->next_orphan;
+    end->next_orphan = orphans;
+    orphans = last->next_orphan;
+    last->next_orphan = NULL;
+}
+
+static bool adopt_class_locked(heap_t *heap, unsigned class)
+{
+    heap_t *orphan = orphans;
+    for (unsigned tries = 0; orphan != NULL; orphan = orphan->next_orphan) {
+        page_t *page = orphan_page(orphan, class);
+        if (page != NULL) {
+            page_move(orphan, heap, page);
+            page_settle(heap, page);
+            // All its blocks may just have come back: then it has gone to its zone, where it is found next.
+            return page_owner(page) == heap;
+        }
+        if (++tries == orphans_tried) {
+            orphans_rotate(orphan);
+            return false;
+        }
+    }
+    return false;
+}
+
+bool heap_adopt_class(heap_t *heap, unsigned class)
+{
+    if (registry_orphans() == 0 || !lock_take(&heap_lock))
+        return false;
+    bool adopted = adopt_class_locked(heap, class);
+    lock_give(&heap_lock);
+    return adopted;
+}
+
+bool heap_adopt_page(heap_t *heap, page_t *page)
+{
+    heap_t *owner = page_owner(page);
+    if (owner == NULL || owner == heap || state_of(owner) != HEAP_ORPHAN)
+        return false;
+    if (!lock_take(&heap_lock))
+        return false;
+    owner = page_owner(page);
+    bool adopt = owner != NULL && owner != heap && state_of(owner) == HEAP_ORPHAN;
+    if (adopt) {
+        heap_inbox_drain(owner); // nobody else will
+        adopt = page_owner(page) == owner;
+    }
+    if (adopt) {
+        page_move(owner, heap, page);
+        page_settle(heap, page);
+        adopt = page_owner(page) == heap;
+    }
+    lock_give(&heap_lock);
+    return adopt;
+}
+
+void heap_fork_child(void)
+{
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+        if (heap != heap_self && state_of(heap) == HEAP_ALIVE)
+            state_set(heap, HEAP_LOST);
+    atomic_store_explicit(&alive_count, heap_self != &heap_none, memory_order_relaxed);
+}

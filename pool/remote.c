@@ -1,0 +1,32 @@
+// pool/remote.c - see remote.h: each transition wrapped once.
+#include "remote.h"
+
+bool remote_free_list(page_t *page, block_t *first, block_t *last, unsigned count)
+{
+    uint64_t old = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    do
+        last->next = remote_first(old);
+    while (!atomic_compare_exchange_weak_explicit(&page->remote, &old, remote_push(old, first, count),
+                                                  memory_order_release, memory_order_relaxed));
+    return remote_must_queue(old);
+}
+
+bool remote_free_bit(page_t *page, unsigned index, bool *already)
+{
+    uint64_t old = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    do
+        if ((*already = old >> index & 1))
+            return false;
+    while (!atomic_compare_exchange_weak_explicit(&page->remote, &old, remote_push_bit(old, index),
+                                                  memory_order_release, memory_order_relaxed));
+    return remote_must_queue(old);
+}
+
+uint64_t remote_take(page_t *page, bool leave_inbox)
+{
+    if (leave_inbox)
+        return atomic_exchange_explicit(&page->remote, 0, memory_order_acquire);
+    if ((atomic_load_explicit(&page->remote, memory_order_relaxed) & ~REMOTE_QUEUED) == 0)
+        return 0;
+    return atomic_fetch_and_explicit(&page->remote, REMOTE_QUEUED, memory_order_acquire);
+}

@@ -1,0 +1,83 @@
+// pool/requested.c - see requested.h.
+#include "requested.h"
+
+#include "os_linux.h"
+
+static const uint64_t sample_every = 16; // medium requests of a class
+
+static uint32_t *tables[ZONES_MAX]; // a word for each slot of a zone: slot = granule (small), 64th of a page (medium)
+
+static size_t slots_per_page(const zone_t *zone)
+{
+    return zone->kind == 0 ? SMALL_PAGE_BYTES / GRANULE_BYTES : 64; // medium pages hold at most 56 blocks
+}
+
+static size_t table_bytes(const zone_t *zone)
+{
+    return align_up(zone->bound * slots_per_page(zone) * sizeof(uint32_t), os_page_bytes());
+}
+
+static uint32_t *table_get(unsigned index)
+{
+    uint32_t *table = __atomic_load_n(&tables[index], __ATOMIC_ACQUIRE), *nothing = NULL;
+    if (table != NULL)
+        return table;
+    size_t bytes = table_bytes(zone_get(index));
+    table = os_map(bytes, os_page_bytes());
+    if (table == NULL)
+        return NULL;
+    os_name(table, bytes, "tarn metadata");
+    if (__atomic_compare_exchange_n(&tables[index], &nothing, table, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return table;
+    os_unmap(table, bytes);
+    return nothing;
+}
+
+static uint32_t *slot_of(const page_t *page, unsigned index)
+{
+    zone_t *zone = zone_get(page->zone);
+    uint32_t *table = table_get(page->zone);
+    return table == NULL ? NULL : &table[(size_t)(page - zone->pages) * slots_per_page(zone) + index];
+}
+
+bool requested_due(const heap_t *heap, unsigned class)
+{
+    return heap_requested_exact || heap->medium[class - CLASS_FIRST_MEDIUM].handed % sample_every == 1;
+}
+
+static void exact_note(const void *block, size_t size_bytes)
+{
+    bool exact;
+    page_t *page = zone_page_of(block);
+    uint32_t *slot = slot_of(page, page_block_index(page, block, &exact));
+    if (slot != NULL)
+        *slot = (uint32_t)size_bytes + 1; // 0: never noted
+}
+
+void requested_note(heap_t *heap, unsigned class, const void *block, size_t size_bytes)
+{
+    if (heap_requested_exact) {
+        exact_note(block, size_bytes);
+        return;
+    }
+    size_sample_t *sample = &heap->sample[class];
+    uint64_t gap = size_class_table[class].block_bytes - size_bytes;
+    sample->count++;
+    sample->gap += gap;
+    sample->gap_square += gap * gap;
+}
+
+size_t requested_of(const page_t *page, unsigned index)
+{
+    const uint32_t *slot = slot_of(page, index);
+    return slot == NULL || *slot == 0 ? page_class(page)->block_bytes : *slot - 1;
+}
+
+bool requested_bounds(unsigned index, char **start, char **end)
+{
+    if (index >= zone_count())
+        return false;
+    *start = (char *)__atomic_load_n(&tables[index], __ATOMIC_ACQUIRE);
+    *end = *start == NULL ? NULL : *start + table_bytes(zone_get(index));
+    return true;
+}

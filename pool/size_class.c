@@ -1,0 +1,42 @@
+// pool/size_class.c - the table of classes; see size_class.h.
+#include "size_class.h"
+
+size_class_t size_class_table[CLASS_COUNT];
+
+static void class_fill(unsigned class, unsigned zone, size_t page_bytes, unsigned k, unsigned unit_shift)
+{
+    size_t block_bytes = (size_t)k << unit_shift;
+    size_class_table[class] = (size_class_t){
+        .block_bytes = (uint32_t)block_bytes,
+        .block_count = (uint16_t)(page_bytes / block_bytes),
+        .zone = (uint8_t)zone,
+        .unit_shift = (uint8_t)unit_shift,
+        .reciprocal = 65536 / k + 1,
+        .page_bytes = (uint32_t)page_bytes,
+    };
+}
+
+void size_class_start(void)
+{
+    for (unsigned class = 1; class <= SMALL_CLASSES; class++)
+        class_fill(class, 0, SMALL_PAGE_BYTES, class, GRANULE_SHIFT);
+    for (unsigned medium = 0; medium < MEDIUM_CLASSES; medium++) {
+        unsigned doubling = medium / MEDIUM_STEPS, step = medium % MEDIUM_STEPS;
+        unsigned zone = doubling / MEDIUM_DOUBLINGS_PER_ZONE;
+        size_t page_bytes = (size_t)1 << (MEDIUM_1_PAGE_SHIFT + zone * MEDIUM_DOUBLINGS_PER_ZONE);
+        class_fill(CLASS_FIRST_MEDIUM + medium, zone + 1, page_bytes, MEDIUM_STEPS + step + 1, 6 + doubling);
+    }
+}
+
+unsigned size_class_aligned(size_t alignment, size_t size_bytes)
+{
+    if (size_bytes > MEDIUM_MAX_BYTES)
+        return 0;
+    for (unsigned class = size_class_of(size_bytes); class < CLASS_COUNT; class++) {
+        const size_class_t *info = &size_class_table[class];
+        // Pages start at multiples of their size, blocks at multiples of theirs from there.
+        if (info->block_bytes % alignment == 0 && alignment <= info->page_bytes)
+            return class;
+    }
+    return 0;
+}

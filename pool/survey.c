@@ -1,0 +1,445 @@
+// pool/survey.c - see survey.h. Pages are taken one by one: what of each is resident, and which cause each byte has.
+//
+// A medium page is split block by block. For a small page the sum closes by its own equation: what is resident beyond
+// the carved blocks is tail or never used; what is missing is live memory that was never touched.
+#include "survey.h"
+
+#include <string.h>
+
+#include "budget.h"
+#include "heap.h"
+#include "large.h"
+#include "os_linux.h"
+#include "registry.h"
+#include "requested.h"
+#include "reserve.h"
+
+// --- residency -------------------------------------------------------------------------------------------------------
+
+#define WINDOW_PAGES 4096u // 16 MiB a system call, a page of stack
+
+typedef struct window {
+    uintptr_t start, end; // what `resident` tells about
+    unsigned char resident[WINDOW_PAGES];
+} window_t;
+
+static void window_load(window_t *window, uintptr_t address, uintptr_t most)
+{
+    size_t os_page = os_page_bytes(), bytes = size_min(most - address, WINDOW_PAGES * os_page);
+    window->start = address;
+    window->end = address + bytes;
+    if (!os_residency((void *)address, bytes, window->resident))
+        memset(window->resident, 0, sizeof(window->resident)); // part of it is not mapped: nothing of it is resident
+}
+
+// Resident bytes of from..to. `most`: the end of the mapped range they lie in, for reading ahead.
+static size_t resident_bytes(window_t *window, uintptr_t from, uintptr_t to, uintptr_t most)
+{
+    size_t os_page = os_page_bytes(), bytes = 0;
+    for (uintptr_t at = from; at < to;) {
+        uintptr_t page = align_down(at, os_page), next = page + os_page < to ? page + os_page : to;
+        if (page < window->start || page >= window->end)
+            window_load(window, page, align_up(most, os_page));
+        if (window->resident[(page - window->start) / os_page] & 1)
+            bytes += next - at;
+        at = next;
+    }
+    return bytes;
+}
+
+// --- one page --------------------------------------------------------------------------------------------------------
+
+typedef struct page_sums {
+    uint64_t live, pending, free_blocks; // blocks
+    uint64_t resident, holes, tail, pending_bytes, untouched;
+    uint64_t requested; // exact mode
+} page_sums_t;
+
+// Blocks on the head list that belong to the page. Another thread may be popping: every link is checked.
+static unsigned head_count(heap_t *heap, const page_t *page)
+{
+    unsigned count = 0;
+    for (const block_t *block = heap->head[page->class]; block != NULL; block = block->next) {
+        bool exact;
+        if (zone_page_of(block) != page)
+            break;
+        page_block_index(page, block, &exact);
+        if (!exact || ++count > page_class(page)->block_count)
+            break;
+    }
+    return count;
+}
+
+static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
+{
+    uint64_t block_bytes = page_class(page)->block_bytes, carved = page_carved_count(page);
+    uint64_t heads = page->place == PAGE_CURRENT ? head_count(owner, page) : 0;
+    uint64_t used = size_min(page_used(page), carved);
+    sums->pending = size_min(remote_pending(page), used);
+    sums->live = used - sums->pending - size_min(heads, used - sums->pending);
+    sums->free_blocks = carved - sums->live - sums->pending;
+    sums->holes = sums->free_blocks * block_bytes;
+    sums->pending_bytes = sums->pending * block_bytes;
+    uint64_t carved_bytes = carved * block_bytes;
+    uint64_t tail = SMALL_PAGE_BYTES - page_class(page)->block_count * block_bytes;
+    if (sums->resident >= carved_bytes) {
+        sums->tail = size_min(sums->resident - carved_bytes, tail);
+        sums->holes += sums->resident - carved_bytes - sums->tail;
+        return;
+    }
+    uint64_t missing = carved_bytes - sums->resident, from_live = size_min(missing, sums->live * block_bytes);
+    sums->untouched = from_live;
+    missing -= from_live;
+    uint64_t from_holes = size_min(missing, sums->holes);
+    sums->holes -= from_holes;
+    sums->pending_bytes -= missing - from_holes;
+}
+
+static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sums_t *sums)
+{
+    const size_class_t *class = page_class(page);
+    uint64_t free_bits = page->free_bits, pending_bits = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    for (unsigned i = 0; i < class->block_count; i++) {
+        uintptr_t start = (uintptr_t)page_block(page, i);
+        size_t resident = resident_bytes(window, start, start + class->block_bytes, most);
+        if (free_bits >> i & 1) {
+            sums->free_blocks++;
+            sums->holes += resident;
+        } else if (pending_bits >> i & 1) {
+            sums->pending++;
+            sums->pending_bytes += resident;
+        } else {
+            sums->live++;
+            sums->untouched += class->block_bytes - resident;
+        }
+    }
+    uintptr_t tail = (uintptr_t)page_block(page, class->block_count), end = (uintptr_t)page->start + class->page_bytes;
+    sums->tail = resident_bytes(window, tail, end, most);
+}
+
+// --- exact sizes -----------------------------------------------------------------------------------------------------
+
+// Which blocks of a small page are not live: a bit each.
+typedef struct block_bits {
+    uint64_t word[SMALL_PAGE_BYTES / GRANULE_BYTES / 64];
+} block_bits_t;
+
+static void bits_add_list(block_bits_t *bits, const page_t *page, const block_t *list)
+{
+    unsigned most = page_class(page)->block_count;
+    for (bool exact; list != NULL && most-- > 0; list = list->next) {
+        if (zone_page_of(list) != page)
+            return;
+        unsigned index = page_block_index(page, list, &exact);
+        if (!exact)
+            return;
+        bits->word[index / 64] |= (uint64_t)1 << (index % 64);
+    }
+}
+
+static void bits_add_rings(block_bits_t *bits, const page_t *page)
+{
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+        for (unsigned i = 0; i < RING_SLOTS; i++)
+            if (heap->ring[i].count != 0 && heap->ring[i].page == page)
+                bits_add_list(bits, page, heap->ring[i].first);
+}
+
+static uint64_t small_requested(page_t *page, heap_t *owner)
+{
+    block_bits_t dead = {0};
+    uint64_t requested = 0;
+    bits_add_list(&dead, page, page->list);
+    bits_add_list(&dead, page, remote_first(atomic_load_explicit(&page->remote, memory_order_relaxed)));
+    bits_add_list(&dead, page, page->place == PAGE_CURRENT ? owner->head[page->class] : NULL);
+    bits_add_rings(&dead, page);
+    for (unsigned step = 0; step < CARVE_STEPS; step++)
+        for (unsigned i = page_step_first(page, step); i < page_step_first(page, step + 1); i++)
+            if (page->carved >> step & 1 && !(dead.word[i / 64] >> (i % 64) & 1))
+                requested += requested_of(page, i);
+    return requested;
+}
+
+static uint64_t medium_requested(page_t *page)
+{
+    uint64_t live = bits_mask(page_class(page)->block_count) & ~page->free_bits &
+                    ~atomic_load_explicit(&page->remote, memory_order_relaxed);
+    uint64_t requested = 0;
+    for (; live != 0; live &= live - 1)
+        requested += requested_of(page, bits_lowest(live));
+    return requested;
+}
+
+// --- zones -----------------------------------------------------------------------------------------------------------
+
+static void class_add(survey_t *out, page_t *page, const page_sums_t *sums)
+{
+    survey_class_t *class = &out->classes[page->class - 1];
+    class->pages++;
+    class->live_blocks += sums->live;
+    class->requested_bytes += sums->requested;
+    class->untouched_bytes += sums->untouched;
+    class->pending_bytes += sums->pending_bytes;
+    if (sums->live == 0 && sums->pending == 0) {
+        out->retained_bytes += sums->holes + sums->tail;
+        return;
+    }
+    class->holes_bytes += sums->holes;
+    class->tail_bytes += sums->tail;
+}
+
+static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t most)
+{
+    heap_t *owner = page_owner(page);
+    page_sums_t sums = {0};
+    uintptr_t start = (uintptr_t)page->start;
+    if (page->class == 0)
+        return;
+    sums.resident = resident_bytes(window, start, start + page_class(page)->page_bytes, most);
+    out->heap_rss_bytes += sums.resident;
+    if (owner == NULL) {
+        out->retained_bytes += sums.resident;
+        return;
+    }
+    if (page_is_small(page))
+        small_sums(page, owner, &sums);
+    else
+        medium_sums(page, window, most, &sums);
+    if (heap_requested_exact)
+        sums.requested = page_is_small(page) ? small_requested(page, owner) : medium_requested(page);
+    class_add(out, page, &sums);
+}
+
+static void range_add(survey_t *out, const void *start, const void *end, const char *name)
+{
+    if (start != NULL && start < end && out->range_count < SURVEY_RANGES_MAX)
+        out->ranges[out->range_count++] = (survey_range_t){(uintptr_t)start, (uintptr_t)end, name};
+}
+
+static void zone_survey(survey_t *out, zone_t *zone, window_t *window)
+{
+    uint32_t fresh = atomic_load_explicit(&zone->fresh, memory_order_acquire);
+    uintptr_t end = (uintptr_t)zone->base + ((size_t)fresh << zone->shift);
+    range_add(out, zone->base, (void *)end, zone_name(zone));
+    window->start = window->end = 0;
+    for (uint32_t i = 0; i < fresh; i++)
+        page_survey(out, &zone->pages[i], window, end);
+}
+
+static void rings_survey(survey_t *out)
+{
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+        for (unsigned i = 0; i < RING_SLOTS; i++) {
+            ring_slot_t slot = heap->ring[i];
+            if (slot.count == 0 || slot.page == NULL || slot.count > RING_BLOCKS)
+                continue;
+            survey_class_t *class = &out->classes[slot.page->class - 1];
+            uint64_t count = size_min(slot.count, class->live_blocks);
+            class->live_blocks -= count;
+            class->pending_bytes += count * class->block_bytes;
+        }
+}
+
+// --- large blocks ----------------------------------------------------------------------------------------------------
+
+static void extent_survey(survey_t *out, const extent_t *extent, size_t bytes, window_t *window, uintptr_t most)
+{
+    uintptr_t start = (uintptr_t)extent->start;
+    size_t resident = resident_bytes(window, start, start + bytes, most);
+    out->heap_rss_bytes += resident;
+    if (extent->state != EXTENT_LIVE) {
+        out->retained_bytes += resident;
+        out->large_cached_bytes += extent->state == EXTENT_CACHED ? resident : 0;
+        return;
+    }
+    size_t used = resident_bytes(window, start, start + extent->used_bytes, most);
+    out->untouched_bytes += extent->used_bytes - used;
+    out->tail_bytes += resident - used;
+}
+
+static void large_survey(survey_t *out, window_t *window)
+{
+    char *start, *end;
+    extent_bounds(&start, &end);
+    range_add(out, start, end, "tarn large");
+    window->start = window->end = 0;
+    for (extent_id_t id = extent_first(); id != 0; id = extent_behind(id)) {
+        const extent_t *extent = extent_node(id);
+        extent_survey(out, extent, (size_t)extent->grains << LARGE_GRAIN_SHIFT, window, (uintptr_t)end);
+    }
+    for (extent_id_t id = large_direct_next(0); id != 0; id = large_direct_next(id)) {
+        const extent_t *extent = extent_node(id);
+        window->start = window->end = 0;
+        range_add(out, extent->start, extent->start + extent->used_bytes, "tarn large");
+        extent_survey(out, extent, extent->used_bytes, window, (uintptr_t)extent->start + extent->used_bytes);
+    }
+    large_counts_t counts = large_counts();
+    out->large_blocks = counts.live_blocks;
+    out->large_bytes = counts.live_bytes;
+    out->large_allocated_total = counts.allocated_total;
+    out->requested_bytes += counts.requested_bytes;
+    out->rounding_bytes += counts.live_bytes - counts.requested_bytes;
+}
+
+// --- metadata --------------------------------------------------------------------------------------------------------
+
+static void meta_range(survey_t *out, window_t *window, char *start, char *end)
+{
+    if (start == NULL || start >= end)
+        return;
+    range_add(out, start, end, "tarn metadata");
+    window->start = window->end = 0;
+    size_t resident = resident_bytes(window, (uintptr_t)start, (uintptr_t)end, (uintptr_t)end);
+    out->metadata_bytes += resident;
+    out->heap_rss_bytes += resident;
+}
+
+static void meta_survey(survey_t *out, window_t *window)
+{
+    char *start, *end;
+    for (unsigned i = 0; i < zone_count(); i++) {
+        zone_t *zone = zone_get(i);
+        uint32_t committed = atomic_load_explicit(&zone->committed, memory_order_acquire);
+        start = (char *)zone->dirty.level[0];
+        end = (char *)align_up((uintptr_t)&zone->pages[committed], os_page_bytes());
+        meta_range(out, window, start, end);
+    }
+    for (unsigned i = 0; i < registry_arena.chunks; i++)
+        meta_range(out, window, registry_arena.chunk[i].start,
+                   registry_arena.chunk[i].start + registry_arena.chunk[i].bytes);
+    extent_table_bounds(&start, &end);
+    meta_range(out, window, start, end);
+    extent_node_bounds(&start, &end);
+    meta_range(out, window, start, end);
+    for (unsigned i = 0; heap_requested_exact && requested_bounds(i, &start, &end); i++)
+        meta_range(out, window, start, end);
+    reserve_bounds(&start, &end);
+    meta_range(out, window, start, end);
+}
+
+// --- sums ------------------------------------------------------------------------------------------------------------
+
+static double square_root(double value) // Newton's method: libm would be one more library
+{
+    double root = value > 1 ? value : 1;
+    for (int i = 0; i < 64 && value > 0; i++)
+        root = (root + value / root) / 2;
+    return value > 0 ? root : 0;
+}
+
+static size_sample_t class_sample(unsigned class)
+{
+    size_sample_t sum = {0};
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
+        sum.count += heap->sample[class].count;
+        sum.gap += heap->sample[class].gap;
+        sum.gap_square += heap->sample[class].gap_square;
+    }
+    return sum;
+}
+
+// The mean gap of the sampled requests stands for the live blocks'. Half the 95 % interval of the sum: 1.96 standard
+// errors of the mean, times the blocks; with fewer than two samples, half of what a gap can be at most.
+static void class_estimate(survey_class_t *class, unsigned index)
+{
+    size_sample_t sample = class_sample(index);
+    double live = (double)class->live_blocks, bytes = live * (double)class->block_bytes;
+    double widest = index <= SMALL_CLASSES ? GRANULE_BYTES - 1 : (double)class->block_bytes / (MEDIUM_STEPS + 1);
+    double mean = sample.count == 0 ? widest / 2 : (double)sample.gap / sample.count;
+    double error = live * widest / 2;
+    if (sample.count >= 2) {
+        double variance = ((double)sample.gap_square - sample.count * mean * mean) / (sample.count - 1);
+        error = live * 1.96 * square_root(variance / sample.count);
+    }
+    class->requested_bytes = (uint64_t)(bytes - live * mean);
+    class->requested_error = error;
+}
+
+static uint64_t class_handed(unsigned class)
+{
+    uint64_t handed = 0;
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
+        if (class >= CLASS_FIRST_MEDIUM) {
+            handed += heap->medium[class - CLASS_FIRST_MEDIUM].handed;
+            continue;
+        }
+        page_t *page = heap->small[class].current;
+        handed += heap->small[class].handed - (page == NULL ? 0 : head_count(heap, page));
+    }
+    return handed;
+}
+
+static void class_finish(survey_t *out, unsigned index, double *error_squares)
+{
+    survey_class_t *class = &out->classes[index - 1];
+    class->allocated_total = class_handed(index);
+    if (!heap_requested_exact)
+        class_estimate(class, index);
+    uint64_t live_bytes = class->live_blocks * class->block_bytes;
+    class->rounding_bytes = live_bytes - size_min(class->requested_bytes, live_bytes);
+    *error_squares += class->requested_error * class->requested_error;
+    out->live_blocks += class->live_blocks;
+    out->live_bytes += live_bytes;
+    out->requested_bytes += class->requested_bytes;
+    out->rounding_bytes += class->rounding_bytes;
+    out->holes_bytes += class->holes_bytes;
+    out->tail_bytes += class->tail_bytes;
+    out->pending_bytes += class->pending_bytes;
+    out->untouched_bytes += class->untouched_bytes;
+    out->allocated_total += class->allocated_total;
+}
+
+static void classes_begin(survey_t *out)
+{
+    out->class_count = CLASS_COUNT - 1;
+    for (unsigned class = 1; class < CLASS_COUNT; class++) {
+        out->classes[class - 1].block_bytes = size_class_table[class].block_bytes;
+        out->classes[class - 1].page_bytes = size_class_table[class].page_bytes;
+    }
+}
+
+static void totals(survey_t *out)
+{
+    double error_squares = 0;
+    for (unsigned class = 1; class < CLASS_COUNT; class++)
+        class_finish(out, class, &error_squares);
+    out->requested_error = square_root(error_squares);
+    out->requested_exact = heap_requested_exact;
+    out->live_blocks += out->large_blocks;
+    out->live_bytes += out->large_bytes;
+    out->allocated_total += out->large_allocated_total;
+    out->freed_total = out->allocated_total - out->live_blocks;
+    out->mapped_bytes = budget_used();
+    out->mapped_peak_bytes = budget_used_peak();
+    out->purged_total_bytes = budget_purged_total();
+    out->budget_bytes = budget_limit();
+    out->heaps = heap_alive_count();
+    out->heaps_orphaned = registry_orphans();
+}
+
+void survey_take_unlocked(survey_t *out)
+{
+    window_t window = {0};
+    memset(out, 0, sizeof(*out));
+    if (zone_count() == 0)
+        return; // the pool has not started
+    classes_begin(out);
+    for (unsigned i = 0; i < zone_count(); i++)
+        zone_survey(out, zone_get(i), &window);
+    rings_survey(out);
+    large_survey(out, &window);
+    meta_survey(out, &window);
+    totals(out);
+}
+
+void survey_take(survey_t *out)
+{
+    lock_t *const locks[] = {&heap_lock, &zone_lock, &extent_lock};
+    bool taken[LOCK_RANKS];
+    for (unsigned i = 0; i < LOCK_RANKS; i++)
+        taken[i] = lock_take(locks[i]); // not taken: a fork does not finish; a survey without is better than none
+    survey_take_unlocked(out);
+    for (unsigned i = LOCK_RANKS; i-- > 0;)
+        if (taken[i])
+            lock_give(locks[i]);
+}

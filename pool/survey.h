@@ -1,0 +1,66 @@
+// pool/survey.h - a read-only walk that shows the heap as plain data. Nothing else shows it to the layers above.
+//
+//   heap_rss_bytes = requested + rounding + holes + tail + retained + pending + metadata - untouched
+//   live_bytes     = requested + rounding          (exact, and so are the counts per class)
+//
+// Resident bytes are the kernel's (mincore over the pool's own ranges, OS page by OS page); each resident byte is
+// charged to one cause. While other threads allocate, the walk sees each page at its own instant: every sum still
+// closes, and the counts are exact for all threads that are not inside the allocator.
+#ifndef TARN_SURVEY_H
+#define TARN_SURVEY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SURVEY_CLASSES_MAX 128
+#define SURVEY_RANGES_MAX 64
+
+// One size class. All *_bytes are resident bytes unless said otherwise.
+typedef struct survey_class {
+    uint64_t block_bytes;     // size of a block
+    uint64_t page_bytes;      // size of a page of this class
+    uint64_t pages;           // pages that belong to the class now
+    uint64_t live_blocks;     // blocks the program holds: exact
+    uint64_t allocated_total; // blocks handed to the program since the start: exact
+    uint64_t requested_bytes; // of the live blocks: exact or estimated, see survey_t
+    uint64_t rounding_bytes;  // live_blocks * block_bytes - requested_bytes
+    uint64_t holes_bytes;     // free bytes in pages that also hold live blocks
+    uint64_t tail_bytes;      // page ends that fit no block
+    uint64_t pending_bytes;   // freed by another thread, not yet taken back
+    uint64_t untouched_bytes; // live, but not resident
+    double requested_error;   // half the 95 % interval of requested_bytes; 0 when exact
+} survey_class_t;
+
+typedef struct survey_range {
+    uintptr_t start, end; // a range of addresses in which every resident byte is the pool's
+    const char *name;     // "small", "medium", "large", "metadata", ...
+} survey_range_t;
+
+typedef struct survey {
+    uint64_t heap_rss_bytes; // sum of resident bytes in the ranges below
+    uint64_t live_bytes, requested_bytes, rounding_bytes, holes_bytes, tail_bytes, retained_bytes, pending_bytes,
+        metadata_bytes, untouched_bytes;
+    uint64_t live_blocks, allocated_total, freed_total; // blocks of all classes and large blocks
+    double requested_error;                             // half the 95 % interval; 0 when exact
+    bool requested_exact;
+    uint64_t large_blocks, large_bytes;   // live blocks above 256 KiB, their bytes (in live_bytes too)
+    uint64_t large_allocated_total;       // since the start
+    uint64_t large_cached_bytes;          // freed large mappings kept resident (in retained_bytes too)
+    uint64_t mapped_bytes, mapped_peak_bytes; // bytes in pages and large blocks in use, now and at most ever
+    uint64_t purged_total_bytes;          // given back to the kernel since the start
+    uint64_t budget_bytes;                // how much free memory may stay resident now
+    uint32_t heaps, heaps_orphaned;       // heaps of living threads, heaps waiting for a new thread
+    uint32_t class_count, range_count;
+    survey_class_t classes[SURVEY_CLASSES_MAX]; // in order of block size
+    survey_range_t ranges[SURVEY_RANGES_MAX];
+} survey_t;
+
+// Fills *out. Takes the pool's locks one after the other; allocates nothing; any thread, not in a signal handler that
+// interrupted the pool. A survey_t is about 16 KiB: keep it off small stacks.
+void survey_take(survey_t *out);
+
+// The same without any lock, for a process that is about to die of a fatal signal.
+void survey_take_unlocked(survey_t *out);
+
+#endif

@@ -1,0 +1,381 @@
+// pool/zone.c - see zone.h.
+#include "zone.h"
+
+#include <assert.h>
+
+#include "budget.h"
+#include "os_linux.h"
+
+uintptr_t zone_front_base;
+size_t zone_front_limit;
+page_t *zone_front_pages;
+lock_t zone_lock = {.rank = LOCK_ZONES};
+
+static zone_t zones[ZONES_MAX];
+static _Atomic unsigned zones_used;
+static size_t max_bytes;
+
+// Bounds of a first zone's addresses. The least is what a small program touches; the most keeps four zones and the
+// large tier well inside 47 bits.
+static const size_t zone_bytes_least = (size_t)2 << 20;
+static const size_t zone_bytes_most = (size_t)1 << 40;
+static const size_t zone_alignment = (size_t)2 << 20; // the largest page; also a huge page
+// Under RLIMIT_AS the first zones take a 64th of it each, three of them.
+static const size_t limited_fraction = 64;
+static const size_t limited_max_bytes = (size_t)32 << 10; // 2 MiB pages would eat the addresses: those go alone
+static const size_t commit_least_bytes = (size_t)256 << 10;
+static const unsigned commit_growth_shift = 3; // an eighth more at a time: few system calls, little ahead of need
+static const unsigned same_class_tries = 8;
+
+static unsigned shift_of_kind(unsigned kind)
+{
+    return kind == 0 ? SMALL_PAGE_SHIFT : MEDIUM_1_PAGE_SHIFT + (kind - 1) * MEDIUM_DOUBLINGS_PER_ZONE;
+}
+
+const char *zone_name(const zone_t *zone)
+{
+    static const char *const names[ZONE_KINDS] = {"tarn small", "tarn medium 1", "tarn medium 2", "tarn medium 3"};
+    return names[zone->kind];
+}
+
+unsigned zone_count(void)
+{
+    return atomic_load_explicit(&zones_used, memory_order_acquire);
+}
+
+zone_t *zone_get(unsigned index)
+{
+    return &zones[index];
+}
+
+size_t zone_max_bytes(void)
+{
+    return max_bytes;
+}
+
+// Descriptors and the two sets, in one reservation; the sets first, since they are committed whole.
+static bool zone_meta_reserve(zone_t *zone)
+{
+    size_t set_bytes = align_up(2 * bitset_bytes(zone->bound), os_page_bytes());
+    zone->meta_bytes = set_bytes + align_up(zone->bound * sizeof(page_t), os_page_bytes());
+    char *meta = os_reserve(zone->meta_bytes, os_page_bytes());
+    if (meta == NULL)
+        return false;
+    if (!os_commit(meta, set_bytes)) {
+        os_unmap(meta, zone->meta_bytes);
+        return false;
+    }
+    os_name(meta, zone->meta_bytes, "tarn metadata");
+    bitset_init(&zone->dirty, zone->bound, meta);
+    bitset_init(&zone->clean, zone->bound, meta + bitset_bytes(zone->bound));
+    zone->pages = (page_t *)(meta + set_bytes);
+    return true;
+}
+
+static bool zone_add(unsigned kind, char *base, size_t bytes)
+{
+    unsigned index = zone_count();
+    if (index == ZONES_MAX)
+        return false;
+    zone_t *zone = &zones[index];
+    unsigned shift = shift_of_kind(kind);
+    size_t bound = bytes >> shift;
+    bound = size_min(bound, ((size_t)1 << PAGE_ID_ZONE_SHIFT) - 1);
+    *zone = (zone_t){.base = base, .bound = (uint32_t)bound, .shift = (uint8_t)shift, .kind = (uint8_t)kind,
+                     .index = (uint8_t)index};
+    if (!zone_meta_reserve(zone))
+        return false;
+    if (index == 0)
+        zone->fresh = 1; // page 0 of zone 0 is the number "none"
+    os_name(base, bytes, zone_name(zone));
+    os_no_huge_pages(base, bytes);
+    atomic_store_explicit(&zones_used, index + 1, memory_order_release);
+    return true;
+}
+
+static bool zones_reserve(size_t bytes_each, unsigned kinds)
+{
+    char *base = os_reserve(bytes_each * kinds, zone_alignment);
+    if (base == NULL)
+        return false;
+    for (unsigned kind = 0; kind < kinds; kind++)
+        if (!zone_add(kind, base + kind * bytes_each, bytes_each)) {
+            os_unmap(base, bytes_each * kinds);
+            atomic_store_explicit(&zones_used, 0, memory_order_relaxed);
+            return false;
+        }
+    return true;
+}
+
+bool zone_start(void)
+{
+    size_t limit = os_address_limit_bytes();
+    bool limited = limit != SIZE_MAX;
+    size_t bytes = limited ? limit / limited_fraction : os_memory_bytes();
+    bytes = size_min(size_max(bytes, zone_bytes_least), zone_bytes_most);
+    bytes = (size_t)1 << (bits_highest(bytes - 1) + !limited); // a power of two: up, or under a limit down
+    unsigned kinds = limited ? ZONE_KINDS - 1 : ZONE_KINDS;
+    while (!zones_reserve(bytes, kinds)) {
+        bytes /= 2;
+        if (bytes < zone_bytes_least)
+            return false;
+    }
+    max_bytes = kinds == ZONE_KINDS ? MEDIUM_MAX_BYTES : limited_max_bytes;
+    zone_front_base = (uintptr_t)zones[0].base;
+    zone_front_pages = zones[0].pages;
+    return true;
+}
+
+static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
+{
+    size_t os_page = os_page_bytes();
+    uintptr_t meta_from = align_down((uintptr_t)&zone->pages[from], os_page);
+    uintptr_t meta_to = align_up((uintptr_t)&zone->pages[to], os_page);
+    if (!os_commit((void *)meta_from, meta_to - meta_from))
+        return false;
+    char *start = zone->base + ((size_t)from << zone->shift), *end = zone->base + ((size_t)to << zone->shift);
+    start = (char *)align_down((uintptr_t)start, os_page);
+    end = (char *)align_up((uintptr_t)end, os_page);
+    if (!os_commit(start, (size_t)(end - start)))
+        return false;
+    atomic_store_explicit(&zone->committed, to, memory_order_release);
+    if (zone->index == 0)
+        __atomic_store_n(&zone_front_limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
+    return true;
+}
+
+static bool zone_commit_more(zone_t *zone)
+{
+    uint32_t from = zone->committed;
+    if (from == zone->bound)
+        return false;
+    size_t step = size_max(commit_least_bytes >> zone->shift, from >> commit_growth_shift);
+    step = size_min(size_max(step, 1), zone->bound - from);
+    return zone_commit_pages(zone, from, from + (uint32_t)step) || zone_commit_pages(zone, from, from + 1);
+}
+
+// A dirty page that was of the same class keeps its knowledge of what is clean; so a few are tried.
+static uint32_t dirty_pick(const zone_t *zone, unsigned class)
+{
+    uint32_t lowest = bitset_lowest(&zone->dirty), index = lowest;
+    for (unsigned tries = 0; zone->kind != 0 && tries < same_class_tries && index != BITSET_NONE; tries++) {
+        if (zone->pages[index].class == class)
+            return index;
+        index = bitset_next(&zone->dirty, index + 1);
+    }
+    return lowest;
+}
+
+// Blocks of the new class behind everything the old one dirtied are clean.
+static uint64_t clean_bits_after(const page_t *page, unsigned class)
+{
+    uint64_t dirty = bits_mask(page_class(page)->block_count) & ~page->clean_bits;
+    if (page->class == class)
+        return page->clean_bits;
+    size_t dirty_end = dirty == 0 ? 0 : (size_t)(bits_highest(dirty) + 1) * page_class(page)->block_bytes;
+    const size_class_t *info = &size_class_table[class];
+    unsigned first_clean = (unsigned)((dirty_end + info->block_bytes - 1) / info->block_bytes);
+    return bits_mask(info->block_count) & ~bits_mask((unsigned)size_min(first_clean, 64));
+}
+
+static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
+{
+    page_t *page = &zone->pages[index];
+    bitset_remove(&zone->dirty, index);
+    budget_release(zone_page_dirty_bytes(page));
+    uint64_t clean = zone->kind == 0 ? 0 : clean_bits_after(page, class);
+    page_init(page, class, false);
+    page->clean_bits = clean;
+    return page;
+}
+
+static page_t *take_clean(zone_t *zone, uint32_t index, unsigned class)
+{
+    page_t *page = &zone->pages[index];
+    bitset_remove(&zone->clean, index);
+    budget_regret(zone->kind == 0 ? SMALL_PAGE_BYTES : os_page_bytes());
+    page_init(page, class, true);
+    return page;
+}
+
+static page_t *take_fresh(zone_t *zone, unsigned class)
+{
+    if (zone->fresh >= zone->committed && !zone_commit_more(zone))
+        return NULL;
+    if (zone->fresh >= zone->committed) // one page came, and it is page 0 of zone 0
+        return NULL;
+    uint32_t index = zone->fresh;
+    page_t *page = &zone->pages[index];
+    page->zone = zone->index;
+    page->start = zone->base + ((size_t)index << zone->shift);
+    page_init(page, class, true);
+    atomic_store_explicit(&zone->fresh, index + 1, memory_order_release);
+    return page;
+}
+
+static page_t *take_from(zone_t *zone, unsigned class)
+{
+    if (zone->dirty.count != 0)
+        return take_dirty(zone, dirty_pick(zone, class), class);
+    if (zone->clean.count != 0)
+        return take_clean(zone, bitset_lowest(&zone->clean), class);
+    return take_fresh(zone, class);
+}
+
+// Another zone of the kind, twice as large as all that there are of it, or as large as can be had.
+static bool zone_extend(unsigned kind)
+{
+    size_t have = 0, least = (size_t)1 << shift_of_kind(kind);
+    for (unsigned i = 0; i < zone_count(); i++)
+        have += zones[i].kind == kind ? (size_t)zones[i].bound << zones[i].shift : 0;
+    for (size_t bytes = size_max(have, least); bytes >= least; bytes /= 2) {
+        char *base = os_reserve(bytes, size_min(zone_alignment, size_max(least, os_page_bytes())));
+        if (base == NULL)
+            continue;
+        if (zone_add(kind, base, bytes))
+            return true;
+        os_unmap(base, bytes);
+    }
+    return false;
+}
+
+static page_t *take_any(unsigned kind, unsigned class)
+{
+    for (unsigned i = 0; i < zone_count(); i++) {
+        page_t *page = zones[i].kind == kind ? take_from(&zones[i], class) : NULL;
+        if (page != NULL)
+            return page;
+    }
+    return NULL;
+}
+
+page_t *zone_page_alloc(unsigned class, heap_t *owner)
+{
+    unsigned kind = size_class_table[class].zone;
+    if (!lock_take(&zone_lock))
+        return NULL;
+    page_t *page = take_any(kind, class);
+    if (page == NULL && zone_extend(kind))
+        page = take_any(kind, class);
+    if (page != NULL) {
+        atomic_store_explicit(&page->remote, 0, memory_order_relaxed);
+        atomic_store_explicit(&page->owner, owner, memory_order_release);
+    }
+    lock_give(&zone_lock);
+    if (page != NULL)
+        budget_use(size_class_table[class].page_bytes);
+    return page;
+}
+
+size_t zone_page_dirty_bytes(const page_t *page)
+{
+    if (page_is_small(page))
+        return bits_count(page->carved) * CARVE_BYTES;
+    return (size_t)(page_class(page)->block_count - bits_count(page->clean_bits)) * page_class(page)->block_bytes;
+}
+
+void zone_page_free(page_t *page)
+{
+    assert(page_used(page) == 0);
+    size_t dirty_bytes = zone_page_dirty_bytes(page);
+    zone_t *zone = &zones[page->zone];
+    atomic_store_explicit(&page->owner, NULL, memory_order_relaxed);
+    page->place = PAGE_FREE;
+    if (!lock_take(&zone_lock))
+        return; // a fork that hangs: the page is lost rather than the program
+    bitset_add(dirty_bytes != 0 ? &zone->dirty : &zone->clean, (uint32_t)(page - zone->pages));
+    budget_retain(dirty_bytes);
+    lock_give(&zone_lock);
+    budget_unuse((size_t)1 << zone->shift);
+}
+
+// Takes the run of dirty pages that ends at `last`, cut to whole OS pages, out of the set; *count is its length.
+static uint32_t dirty_run_take(zone_t *zone, uint32_t last, size_t most_bytes, uint32_t *count)
+{
+    uint32_t first = last;
+    while (first > 0 && bitset_has(&zone->dirty, first - 1) && ((size_t)(last - first + 1) << zone->shift) < most_bytes)
+        first--;
+    uint32_t grain = (uint32_t)size_max(os_page_bytes() >> zone->shift, 1);
+    uint32_t end = (uint32_t)align_down(last + 1, grain);
+    first = (uint32_t)align_up(first, grain);
+    *count = end > first ? end - first : 0;
+    for (uint32_t i = first; i < first + *count; i++) {
+        bitset_remove(&zone->dirty, i);
+        budget_release(zone_page_dirty_bytes(&zone->pages[i]));
+    }
+    return first;
+}
+
+// The pages of a run come back: clean if the kernel took their memory.
+static size_t dirty_run_return(zone_t *zone, uint32_t first, uint32_t count, bool purged)
+{
+    size_t bytes = 0;
+    for (uint32_t i = first; i < first + count; i++) {
+        page_t *page = &zone->pages[i];
+        size_t dirty_bytes = zone_page_dirty_bytes(page);
+        bytes += dirty_bytes;
+        if (purged) {
+            page->carved = 0;
+            page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count);
+        } else {
+            budget_retain(dirty_bytes);
+        }
+        bitset_add(purged ? &zone->clean : &zone->dirty, i);
+    }
+    return purged ? bytes : 0;
+}
+
+static size_t zone_purge_one(zone_t *zone, size_t bytes)
+{
+    size_t purged = 0;
+    if (!lock_take(&zone_lock))
+        return 0;
+    for (uint32_t bound = zone->fresh; purged < bytes;) {
+        uint32_t last = bitset_below(&zone->dirty, bound), count;
+        if (last == BITSET_NONE)
+            break;
+        uint32_t first = dirty_run_take(zone, last, bytes - purged, &count);
+        bound = count == 0 ? last : first;
+        if (count == 0)
+            continue;
+        lock_give(&zone_lock); // the run is ours alone now
+        bool done = os_purge(zone->base + ((size_t)first << zone->shift), (size_t)count << zone->shift);
+        if (!lock_take(&zone_lock))
+            return purged;
+        purged += dirty_run_return(zone, first, count, done);
+    }
+    lock_give(&zone_lock);
+    return purged;
+}
+
+size_t zone_purge(size_t bytes)
+{
+    size_t purged = 0;
+    for (unsigned i = zone_count(); i-- > 0 && purged < bytes;)
+        purged += zone_purge_one(&zones[i], bytes - purged);
+    if (purged != 0)
+        budget_purged(purged);
+    return purged;
+}
+
+page_t *zone_page_of(const void *address)
+{
+    unsigned count = zone_count();
+    for (unsigned i = 0; i < count; i++) {
+        zone_t *zone = &zones[i];
+        size_t offset = (uintptr_t)address - (uintptr_t)zone->base;
+        if (offset >> zone->shift < atomic_load_explicit(&zone->fresh, memory_order_acquire))
+            return &zone->pages[offset >> zone->shift];
+    }
+    return NULL;
+}
+
+page_t *zone_page_by_id(page_id_t id)
+{
+    return id == 0 ? NULL : &zones[id >> PAGE_ID_ZONE_SHIFT].pages[id & (((page_id_t)1 << PAGE_ID_ZONE_SHIFT) - 1)];
+}
+
+page_id_t zone_page_id(const page_t *page)
+{
+    return (page_id_t)page->zone << PAGE_ID_ZONE_SHIFT | (page_id_t)(page - zones[page->zone].pages);
+}

@@ -1,0 +1,65 @@
+// pool/zone.h - the address ranges of pages, and the pages in them that nobody owns: get, give back, purge.
+//
+//   zone   | page 0 | page 1 | ... | fresh -> never used, readable | committed -> reserved only |
+//
+// One zone a kind (small, medium 1..3) is reserved at the start, as large as the machine's memory and next to each
+// other; where addresses are scarce (RLIMIT_AS) they are modest, and more are added as needed. free finds a page by
+// arithmetic in the first small zone, and by zone_page_of everywhere else.
+// A free page is dirty (resident, in part at least) or clean (given back). Dirty ones go first, lowest address first;
+// purging starts at the highest address. Everything here is [LOCK_ZONES] unless said otherwise.
+#ifndef TARN_ZONE_H
+#define TARN_ZONE_H
+
+#include "bitset.h"
+#include "lock.h"
+#include "page.h"
+
+#define ZONES_MAX 16u // 4 bits of a page_id_t
+#define ZONE_KINDS (1 + MEDIUM_ZONES)
+
+typedef struct zone {
+    char *base;       // [const]
+    page_t *pages;    // [const] descriptors
+    uint32_t bound;   // [const] pages reserved
+    uint8_t shift;    // [const] log2 of the page size
+    uint8_t kind;     // [const] 0 = small, 1..3 = medium
+    uint8_t index;    // [const]
+    _Atomic uint32_t fresh;     // pages ever used
+    _Atomic uint32_t committed; // pages that may be used, and whose descriptors may be read
+    bitset_t dirty, clean;      // free pages below fresh
+    size_t meta_bytes;          // [const] reserved for descriptors and sets
+} zone_t;
+
+// What free needs of the first small zone. Three variables and not a struct: the compiler would spend an instruction of
+// the fast path on the struct's address.
+POOL_LOCAL extern uintptr_t zone_front_base;   // [const] after the start
+POOL_LOCAL extern size_t zone_front_limit;     // [atomic] bytes from base whose descriptors may be read; only grows, relaxed: who
+                                    // frees a block has seen it grow
+POOL_LOCAL extern page_t *zone_front_pages;    // [const] after the start
+extern lock_t zone_lock;
+
+// Reserves the first zones. False: no addresses at all.
+bool zone_start(void);
+// Largest request that the zones serve; above it blocks are mapped alone.
+size_t zone_max_bytes(void);
+
+// A page for blocks of `class`, initialised, with owner. NULL: no memory.
+page_t *zone_page_alloc(unsigned class, heap_t *owner);
+// Takes back an empty page. Its owner's lists must have forgotten it.
+void zone_page_free(page_t *page);
+// Gives free pages' memory back, highest addresses first, until `bytes` are purged or none is left. Returns the bytes.
+size_t zone_purge(size_t bytes);
+
+// The page that an address lies in, owned or not; NULL if it is in no zone. Any thread, no lock.
+page_t *zone_page_of(const void *address);
+page_t *zone_page_by_id(page_id_t id);
+page_id_t zone_page_id(const page_t *page);
+
+// Resident bytes of a free page, at most.
+size_t zone_page_dirty_bytes(const page_t *page);
+
+unsigned zone_count(void);
+zone_t *zone_get(unsigned index);
+const char *zone_name(const zone_t *zone);
+
+#endif

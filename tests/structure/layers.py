@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""layers.py SOURCE_ROOT - every #include goes downwards.
+
+A file of pool/ includes headers of lower layers and of its own noun, nothing else of the project; pool/ never includes
+preload/. This table is the drawing in pool/README.md: who adds a file adds its noun here.
+"""
+
+import pathlib
+import re
+import sys
+
+import sources
+
+# Bottom up. Nouns of one layer do not know each other.
+LAYERS = [
+    ['bits'],
+    ['config', 'os', 'bitset'],
+    ['size_class', 'lock', 'meta', 'budget', 'reserve'],
+    ['page', 'extent'],
+    ['remote', 'zone', 'large'],
+    ['heap'],
+    ['medium', 'purge', 'registry', 'requested'],
+    ['survey', 'check'],
+    ['pool'],
+]
+
+# Files whose name is not that of their noun.
+NOUN_OF_FILE = {'os_linux': 'os'}
+
+# The parts of preload/ that read the heap see it as plain data: of pool/ they include these headers only.
+READERS = ['report', 'sheet', 'sampler', 'recorder']
+FOR_READERS = ['survey', 'bits', 'config']
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]')
+LEVEL = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}
+
+
+def noun_of(name):
+    stem = pathlib.PurePath(name).stem
+    return NOUN_OF_FILE.get(stem, stem)
+
+
+def includes(path):
+    """Pairs of line number and the name as written. Comments stay in: a string is what is looked for."""
+    for number, line in enumerate(path.read_text().split('\n'), start=1):
+        match = INCLUDE.match(line)
+        if match:
+            yield number, match.group(1)
+
+
+def fault_in_pool(noun, included, in_pool, in_preload):
+    """What is wrong with a file of `noun` in pool/ including `included`; None if nothing."""
+    name = pathlib.PurePath(included).name
+    if 'preload' in pathlib.PurePath(included).parts or (name in in_preload and name not in in_pool):
+        return 'pool/ does not know preload/'
+    if name not in in_pool:
+        return None    # the system's
+    other = noun_of(name)
+    if other == noun or LEVEL.get(other, len(LAYERS)) < LEVEL[noun]:
+        return None
+    return f'{other} is not below {noun}'
+
+
+def fault_in_preload(noun, included, in_pool):
+    name = pathlib.PurePath(included).name
+    if name not in in_pool or noun_of(name) in FOR_READERS:
+        return None
+    if any(noun == reader or noun.startswith(reader + '_') for reader in READERS):
+        return f'{noun} sees the heap through survey.h only'
+    return None
+
+
+def check(root):
+    pool, preload = sources.files(root / 'pool'), sources.files(root / 'preload')
+    in_pool, in_preload = {path.name for path in pool}, {path.name for path in preload}
+    faults = [f'{path}: {noun_of(path.name)} has no place in the table of layers.py'
+              for path in pool if noun_of(path.name) not in LEVEL]
+    for path in pool + preload:
+        noun = noun_of(path.name)
+        if path in pool and noun not in LEVEL:
+            continue
+        for number, included in includes(path):
+            fault = (fault_in_pool(noun, included, in_pool, in_preload) if path in pool
+                     else fault_in_preload(noun, included, in_pool))
+            if fault:
+                faults.append(f'{path}:{number}: includes {included}: {fault}')
+    return faults
+
+
+if __name__ == '__main__':
+    sources.finish('layers', check(pathlib.Path(sys.argv[1])))

@@ -1,0 +1,337 @@
+// tools/run.c - `tarn run`: starts a command with libtarn.so preloaded, and ends as the command ended.
+//
+//   options -> TARN_OPTIONS          --stats json --waste 5   =>   stats=json:waste=5
+//   library -> LD_PRELOAD            see library.c
+//   fork, exec, wait                 signals: the terminal's reach the command by themselves, the rest is handed on
+//
+// The parent stays so that the command's report comes before the prompt and its status can be told.
+#include "library.h"
+#include "tool.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    OPTION_STATS = 256, // above every character: no short form
+    OPTION_STATS_FILE,
+    OPTION_WASTE,
+    OPTION_REQUESTED,
+    OPTION_ON_ERROR,
+    OPTION_LIBRARY,
+};
+
+enum { PERCENT_MAX = 1000 }; // as in preload/options.c
+
+typedef struct run {
+    const char *who;
+    const char *library; // --library, or NULL
+    char *options;       // what TARN_OPTIONS will be, or NULL while there is none
+    char **command;
+} run_t;
+
+// Appends key=value: a later key wins over an earlier one, so the command line wins over the environment.
+static error_t option_add(run_t *run, const char *key, const char *value)
+{
+    char *longer = NULL;
+    const char *before = run->options != NULL ? run->options : "";
+    if (asprintf(&longer, "%s%s%s=%s", before, *before != '\0' ? ":" : "", key, value) < 0) {
+        tool_error(run->who, "no memory for the options");
+        return ENOMEM;
+    }
+    free(run->options);
+    run->options = longer;
+    return 0;
+}
+
+// TARN_OPTIONS parts its entries at colons and knows no way to quote one.
+static error_t option_set(run_t *run, const char *flag, const char *key, const char *value)
+{
+    if (*value == '\0') {
+        tool_error(run->who, "%s needs a value", flag);
+        return EINVAL;
+    }
+    if (strchr(value, ':') != NULL) {
+        tool_error(run->who, "%s: a value cannot hold a colon: '%s'", flag, value);
+        return EINVAL;
+    }
+    return option_add(run, key, value);
+}
+
+// `choices` is a list like "text|json|off".
+static int choice_is_valid(const char *choices, const char *value)
+{
+    size_t length = strlen(value);
+    for (const char *choice = choices; *choice != '\0';) {
+        size_t width = strcspn(choice, "|");
+        if (width == length && strncmp(choice, value, length) == 0)
+            return 1;
+        choice += width + (choice[width] == '|');
+    }
+    return 0;
+}
+
+static error_t option_choose(run_t *run, const char *flag, const char *key, const char *choices, const char *value)
+{
+    if (!choice_is_valid(choices, value)) {
+        tool_error(run->who, "%s is %s, not '%s'", flag, choices, value);
+        return EINVAL;
+    }
+    return option_add(run, key, value);
+}
+
+static error_t option_percent(run_t *run, const char *flag, const char *key, const char *value)
+{
+    enum { DIGITS_MAX = 4 }; // those of PERCENT_MAX
+    size_t digits = strspn(value, "0123456789");
+    if (digits == 0 || digits > DIGITS_MAX || value[digits] != '\0' || atoi(value) > PERCENT_MAX) {
+        tool_error(run->who, "%s is a percentage from 0 to %d, not '%s'", flag, PERCENT_MAX, value);
+        return EINVAL;
+    }
+    return option_add(run, key, value);
+}
+
+// %p, %n and %% are all that may follow a %.
+static int pattern_is_good(const char *pattern)
+{
+    for (const char *letter = pattern; *letter != '\0'; letter++)
+        if (*letter == '%' && (*++letter == '\0' || strchr("pn%", *letter) == NULL))
+            return 0;
+    return 1;
+}
+
+// The current directory with a slash behind it, each % doubled: its name is no pattern. NULL if there is none.
+static char *directory_pattern(void)
+{
+    char *here = getcwd(NULL, 0);
+    char *pattern = here != NULL ? malloc(2 * strlen(here) + sizeof "/") : NULL;
+    char *end = pattern;
+    if (pattern != NULL) {
+        for (const char *letter = here; *letter != '\0'; letter++) {
+            *end++ = *letter;
+            if (*letter == '%')
+                *end++ = '%';
+        }
+        strcpy(end, "/");
+    }
+    free(here);
+    return pattern;
+}
+
+// Each process of the command would take a relative path from its own directory: here it is meant from this one.
+static error_t option_file(run_t *run, const char *flag, const char *key, const char *path)
+{
+    if (!pattern_is_good(path)) {
+        tool_error(run->who, "%s: only %%p, %%n and %%%% begin with a percent sign: '%s'", flag, path);
+        return EINVAL;
+    }
+    if (*path == '/' || *path == '\0')
+        return option_set(run, flag, key, path);
+    char *directory = directory_pattern();
+    char *absolute = NULL;
+    if (directory == NULL || asprintf(&absolute, "%s%s", directory, path) < 0) {
+        tool_error(run->who, "%s: cannot tell the current directory: %s", flag, strerror(errno));
+        free(directory);
+        return EINVAL;
+    }
+    error_t error = option_set(run, flag, key, absolute);
+    free(absolute);
+    free(directory);
+    return error;
+}
+
+static error_t option_any(run_t *run, const char *pair)
+{
+    size_t width = strcspn(pair, "=");
+    if (width == 0 || pair[width] == '\0') {
+        tool_error(run->who, "-O takes KEY=VALUE, not '%s'", pair);
+        return EINVAL;
+    }
+    char *key = strndup(pair, width);
+    if (key == NULL)
+        return ENOMEM;
+    error_t error = option_set(run, "-O", key, pair + width + 1);
+    free(key);
+    return error;
+}
+
+static const struct argp_option run_options[] = {
+    {"stats", OPTION_STATS, "FORM", 0, "Report at exit: text (default), json or off", 0},
+    {"stats-file", OPTION_STATS_FILE, "PATH", 0,
+     "Write every process's report to PATH instead of stderr; %p is the process id, %n the program's name, "
+     "%% a percent sign",
+     0},
+    {"quiet", 'q', NULL, 0, "No report: the same as --stats off", 0},
+    {"requested", OPTION_REQUESTED, "HOW", 0,
+     "Bytes the program asked for: sampled (default, an estimate with its interval) or exact (slower)", 0},
+    {"waste", OPTION_WASTE, "PERCENT", 0, "Free memory that may stay resident, in percent of live memory", 0},
+    {"on-error", OPTION_ON_ERROR, "WHAT", 0, "After a wild or double free: abort, or report and go on", 0},
+    {NULL, 'O', "KEY=VALUE", 0, "Any option of libtarn(7)", 0},
+    {"library", OPTION_LIBRARY, "PATH", 0, "The libtarn.so to use", 0},
+    {NULL, 0, NULL, 0, NULL, 0},
+};
+
+static error_t run_parse_option(run_t *run, int key, char *value)
+{
+    switch (key) {
+    case OPTION_STATS:
+        return option_choose(run, "--stats", "stats", "text|json|off", value);
+    case OPTION_STATS_FILE:
+        return option_file(run, "--stats-file", "stats_file", value);
+    case 'q':
+        return option_add(run, "stats", "off");
+    case OPTION_REQUESTED:
+        return option_choose(run, "--requested", "requested", "sampled|exact", value);
+    case OPTION_WASTE:
+        return option_percent(run, "--waste", "waste", value);
+    case OPTION_ON_ERROR:
+        return option_choose(run, "--on-error", "on_error", "abort|report", value);
+    case 'O':
+        return option_any(run, value);
+    case OPTION_LIBRARY:
+        run->library = value;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t run_parse(int key, char *value, struct argp_state *state)
+{
+    run_t *run = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        return tool_parse_quietly(state);
+    case ARGP_KEY_ARGS: // argv ends with NULL, so that its rest is the command's
+        run->command = state->argv + state->next;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        tool_error(run->who, "which command? (see %s --help)", run->who);
+        return EINVAL;
+    default:
+        return run_parse_option(run, key, value);
+    }
+}
+
+static const struct argp run_argp = {
+    .options = run_options,
+    .parser = run_parse,
+    .args_doc = "[--] COMMAND [ARGUMENT...]",
+    .doc = "Run COMMAND with libtarn.so as its malloc; at exit it reports where its resident memory went."
+           "\vOptions are added to TARN_OPTIONS, and win over what stands there. libtarn.so is the one that --library "
+           "names, else $TARN_LIBRARY, else the one of the build tree that tarn stands in, else the installed one.\n"
+           "\n"
+           "Exit status: that of COMMAND; 128+N when signal N ended it; 127 when COMMAND was not found, 126 when it "
+           "could not be executed; 2 when the command line is wrong or libtarn.so is not found, 125 when tarn itself "
+           "failed. SIGTERM and SIGHUP are handed on to COMMAND.",
+};
+
+static volatile sig_atomic_t command_pid;
+
+static void signal_hand_on(int number)
+{
+    int saved = errno;
+    if (command_pid > 0)
+        kill(command_pid, number);
+    errno = saved;
+}
+
+// What the signals meant before: the command starts with the same.
+typedef struct signals {
+    struct sigaction interrupt, quit, terminate, hangup, child;
+    sigset_t mask;
+} signals_t;
+
+static void signal_watch(int number, void (*handler)(int), struct sigaction *before)
+{
+    struct sigaction action = {.sa_handler = handler};
+    sigemptyset(&action.sa_mask);
+    sigaction(number, NULL, before);
+    if (before->sa_handler != SIG_IGN) // nohup, or a background job of a script: stays so
+        sigaction(number, &action, NULL);
+}
+
+// The terminal sends INT and QUIT to the command as well, and what follows is its affair: the parent waits. TERM and
+// HUP often come to one process alone. They are held back until there is a process to hand them on to. An ignored CHLD,
+// which whoever started us may have left, would lose the command's status.
+static void signals_take(signals_t *signals)
+{
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGTERM);
+    sigaddset(&held, SIGHUP);
+    sigprocmask(SIG_BLOCK, &held, &signals->mask);
+    signal_watch(SIGINT, SIG_IGN, &signals->interrupt);
+    signal_watch(SIGQUIT, SIG_IGN, &signals->quit);
+    signal_watch(SIGTERM, signal_hand_on, &signals->terminate);
+    signal_watch(SIGHUP, signal_hand_on, &signals->hangup);
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, &signals->child);
+}
+
+static void signals_give_back(const signals_t *signals)
+{
+    sigaction(SIGINT, &signals->interrupt, NULL);
+    sigaction(SIGQUIT, &signals->quit, NULL);
+    sigaction(SIGTERM, &signals->terminate, NULL);
+    sigaction(SIGHUP, &signals->hangup, NULL);
+    sigaction(SIGCHLD, &signals->child, NULL);
+    sigprocmask(SIG_SETMASK, &signals->mask, NULL);
+}
+
+// In the child. The preload goes into the environment before this: execvp itself does not read it.
+static _Noreturn void command_execute(const run_t *run, const signals_t *signals)
+{
+    signals_give_back(signals);
+    execvp(run->command[0], run->command);
+    int status = errno == ENOENT ? TOOL_NOT_FOUND : TOOL_NOT_EXECUTABLE;
+    tool_error(run->who, "cannot run '%s': %s", run->command[0], strerror(errno));
+    _exit(status);
+}
+
+static int command_wait(pid_t pid)
+{
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return TOOL_FAILED;
+    return WIFSIGNALED(status) ? TOOL_BY_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int command_run(const run_t *run)
+{
+    signals_t signals;
+    signals_take(&signals);
+    pid_t pid = fork();
+    if (pid == 0)
+        command_execute(run, &signals);
+    if (pid < 0) {
+        tool_error(run->who, "cannot fork: %s", strerror(errno));
+        return TOOL_FAILED;
+    }
+    command_pid = pid;
+    sigprocmask(SIG_SETMASK, &signals.mask, NULL);
+    return command_wait(pid);
+}
+
+int run_main(int argc, char **argv)
+{
+    run_t run = {.who = argv[0]};
+    const char *options = getenv("TARN_OPTIONS");
+    if (options != NULL)
+        run.options = strdup(options);
+    tool_parse(&run_argp, argc, argv, &run);
+    char *library = library_find(run.who, run.library);
+    if (library == NULL || library_preload(run.who, library) != 0)
+        return TOOL_BAD_INPUT;
+    free(library);
+    if (run.options != NULL && setenv("TARN_OPTIONS", run.options, 1) != 0) {
+        tool_error(run.who, "no memory for the environment");
+        return TOOL_FAILED;
+    }
+    free(run.options);
+    return command_run(&run);
+}
