@@ -4,9 +4,12 @@
 #include "os_linux.h"
 
 static const uint64_t regret_ms = 1000; // wanted again within this time: giving it back was a mistake
+static const unsigned churn_shift = 1;  // credit up to half of what is in use
+static const unsigned shrunk_shift = 6; // below a 64th of the peak the heap was emptied
+static const unsigned peak_shift = 3;   // the recent peak comes down to what is in use by an eighth a second
 
 static unsigned waste_percent = BUDGET_WASTE_PERCENT;
-static _Atomic size_t retained, used, used_peak, purged_total, credit;
+static _Atomic size_t retained, used, used_peak, recent_peak, purged_total, credit[BUDGET_KINDS];
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
 
 void budget_start(unsigned percent)
@@ -39,13 +42,19 @@ void budget_release(size_t bytes)
     subtract(&retained, bytes);
 }
 
+static void raise(_Atomic size_t *peak, size_t value)
+{
+    size_t before = get(peak);
+    while (value > before && !atomic_compare_exchange_weak_explicit(peak, &before, value, memory_order_relaxed,
+                                                                    memory_order_relaxed))
+        ;
+}
+
 void budget_use(size_t bytes)
 {
     size_t now = atomic_fetch_add_explicit(&used, bytes, memory_order_relaxed) + bytes;
-    size_t peak = get(&used_peak);
-    while (now > peak && !atomic_compare_exchange_weak_explicit(&used_peak, &peak, now, memory_order_relaxed,
-                                                                memory_order_relaxed))
-        ;
+    raise(&recent_peak, now);
+    raise(&used_peak, now);
 }
 
 void budget_unuse(size_t bytes)
@@ -59,19 +68,33 @@ void budget_purged(size_t bytes)
     atomic_store_explicit(&purged_ms, os_now_ms(), memory_order_relaxed);
 }
 
-// Halves the credit once for each second since it was last done. Two threads at once may halve it once too often.
+// Halves the credit once for each second since it was last done, and lets the recent peak sink. Two threads at once may
+// do it once too often.
 static void credit_age(uint64_t now_ms)
 {
     uint64_t since = atomic_load_explicit(&credit_ms, memory_order_relaxed);
-    uint64_t halvings = (now_ms - since) / regret_ms;
-    if (halvings == 0)
+    uint64_t seconds = (now_ms - since) / regret_ms;
+    if (seconds == 0)
         return;
     atomic_store_explicit(&credit_ms, now_ms, memory_order_relaxed);
-    size_t left = halvings >= 8 * sizeof(size_t) ? 0 : get(&credit) >> halvings;
-    atomic_store_explicit(&credit, left, memory_order_relaxed);
+    bool gone = seconds >= 8 * sizeof(size_t);
+    for (unsigned kind = 0; kind < BUDGET_KINDS; kind++)
+        atomic_store_explicit(&credit[kind], gone ? 0 : get(&credit[kind]) >> seconds, memory_order_relaxed);
+    size_t peak = get(&recent_peak), in_use = get(&used);
+    for (; seconds-- > 0 && peak > in_use && !gone;)
+        peak -= ((peak - in_use) >> peak_shift) + 1;
+    atomic_store_explicit(&recent_peak, gone ? in_use : peak, memory_order_relaxed);
 }
 
-void budget_regret(size_t bytes)
+static size_t credit_allowance(budget_kind_t kind)
+{
+    size_t in_use = get(&used), peak = get(&recent_peak);
+    if (kind == BUDGET_INSIDE)
+        return in_use >> churn_shift;
+    return peak <= in_use || in_use < peak >> shrunk_shift ? 0 : peak - in_use;
+}
+
+void budget_regret(budget_kind_t kind, size_t bytes)
 {
     if (get(&purged_total) == 0)
         return;
@@ -79,11 +102,8 @@ void budget_regret(size_t bytes)
     credit_age(now_ms);
     if (now_ms - atomic_load_explicit(&purged_ms, memory_order_relaxed) > regret_ms)
         return;
-    add(&credit, 2 * bytes);
-    size_t in_use = get(&used), peak = get(&used_peak);
-    size_t most = peak > in_use ? peak - in_use : 0;
-    if (get(&credit) > most)
-        atomic_store_explicit(&credit, most, memory_order_relaxed);
+    size_t most = get(&recent_peak), after = get(&credit[kind]) + 2 * bytes;
+    atomic_store_explicit(&credit[kind], size_min(after, most), memory_order_relaxed);
 }
 
 size_t budget_retained(void)
@@ -106,18 +126,19 @@ size_t budget_purged_total(void)
     return get(&purged_total);
 }
 
-size_t budget_limit(void)
+size_t budget_limit(budget_kind_t kind)
 {
-    if (get(&credit) != 0)
+    if ((get(&credit[BUDGET_WHOLE]) | get(&credit[BUDGET_INSIDE])) != 0)
         credit_age(os_now_ms());
-    return size_max(BUDGET_FLOOR_BYTES, get(&used) / 100 * waste_percent) + get(&credit);
+    size_t base = size_max(BUDGET_FLOOR_BYTES, get(&used) / 100 * waste_percent);
+    return base + size_min(get(&credit[kind]), credit_allowance(kind));
 }
 
-size_t budget_excess(size_t idle_bytes)
+size_t budget_excess(size_t more_bytes)
 {
-    size_t kept = get(&retained) + idle_bytes;
+    size_t kept = get(&retained) + more_bytes;
     if (kept <= BUDGET_FLOOR_BYTES)
         return 0; // without a look at the clock
-    size_t limit = budget_limit();
+    size_t limit = budget_limit(BUDGET_WHOLE);
     return kept > limit ? kept - limit : 0;
 }

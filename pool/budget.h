@@ -3,8 +3,10 @@
 //   limit = max(1 MiB, waste % of the bytes in use) + credit
 //
 // Regret: when memory that was given back is wanted again within a second, giving it back was a mistake, and the credit
-// grows by twice its size (no further than what was in use at the peak and is not now); it halves every second. So a
-// heap that oscillates keeps its pages, and one that shrank for good loses them.
+// grows by twice its size; it halves every second. There are two credits. That for whole free pages and blocks counts,
+// while the heap is more than a 64th of its recent peak, up to the way back to that peak: so a heap that oscillates
+// keeps its pages, and one that was emptied loses them. That for free memory inside partly used pages counts up to half
+// of what is in use: so a heap that churns keeps some of its holes.
 // All counters are [atomic], relaxed: they steer, they do not account (the survey does).
 #ifndef TARN_BUDGET_H
 #define TARN_BUDGET_H
@@ -20,19 +22,21 @@ void budget_start(unsigned waste_percent);
 // Free memory that is kept whole: empty pages in the zones, cached large blocks. In and out.
 void budget_retain(size_t bytes);
 void budget_release(size_t bytes);
-// Bytes in pages and large blocks that hold something.
+// Resident bytes in pages and large blocks that hold something.
 void budget_use(size_t bytes);
 void budget_unuse(size_t bytes);
+typedef enum budget_kind { BUDGET_WHOLE, BUDGET_INSIDE, BUDGET_KINDS } budget_kind_t;
+
 // Memory was given back; memory that was given back is wanted again.
 void budget_purged(size_t bytes);
-void budget_regret(size_t bytes);
+void budget_regret(budget_kind_t kind, size_t bytes);
 
 size_t budget_retained(void);
 size_t budget_used(void);
 size_t budget_used_peak(void);
 size_t budget_purged_total(void);
-size_t budget_limit(void);
-// How much is kept beyond the limit, given `idle_bytes` more of free memory elsewhere; 0 if within.
-size_t budget_excess(size_t idle_bytes);
+size_t budget_limit(budget_kind_t kind);
+// How much would be kept whole beyond the limit with `more_bytes` more; 0 if within.
+size_t budget_excess(size_t more_bytes);
 
 #endif

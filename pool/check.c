@@ -37,7 +37,7 @@ static const char *zone_check(zone_t *zone, size_t *dirty_bytes)
 }
 
 // A list of pages: linked both ways, all of one class and owner, each in its place.
-static const char *list_check(heap_t *heap, page_id_t first, unsigned class, unsigned bucket, size_t *idle)
+static const char *list_check(heap_t *heap, page_id_t first, unsigned class, unsigned bucket)
 {
     page_id_t before = 0;
     for (page_id_t id = first; id != 0;) {
@@ -50,10 +50,6 @@ static const char *list_check(heap_t *heap, page_id_t first, unsigned class, uns
             return "a page is in the wrong bucket";
         if (page_is_small(page) ? bucket < BUCKETS && page_fullness(page) > bucket : page->free_bits == 0)
             return "a listed page has nothing to give";
-        if (!page_is_small(page))
-            *idle += (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
-        else if (bucket == 0)
-            *idle += SMALL_PAGE_BYTES / 4 * 3;
         before = id;
         id = page->next;
     }
@@ -77,36 +73,50 @@ static const char *head_check(heap_t *heap, unsigned class)
     return page == NULL || page->place == PAGE_CURRENT ? NULL : "the current page is not in its place";
 }
 
-static const char *small_bin_check(heap_t *heap, unsigned class, size_t *idle)
+static const char *small_bin_check(heap_t *heap, unsigned class)
 {
     const char *wrong = head_check(heap, class);
     for (unsigned bucket = 0; wrong == NULL && bucket < BUCKETS; bucket++)
-        wrong = list_check(heap, heap->small[class].bucket[bucket], class, bucket, idle);
-    return wrong != NULL ? wrong : list_check(heap, heap->small[class].uncarved, class, BUCKETS, idle);
+        wrong = list_check(heap, heap->small[class].bucket[bucket], class, bucket);
+    return wrong != NULL ? wrong : list_check(heap, heap->small[class].uncarved, class, BUCKETS);
 }
 
-static const char *medium_bin_check(heap_t *heap, unsigned class, size_t *idle)
+static const char *medium_bin_check(heap_t *heap, unsigned class)
 {
     medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
     page_t *page = bin->current;
     if (page != NULL && (page->place != PAGE_CURRENT || page->class != class || page_owner(page) != heap))
         return "the current page is not in its place";
-    if (page != NULL)
-        *idle += (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
-    return list_check(heap, bin->pages, class, 0, idle);
+    return list_check(heap, bin->pages, class, 0);
+}
+
+static size_t idle_of(const page_t *page)
+{
+    if (!page_is_small(page))
+        return (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
+    return page->place == PAGE_LISTED && page->bucket == 0 ? SMALL_PAGE_BYTES / 4 * 3 : 0;
+}
+
+static size_t idle_bytes(const heap_t *heap)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < zone_count(); i++)
+        for (uint32_t page = i == 0 ? 1 : 0; page < atomic_load(&zone_get(i)->fresh); page++)
+            if (page_owner(&zone_get(i)->pages[page]) == heap)
+                bytes += idle_of(&zone_get(i)->pages[page]);
+    return bytes;
 }
 
 static const char *heap_check(heap_t *heap)
 {
     const char *wrong = NULL;
-    size_t idle = 0;
     for (unsigned class = 1; wrong == NULL && class <= SMALL_CLASSES; class++)
-        wrong = small_bin_check(heap, class, &idle);
+        wrong = small_bin_check(heap, class);
     for (unsigned class = CLASS_FIRST_MEDIUM; wrong == NULL && class < CLASS_COUNT; class++)
-        wrong = medium_bin_check(heap, class, &idle);
+        wrong = medium_bin_check(heap, class);
     if (wrong != NULL)
         return wrong;
-    return idle == heap->idle_bytes ? NULL : "a heap's idle bytes are not what its pages hold";
+    return idle_bytes(heap) == heap->idle_bytes ? NULL : "a heap's idle bytes are not what its pages hold";
 }
 
 // Every page in an inbox is marked as queued, and no page is in two.

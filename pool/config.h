@@ -1,8 +1,8 @@
 // pool/config.h - the sizes that shape the pool, each with the reason for it.
 //
 //   request      tier     pages                        blocks a page   free blocks are known by
-//   1..512       small    8 KiB                        16..512         a linked list a page
-//   513..4K      medium   32 KiB   (zone MEDIUM_1)     8..56           one bit a block, in the descriptor
+//   1..1K        small    16 KiB                       16..1024        a linked list a page
+//   1K..4K       medium   32 KiB   (zone MEDIUM_1)     8..28           one bit a block, in the descriptor
 //   4K..32K      medium   256 KiB  (zone MEDIUM_2)     8..56           the same
 //   32K..256K    medium   2 MiB    (zone MEDIUM_3)     8..56           the same
 //   above        large    mapped alone, 64 KiB grain   1               a node out of band
@@ -22,24 +22,26 @@
 #define GRANULE_BYTES ((size_t)1 << GRANULE_SHIFT)
 
 // Small: one class every 16 bytes, so that size to class is an add and a shift, with no table on the fast path.
-#define SMALL_MAX_BYTES ((size_t)512)
-#define SMALL_CLASSES 32u // 512 / 16; class 0 is the request of 0 bytes and never holds a block
-#define SMALL_PAGE_SHIFT 13
+#define SMALL_MAX_BYTES ((size_t)1024)
+#define SMALL_MAX_SHIFT 10
+#define SMALL_CLASSES 64u // 1024 / 16; class 0 is the request of 0 bytes and never holds a block
+#define SMALL_PAGE_SHIFT 14
 #define SMALL_PAGE_BYTES ((size_t)1 << SMALL_PAGE_SHIFT)
 
 // A small page is carved in steps of this many bytes: what is not carved was never touched. 4 KiB is the smallest OS
 // page; on kernels with larger ones the steps are finer than they need be.
 #define CARVE_BYTES ((size_t)4096)
-#define CARVE_STEPS 2u // SMALL_PAGE_BYTES / CARVE_BYTES
+#define CARVE_STEPS 4u // SMALL_PAGE_BYTES / CARVE_BYTES
 
-// Medium: 8 classes a doubling (4.3 % mean rounding on log-uniform sizes), 9 doublings from 512 B to 256 KiB.
+// Medium: 8 classes a doubling (4.3 % mean rounding on log-uniform sizes), 8 doublings from 1 KiB to 256 KiB.
 #define MEDIUM_MAX_BYTES ((size_t)256 * 1024)
 #define MEDIUM_STEPS_SHIFT 3
 #define MEDIUM_STEPS 8u
-#define MEDIUM_DOUBLINGS 9u
+#define MEDIUM_DOUBLINGS 8u
 #define MEDIUM_CLASSES (MEDIUM_STEPS * MEDIUM_DOUBLINGS)
 #define MEDIUM_ZONES 3u
-#define MEDIUM_DOUBLINGS_PER_ZONE 3u // a page holds 56 of the smallest and 8 of the largest blocks of its zone
+#define MEDIUM_DOUBLINGS_PER_ZONE 3u // a page holds 56 of the smallest and 8 of the largest blocks of its zone;
+                                     // the first zone lacks the doubling that is small
 #define MEDIUM_1_PAGE_SHIFT 15       // each next zone's pages are 2^3 times as large, as its blocks are
 
 #define CLASS_FIRST_MEDIUM (SMALL_CLASSES + 1)
@@ -49,9 +51,9 @@
 #define LARGE_GRAIN_SHIFT 16
 #define LARGE_GRAIN_BYTES ((size_t)1 << LARGE_GRAIN_SHIFT)
 
-// A small page that is full is looked at again when a sixteenth of it has been freed: sooner, and a refill would
-// find a block or two at a time; later, and free blocks would idle.
-#define FULL_PAGE_RETURN_SHIFT 4
+// A page that is full is looked at again when an eighth of it has been freed: sooner, and a refill would find a block
+// or two at a time; later, and free blocks would idle.
+#define FULL_PAGE_RETURN_SHIFT 3
 
 // Fullness buckets of partly used pages: four get nearly all that an exact order gets.
 #define BUCKETS 4u
@@ -66,6 +68,7 @@
 
 _Static_assert(SMALL_CLASSES * GRANULE_BYTES == SMALL_MAX_BYTES, "one class a granule");
 _Static_assert(CARVE_STEPS * CARVE_BYTES == SMALL_PAGE_BYTES, "a small page is carved whole");
-_Static_assert(MEDIUM_ZONES * MEDIUM_DOUBLINGS_PER_ZONE == MEDIUM_DOUBLINGS, "each doubling has a zone");
+_Static_assert(MEDIUM_ZONES * MEDIUM_DOUBLINGS_PER_ZONE == MEDIUM_DOUBLINGS + 1, "each doubling has a zone");
+_Static_assert((size_t)1 << SMALL_MAX_SHIFT == SMALL_MAX_BYTES, "log2");
 
 #endif

@@ -197,6 +197,7 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
     if (heap == &heap_none) {
         if (remote_free_list(page, block, block, 1))
             heap_inbox_push(page);
+        heap_adopt_page(heap, page);
         return true;
     }
     ring_slot_t *slot = &heap->ring[zone_page_id(page) % RING_SLOTS];
@@ -274,8 +275,11 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
         old->place = PAGE_UNLISTED;
         heap_settle(heap, old);
     }
-    if (page->list == NULL)
+    if (page->list == NULL) {
         page_carve(page);
+        if (page->purged != PURGED_NEVER)
+            budget_regret(page->purged == PURGED_WHOLE ? BUDGET_WHOLE : BUDGET_INSIDE, CARVE_BYTES);
+    }
     return page;
 }
 

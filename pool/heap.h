@@ -57,12 +57,11 @@ struct heap {
     size_t idle_bytes;           // [owner] free and resident in partly used pages, about
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
     size_t idle_stuck_bytes;     // [owner] what the last purge could not give back of that
+    uint64_t refills;            // [owner] of small classes
     heap_t *next_heap;           // [const] the registry: all heaps ever
     heap_t *next_orphan;         // [heaps]
-    size_sample_t sample[CLASS_COUNT]; // [owner] a second OS page, touched class by class
+    size_sample_t sample[CLASS_COUNT]; // [owner] behind what every allocation needs
 };
-
-_Static_assert(offsetof(heap_t, sample) <= 4096, "what a thread needs to allocate fits the smallest OS page");
 
 // The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its
 // first allocation and after its end. Initial-exec: the loader places it, no call is made to reach it.
@@ -150,7 +149,8 @@ heap_t *heap_begin(void);
 void heap_end(void);
 // Takes pages of the class over from orphans. True if there were any.
 bool heap_adopt_class(heap_t *heap, unsigned class);
-// Takes over one page, if its owner is an orphan. True: it is the heap's now.
+// Takes over one page, if its owner is an orphan. True: it is the heap's now. A thread without a heap (heap_none) only
+// empties the orphan's inbox, since nobody else will.
 bool heap_adopt_page(heap_t *heap, page_t *page);
 // In the child of a fork: every heap but the caller's is lost.
 void heap_fork_child(void);
@@ -161,7 +161,7 @@ heap_t *heap_first(void); // the registry, by next_heap; any thread
 
 // After free memory has grown: purges what is over the budget.
 void heap_purge_excess(heap_t *heap);
-// Purges all free OS pages inside the heap's partly used pages. Returns the bytes.
-size_t heap_purge_idle(heap_t *heap);
+// Purges free OS pages inside the heap's partly used pages until `wanted` bytes are given back or none is left.
+size_t heap_purge_idle(heap_t *heap, size_t wanted);
 
 #endif

@@ -229,7 +229,7 @@ void *large_alloc(size_t alignment, size_t size_bytes, bool *clean)
     trim_behind(extent, dirty_bytes, bytes);
     budget_use(bytes);
     if (*clean)
-        budget_regret(bytes);
+        budget_regret(BUDGET_WHOLE, bytes);
     return extent->start;
 }
 

@@ -5,6 +5,8 @@
 #include "budget.h"
 #include "heap.h"
 
+#define NO_EVENT UINT16_MAX // page->floor of a current page: even its last block's free changes nothing
+
 static const unsigned page_tries = 4; // pages looked at for the fullest one
 static page_id_t *pages_of(heap_t *heap, unsigned class)
 {
@@ -28,27 +30,34 @@ static size_t dirty_idle_bytes(const page_t *page)
     return (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
 }
 
+// Free blocks that a full page must have before it is looked at again.
+static unsigned returns_of(const page_t *page)
+{
+    return (unsigned)size_max(page_class(page)->block_count >> FULL_PAGE_RETURN_SHIFT, 1);
+}
+
 void heap_medium_settle(heap_t *heap, page_t *page)
 {
     if (page->place == PAGE_CURRENT)
         return;
+    page->floor = 0;
     if (page->left == 0 && !remote_is_queued(page)) { // else: when it comes out of the inbox
         if (page->place == PAGE_LISTED)
             heap_unlist(heap, page);
         heap->idle_bytes -= dirty_idle_bytes(page);
         zone_page_free(page);
-    } else if (page->place == PAGE_UNLISTED && page->free_bits != 0) {
+    } else if (page->place == PAGE_UNLISTED && page->left + returns_of(page) <= page_class(page)->block_count) {
         pages_push(heap, page);
+    } else if (page->place == PAGE_UNLISTED) {
+        page->floor = (uint16_t)(page_class(page)->block_count - returns_of(page));
     }
 }
 
 void heap_free_medium(heap_t *heap, page_t *page, unsigned index)
 {
-    uint64_t before = page->free_bits;
-    page->free_bits = before | (uint64_t)1 << index;
+    page->free_bits |= (uint64_t)1 << index;
     heap->idle_bytes += page_class(page)->block_bytes;
-    page->left--;
-    if (unlikely(before == 0 || page->left == 0)) {
+    if (unlikely(--page->left == page->floor)) {
         bool emptied = page->left == 0 && page->place != PAGE_CURRENT;
         heap_medium_settle(heap, page);
         if (emptied) {
@@ -60,15 +69,18 @@ void heap_free_medium(heap_t *heap, page_t *page, unsigned index)
         heap_purge_excess(heap);
 }
 
-// Of the first few pages the one with the fewest free blocks; NULL if there is none.
-static page_t *fullest_page_take(heap_t *heap, unsigned class)
+static bool has_dirty(const page_t *page)
 {
-    page_t *best = zone_page_by_id(*pages_of(heap, class)), *page = best;
-    for (unsigned tries = 1; page != NULL && tries < page_tries; tries++) {
-        page = zone_page_by_id(page->next);
-        if (page != NULL && page->left > best->left)
+    return (page->free_bits & ~page->clean_bits) != 0;
+}
+
+// Of the first few pages the fullest one; with `dirty` only of those that have a resident free block. NULL: none.
+static page_t *fullest_page_take(heap_t *heap, unsigned class, bool dirty)
+{
+    page_t *best = NULL, *page = zone_page_by_id(*pages_of(heap, class));
+    for (unsigned tries = 0; page != NULL && tries < page_tries; tries++, page = zone_page_by_id(page->next))
+        if ((!dirty || has_dirty(page)) && (best == NULL || page->left > best->left))
             best = page;
-    }
     if (best != NULL)
         heap_unlist(heap, best);
     return best;
@@ -76,9 +88,9 @@ static page_t *fullest_page_take(heap_t *heap, unsigned class)
 
 static page_t *next_page(heap_t *heap, unsigned class)
 {
-    page_t *page = fullest_page_take(heap, class);
+    page_t *page = fullest_page_take(heap, class, false);
     if (page == NULL && heap_adopt_class(heap, class))
-        page = fullest_page_take(heap, class);
+        page = fullest_page_take(heap, class, false);
     if (page != NULL)
         return page;
     page = zone_page_alloc(class, heap);
@@ -87,36 +99,53 @@ static page_t *next_page(heap_t *heap, unsigned class)
     return page;
 }
 
-// A page with free blocks becomes the current one. NULL: no memory, and nothing has changed.
+static void current_set(heap_t *heap, medium_bin_t *bin, page_t *page)
+{
+    page_t *old = bin->current;
+    bin->current = page;
+    page->place = PAGE_CURRENT;
+    page->floor = NO_EVENT;
+    if (old != NULL) {
+        old->place = PAGE_UNLISTED;
+        heap_medium_settle(heap, old);
+    }
+}
+
+// The current page has nothing resident to give: another one that has, else its own clean blocks, else the next page.
+// NULL: no memory, and nothing has changed.
 static page_t *current_replace(heap_t *heap, medium_bin_t *bin, unsigned class)
 {
     page_t *old = bin->current;
     if (old != NULL)
         heap_collect(heap, old, false);
-    if (old != NULL && old->free_bits != 0)
+    if (old != NULL && has_dirty(old))
         return old;
     heap_ring_flush(heap);
     if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0)
         heap_inbox_drain(heap);
-    if (old != NULL && old->free_bits != 0)
+    if (old != NULL && has_dirty(old))
         return old;
-    page_t *page = next_page(heap, class);
+    page_t *page = fullest_page_take(heap, class, true);
+    if (page == NULL && old != NULL && old->free_bits != 0)
+        return old;
     if (page == NULL)
-        return NULL;
-    bin->current = page;
-    page->place = PAGE_CURRENT;
-    if (old != NULL) {
-        old->place = PAGE_UNLISTED;
-        heap_medium_settle(heap, old);
-    }
+        page = next_page(heap, class);
+    if (page != NULL)
+        current_set(heap, bin, page);
     return page;
+}
+
+static void page_regret(const page_t *page, size_t bytes)
+{
+    if (page->purged != PURGED_NEVER)
+        budget_regret(page->purged == PURGED_WHOLE ? BUDGET_WHOLE : BUDGET_INSIDE, bytes);
 }
 
 block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
 {
     medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
     page_t *page = bin->current;
-    if (unlikely(page == NULL || page->free_bits == 0)) {
+    if (unlikely(page == NULL || !has_dirty(page))) {
         page = current_replace(heap, bin, class);
         if (page == NULL)
             return NULL;
@@ -133,7 +162,8 @@ block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
         heap->idle_bytes -= block_bytes;
     } else {
         page->clean_bits ^= bit;
-        budget_regret(block_bytes);
+        budget_use(block_bytes);
+        page_regret(page, block_bytes);
     }
     return (block_t *)(page->start + index * block_bytes);
 }

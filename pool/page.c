@@ -12,22 +12,6 @@ unsigned page_block_index(const page_t *page, const void *address, bool *exact)
     return index;
 }
 
-unsigned page_step_first(const page_t *page, unsigned step)
-{
-    const size_class_t *class = page_class(page);
-    size_t first = (step * CARVE_BYTES + class->block_bytes - 1) / class->block_bytes;
-    return (unsigned)size_min(first, class->block_count);
-}
-
-unsigned page_carved_count(const page_t *page)
-{
-    unsigned count = 0;
-    for (unsigned step = 0; step < CARVE_STEPS; step++)
-        if (page->carved >> step & 1)
-            count += page_step_first(page, step + 1) - page_step_first(page, step);
-    return count;
-}
-
 void page_init(page_t *page, unsigned class, bool clean)
 {
     page->class = (uint8_t)class;
@@ -35,12 +19,13 @@ void page_init(page_t *page, unsigned class, bool clean)
     page->floor = 0;
     page->carved = 0;
     page->scanned = 0;
+    page->purged = PURGED_NEVER;
     page->bucket = 0;
     page->place = PAGE_UNLISTED;
     page->next = page->prev = 0;
     if (page_is_small(page)) {
         page->list = NULL;
-        page->clean_bits = 0;
+        page->carved_count = 0;
     } else {
         page->free_bits = bits_mask(page_class(page)->block_count);
         page->clean_bits = clean ? page->free_bits : 0;
@@ -59,6 +44,7 @@ unsigned page_carve(page_t *page)
     unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1);
     size_t block_bytes = page_class(page)->block_bytes;
     page->carved |= (uint8_t)(1u << step);
+    page->carved_count += end - first;
     char *at = page_block(page, first);
     page->list = (block_t *)at;
     for (unsigned i = first; i + 1 < end; i++, at += block_bytes)
@@ -111,6 +97,8 @@ static const char *small_check(const page_t *page)
         if (++length > carved)
             return "a free list is longer than its page, or a circle";
     }
+    if (carved != page_steps_count(page, page->carved))
+        return "the count of carved blocks is not that of the carved steps";
     return page_used(page) + length == carved ? NULL : "used + free != carved";
 }
 

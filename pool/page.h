@@ -1,8 +1,8 @@
 // pool/page.h - a page: one run of equal-sized blocks, owned by one heap. The descriptor stands out of band, 64 bytes
 // in a table by zone, so that no overflow of a block reaches it and a pointer leads to it by arithmetic alone.
 //
-//   small page    | block 0 | block 1 | ... | block n-1 | tail |      carved in steps of 4 KiB, from any side
-//                 |<------ carve step 0 ---->|<-- step 1 ----->|      a block belongs to the step it starts in
+//   small page    | block 0 | block 1 | ... | block n-1 | tail |      carved in four steps of 4 KiB, in any order
+//                 |<-- carve step 0 --->|<-- step 1 -->| ...          a block belongs to the step it starts in
 //
 //   medium page   | block 0 | ... | block n-1 | tail |                one bit a block in free_bits and clean_bits
 //
@@ -36,6 +36,9 @@ typedef enum page_place {
     PAGE_UNLISTED,  // no (small: few) blocks to give
 } page_place_t;
 
+// How what is clean in a page became so: whose mistake it was if it is wanted again.
+typedef enum page_purged { PURGED_NEVER, PURGED_WHOLE, PURGED_INSIDE } page_purged_t;
+
 // A page's number over all zones: zone in the upper 4 bits, index below. 0 is "none": zone 0's first page is not used.
 typedef uint32_t page_id_t;
 #define PAGE_ID_ZONE_SHIFT 28
@@ -47,7 +50,7 @@ typedef struct page {
         uint64_t free_bits; // [owner] medium: blocks to give
     };
     uint16_t left;   // [owner] small: frees until the next event; medium: used blocks
-    uint16_t floor;  // [owner] small: used blocks when the event comes
+    uint16_t floor;  // [owner] used blocks when the event comes (medium: left - floor more frees)
     uint8_t class;   // [const]
     uint8_t place;   // [owner] page_place_t
     uint8_t bucket;  // [owner] list it is in, if PAGE_LISTED
@@ -57,8 +60,11 @@ typedef struct page {
     page_id_t inbox_next;    // [atomic] next in an inbox: written by whoever queued the page
     uint16_t scanned;        // [owner] used blocks at the last search for empty OS pages; 0: none yet
     uint8_t zone;            // [const] index of the zone
-    uint8_t reserved;
-    uint64_t clean_bits; // [owner] medium: free blocks that read as zero and are not resident
+    uint8_t purged;          // [owner] page_purged_t
+    union {
+        uint64_t carved_count; // [owner] small: blocks in the carved steps
+        uint64_t clean_bits;   // [owner] medium: free blocks that read as zero and are not resident
+    };
     char *start;         // [const] address of block 0
 } page_t;
 
@@ -93,9 +99,27 @@ static inline char *page_block(const page_t *page, unsigned index)
 unsigned page_block_index(const page_t *page, const void *address, bool *exact);
 
 // First block that starts in carve step `step` or later; page_step_first(page, CARVE_STEPS) = block_count.
-unsigned page_step_first(const page_t *page, unsigned step);
+static inline unsigned page_step_first(const page_t *page, unsigned step)
+{
+    return page_class(page)->step_first[step];
+}
+
+// Blocks in the given carve steps, a bit each.
+static inline unsigned page_steps_count(const page_t *page, unsigned steps)
+{
+    const size_class_t *class = page_class(page);
+    unsigned count = 0;
+    for (unsigned step = 0; step < CARVE_STEPS; step++)
+        if (steps >> step & 1)
+            count += (unsigned)(class->step_first[step + 1] - class->step_first[step]);
+    return count;
+}
+
 // Blocks carved so far.
-unsigned page_carved_count(const page_t *page);
+static inline unsigned page_carved_count(const page_t *page)
+{
+    return (unsigned)page->carved_count;
+}
 
 // The page starts a life in `class`: nothing carved, nothing used. medium: clean says that its memory reads as zero.
 void page_init(page_t *page, unsigned class, bool clean);

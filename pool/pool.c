@@ -27,7 +27,7 @@ static bool start_locked(void)
     if (pool_hook_boot)
         pool_hook_boot(&options);
     budget_start(options.waste_percent);
-    heap_requested_exact = options.requested_exact;
+    requested_start(options.requested_exact);
     if (!zone_start())
         return false;
     large_start();
@@ -79,8 +79,9 @@ static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *
 {
     *clean = false;
     if (class >= CLASS_FIRST_MEDIUM) {
+        bool due = requested_due(heap, class);
         block_t *block = heap_alloc_medium(heap, class, clean);
-        if (block != NULL && requested_due(heap, class))
+        if (block != NULL && due)
             requested_note(heap, class, block, size_bytes);
         return block;
     }
@@ -89,8 +90,9 @@ static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *
         heap->head[class] = block->next;
         return block;
     }
+    bool due = requested_refill_due(heap, class);
     block = heap_requested_exact ? heap_take_one(heap, class) : heap_refill(heap, class);
-    if (block != NULL)
+    if (due && block != NULL)
         requested_note(heap, class, block, size_bytes);
     return block;
 }
@@ -99,7 +101,7 @@ static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *
 // that could not be had, the reserve serves it.
 static bool give_back_all(heap_t *heap)
 {
-    size_t given = heap == NULL ? 0 : heap_purge_idle(heap);
+    size_t given = heap == NULL ? 0 : heap_purge_idle(heap, SIZE_MAX);
     given += zone_purge(SIZE_MAX);
     return (given += large_purge(SIZE_MAX)) != 0;
 }
@@ -132,13 +134,38 @@ static unsigned class_for(size_t size_bytes)
     return size_bytes <= zone_max_bytes() ? size_class_of(size_bytes) : 0;
 }
 
+// A medium request that the current page serves from what is resident: the common case, so short. NULL: any other.
+static inline void *alloc_medium_quick(size_t size_bytes)
+{
+    unsigned class = size_class_medium(size_bytes);
+    heap_t *heap = heap_self;
+    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    page_t *page = bin->current;
+    if (unlikely(page == NULL))
+        return NULL;
+    uint64_t dirty = page->free_bits & ~page->clean_bits;
+    if (unlikely(dirty == 0 || requested_due(heap, class)))
+        return NULL;
+    size_t block_bytes = size_class_table[class].block_bytes;
+    page->free_bits ^= dirty & -dirty;
+    page->left++;
+    bin->handed++;
+    heap->idle_bytes -= block_bytes;
+    return page->start + bits_lowest(dirty) * block_bytes;
+}
+
 void *pool_malloc_slow(size_t size_bytes)
 {
     bool clean;
-    if (unlikely(!pool_start()))
+    if (likely(size_bytes - SMALL_MAX_BYTES - 1 < MEDIUM_MAX_BYTES - SMALL_MAX_BYTES)) {
+        void *block = alloc_medium_quick(size_bytes);
+        if (likely(block != NULL))
+            return block;
+    }
+    heap_t *heap = heap_self;
+    if (unlikely(heap == &heap_none && !pool_start()))
         return NULL;
     unsigned class = class_for(size_bytes);
-    heap_t *heap = heap_self;
     if (likely(heap != &heap_none && class != 0)) {
         void *block = alloc_class(heap, class, size_bytes, &clean);
         if (likely(block != NULL))
@@ -219,7 +246,7 @@ static void free_medium(heap_t *heap, page_t *page, unsigned index, void *block)
         heap_inbox_push(page);
     if (already)
         misuse("free", block, "double free", page_block_bytes(page));
-    else if (heap != &heap_none)
+    else
         heap_adopt_page(heap, page); // its owner may have ended in between
 }
 
@@ -232,6 +259,8 @@ static void free_in_page(page_t *page, void *block)
         return;
     }
     heap_t *heap = heap_self;
+    if (heap == &heap_none && ended_count == 0 && (heap = heap_get()) == NULL)
+        heap = &heap_none; // a thread that only frees gathers what it frees, too
     if (!page_is_small(page))
         free_medium(heap, page, index, block);
     else if (page_owner(page) == heap)
@@ -257,11 +286,33 @@ static void free_large(void *block)
     misuse("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
 }
 
+// A local free of a medium block that changes nothing but its bit: the common case. False: any other.
+static inline bool free_medium_quick(page_t *page, void *block)
+{
+    heap_t *heap = heap_self;
+    if (unlikely(page_owner(page) != heap || page_is_small(page)))
+        return false;
+    const size_class_t *class = page_class(page);
+    size_t offset = (size_t)((char *)block - page->start);
+    unsigned index = size_class_index(class, offset);
+    uint64_t before = page->free_bits, bit = (uint64_t)1 << index;
+    bool wrong = (size_t)index * class->block_bytes != offset || index >= class->block_count || before & bit;
+    size_t idle_bytes = heap->idle_bytes + class->block_bytes;
+    if (unlikely(wrong || page->left == page->floor + 1u || idle_bytes > heap->idle_due_bytes))
+        return false;
+    page->free_bits = before | bit;
+    page->left--;
+    heap->idle_bytes = idle_bytes;
+    return true;
+}
+
 void pool_free_slow(void *block)
 {
     if (block == NULL)
         return;
     page_t *page = zone_page_of(block);
+    if (likely(page != NULL && free_medium_quick(page, block)))
+        return;
     if (page != NULL)
         free_in_page(page, block);
     else
@@ -343,7 +394,7 @@ bool pool_trim(size_t keep_bytes)
     size_t kept, given = 0;
     if (heap_self != &heap_none) {
         heap_flush(heap_self);
-        given = heap_purge_idle(heap_self);
+        given = heap_purge_idle(heap_self, SIZE_MAX);
     }
     while ((kept = budget_retained()) > keep_bytes) {
         size_t purged = zone_purge(kept - keep_bytes);

@@ -24,6 +24,7 @@ static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
     if (from >= to || !os_purge((void *)from, to - from))
         return 0;
     unsigned clean = 0;
+    page->purged = PURGED_INSIDE;
     for (unsigned i = first; i < end; i++) {
         uintptr_t start = (uintptr_t)page_block(page, i);
         if (start >= from && start + block_bytes <= to) {
@@ -48,64 +49,79 @@ static size_t medium_page_purge(page_t *page)
     return purged;
 }
 
-static size_t medium_bin_purge(medium_bin_t *bin)
+static size_t medium_bin_purge(medium_bin_t *bin, size_t wanted)
 {
-    size_t purged = bin->current != NULL ? medium_page_purge(bin->current) : 0;
-    for (page_t *page = zone_page_by_id(bin->pages); page != NULL; page = zone_page_by_id(page->next))
+    size_t purged = 0;
+    for (page_t *page = zone_page_by_id(bin->pages); page != NULL && purged < wanted; page = zone_page_by_id(page->next))
         purged += medium_page_purge(page);
-    return purged;
+    return bin->current != NULL && purged < wanted ? purged + medium_page_purge(bin->current) : purged;
 }
 
 // --- small pages -----------------------------------------------------------------------------------------------------
 
-// What the free list says of one carve step: whether all its blocks are free, and the one that reaches into it.
-static bool step_is_free(const page_t *page, unsigned step)
+// What a page's free list says of its carve steps.
+typedef struct step_count {
+    unsigned free_blocks[CARVE_STEPS]; // that start in the step
+    bool last_free[CARVE_STEPS];       // the last of them, which may reach into the next step
+} step_count_t;
+
+static void steps_count(const page_t *page, step_count_t *count)
 {
-    unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1), free_blocks = 0;
     size_t block_bytes = page_class(page)->block_bytes;
-    bool reached_into = first > 0 && first * block_bytes > step * CARVE_BYTES, reacher_free = false;
     for (const block_t *block = page->list; block != NULL; block = block->next) {
-        bool exact;
-        unsigned index = page_block_index(page, block, &exact);
-        free_blocks += index >= first && index < end;
-        reacher_free |= index + 1 == first;
+        size_t offset = (size_t)((const char *)block - page->start), step = offset / CARVE_BYTES;
+        count->free_blocks[step]++;
+        count->last_free[step] |= offset + block_bytes >= (step + 1) * CARVE_BYTES;
     }
-    bool reacher_uncarved = step > 0 && !(page->carved >> (step - 1) & 1);
-    return free_blocks == end - first && (!reached_into || reacher_free || reacher_uncarved);
 }
 
-static void step_unlist(page_t *page, unsigned step)
+// A step can be given back if all blocks that start in it are free, and the one before that reaches into it.
+static bool step_is_free(const page_t *page, const step_count_t *count, unsigned step)
 {
     unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1);
-    char *from = page_block(page, first), *to = page_block(page, end);
+    if (!(page->carved >> step & 1) || count->free_blocks[step] != end - first)
+        return false;
+    bool reached_into = (size_t)first * page_class(page)->block_bytes > step * CARVE_BYTES;
+    return !reached_into || !(page->carved >> (step - 1) & 1) || count->last_free[step - 1];
+}
+
+static void steps_unlist(page_t *page, unsigned steps)
+{
     block_t **link = &page->list;
-    while (*link != NULL) {
-        if ((char *)*link >= from && (char *)*link < to)
-            *link = (*link)->next;
-        else
-            link = &(*link)->next;
-    }
-    page->carved &= (uint8_t)~(1u << step);
+    for (block_t *block = page->list; block != NULL; block = block->next)
+        if (!(steps >> (size_t)((char *)block - page->start) / CARVE_BYTES & 1)) {
+            *link = block;
+            link = &block->next;
+        }
+    *link = NULL;
+    page->carved &= (uint8_t)~steps;
+    page->carved_count -= page_steps_count(page, steps);
 }
 
 static size_t small_page_purge(page_t *page)
 {
-    size_t purged = 0;
+    step_count_t count = {0};
+    unsigned steps = 0, end;
     page->scanned = (uint16_t)page_used(page);
-    for (unsigned step = 0; step < CARVE_STEPS; step++) {
-        if (!(page->carved >> step & 1) || !step_is_free(page, step))
-            continue;
-        step_unlist(page, step);
-        os_purge(page->start + step * CARVE_BYTES, CARVE_BYTES);
-        purged += CARVE_BYTES;
+    steps_count(page, &count);
+    for (unsigned step = 0; step < CARVE_STEPS; step++)
+        steps |= (unsigned)step_is_free(page, &count, step) << step;
+    if (steps == 0)
+        return 0;
+    steps_unlist(page, steps);
+    page->purged = PURGED_INSIDE;
+    for (unsigned rest = steps, first; rest != 0; rest &= ~(unsigned)bits_mask(end)) { // each run of steps at once
+        first = bits_lowest(rest);
+        end = first + bits_lowest(~((uint64_t)rest >> first));
+        os_purge(page->start + first * CARVE_BYTES, (end - first) * CARVE_BYTES);
     }
-    return purged;
+    return bits_count(steps) * CARVE_BYTES;
 }
 
-static size_t small_bin_purge(heap_t *heap, small_bin_t *bin)
+static size_t small_bin_purge(heap_t *heap, small_bin_t *bin, size_t wanted)
 {
     size_t purged = 0;
-    for (page_t *page = zone_page_by_id(bin->bucket[0]), *next; page != NULL; page = next) {
+    for (page_t *page = zone_page_by_id(bin->bucket[0]), *next; page != NULL && purged < wanted; page = next) {
         next = zone_page_by_id(page->next);
         if (page->scanned != 0 && page_used(page) * 2 > page->scanned)
             continue; // looked at when it was not much fuller
@@ -118,15 +134,17 @@ static size_t small_bin_purge(heap_t *heap, small_bin_t *bin)
 
 // --- the heap --------------------------------------------------------------------------------------------------------
 
-size_t heap_purge_idle(heap_t *heap)
+size_t heap_purge_idle(heap_t *heap, size_t wanted)
 {
     size_t medium = 0, small = 0;
-    for (unsigned i = MEDIUM_CLASSES; i-- > 0;)
-        medium += medium_bin_purge(&heap->medium[i]);
+    for (unsigned i = MEDIUM_CLASSES; i-- > 0 && medium < wanted;)
+        medium += medium_bin_purge(&heap->medium[i], wanted - medium);
     heap->idle_bytes -= medium;
-    for (unsigned class = 1; class <= SMALL_CLASSES && os_page_bytes() <= CARVE_BYTES; class++)
-        small += small_bin_purge(heap, &heap->small[class]);
-    heap->idle_stuck_bytes = heap->idle_bytes;
+    budget_unuse(medium);
+    for (unsigned class = 1; class <= SMALL_CLASSES && medium + small < wanted && os_page_bytes() <= CARVE_BYTES; class++)
+        small += small_bin_purge(heap, &heap->small[class], wanted - medium - small);
+    if (medium + small < wanted)
+        heap->idle_stuck_bytes = heap->idle_bytes;
     if (medium + small != 0)
         budget_purged(medium + small);
     return medium + small;
@@ -152,13 +170,12 @@ static void kept_purge(size_t limit)
 
 void heap_purge_excess(heap_t *heap)
 {
-    size_t limit = budget_limit();
-    kept_purge(limit);
+    kept_purge(budget_limit(BUDGET_WHOLE));
     if (heap->idle_bytes <= heap->idle_due_bytes && heap->idle_bytes * 2 >= heap->idle_due_bytes)
         return;
-    size_t share = limit / size_max(heap_alive_count(), 1), idle = idle_now(heap);
+    size_t share = budget_limit(BUDGET_INSIDE) / size_max(heap_alive_count(), 1), idle = idle_now(heap);
     if (idle > share) {
-        heap_purge_idle(heap);
+        heap_purge_idle(heap, idle - share + (share >> purge_slack_shift));
         idle = idle_now(heap);
     }
     heap->idle_due_bytes = heap->idle_bytes + size_max((share - size_min(idle, share)) / 2, look_again_bytes);

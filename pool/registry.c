@@ -44,7 +44,8 @@ static void state_set(heap_t *heap, heap_state_t state)
 
 static heap_t *heap_create(void)
 {
-    heap_t *heap = meta_alloc(&registry_arena, align_up(sizeof(heap_t), 4096), 4096);
+    // Whole cache lines, so that two threads' heaps share none.
+    heap_t *heap = meta_alloc(&registry_arena, align_up(sizeof(heap_t), CACHE_LINE_BYTES), CACHE_LINE_BYTES);
     if (heap == NULL)
         return NULL;
     heap->next_heap = heap_first();
@@ -92,7 +93,7 @@ void heap_end(void)
 {
     heap_t *heap = heap_self;
     heap_flush(heap);
-    heap_purge_idle(heap); // nobody looks at an orphan's idle memory
+    heap_purge_idle(heap, SIZE_MAX); // nobody looks at an orphan's idle memory
     heap_self = &heap_none;
     while (!lock_take(&heap_lock)) // only while a fork hangs
         os_yield();
@@ -180,7 +181,7 @@ bool heap_adopt_class(heap_t *heap, unsigned class)
 bool heap_adopt_page(heap_t *heap, page_t *page)
 {
     heap_t *owner = page_owner(page);
-    if (owner == NULL || owner == heap || state_of(owner) != HEAP_ORPHAN)
+    if (heap == &heap_none || owner == NULL || owner == heap || state_of(owner) != HEAP_ORPHAN)
         return false;
     if (!lock_take(&heap_lock))
         return false;
@@ -190,11 +191,11 @@ bool heap_adopt_page(heap_t *heap, page_t *page)
         heap_inbox_drain(owner); // nobody else will
         adopt = page_owner(page) == owner;
     }
-    if (adopt) {
+    if (adopt && heap != &heap_none) {
         page_move(owner, heap, page);
         page_settle(heap, page);
-        adopt = page_owner(page) == heap;
     }
+    adopt = heap != &heap_none && page_owner(page) == heap;
     lock_give(&heap_lock);
     return adopt;
 }

@@ -4,7 +4,7 @@
 // owner's inbox; the bit QUEUED says that the page is in some inbox (so in one at most), and only the thread that took
 // it out of there clears it.
 //
-//   small    63      62..58  57..48   47..0         medium   63      55..0
+//   small    63      62..59  58..48   47..0         medium   63      55..0
 //            queued  -       count    first block            queued  a bit a block
 //
 // push (anyone):   old -> remote_push(old, ...), by compare-and-swap, release
@@ -16,7 +16,7 @@
 
 #define REMOTE_QUEUED ((uint64_t)1 << 63)
 #define REMOTE_COUNT_SHIFT 48
-#define REMOTE_COUNT_MASK ((uint64_t)0x3ff)
+#define REMOTE_COUNT_MASK ((uint64_t)0x7ff)
 #define REMOTE_ADDRESS_MASK (((uint64_t)1 << REMOTE_COUNT_SHIFT) - 1)
 
 _Static_assert(SMALL_PAGE_BYTES / GRANULE_BYTES <= REMOTE_COUNT_MASK, "a whole page's blocks can be counted");

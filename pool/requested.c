@@ -5,6 +5,8 @@
 
 static const uint64_t sample_every = 16; // medium requests of a class
 
+uint64_t requested_mask = 15;
+
 static uint32_t *tables[ZONES_MAX]; // a word for each slot of a zone: slot = granule (small), 64th of a page (medium)
 
 static size_t slots_per_page(const zone_t *zone)
@@ -40,9 +42,10 @@ static uint32_t *slot_of(const page_t *page, unsigned index)
     return table == NULL ? NULL : &table[(size_t)(page - zone->pages) * slots_per_page(zone) + index];
 }
 
-bool requested_due(const heap_t *heap, unsigned class)
+void requested_start(bool exact)
 {
-    return heap_requested_exact || heap->medium[class - CLASS_FIRST_MEDIUM].handed % sample_every == 1;
+    heap_requested_exact = exact;
+    requested_mask = exact ? 0 : sample_every - 1;
 }
 
 static void exact_note(const void *block, size_t size_bytes)

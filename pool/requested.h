@@ -9,7 +9,19 @@
 #include "heap.h"
 
 // Whether a medium request is to be noted: every 16th of a class, or all. [owner]
-bool requested_due(const heap_t *heap, unsigned class);
+POOL_LOCAL extern uint64_t requested_mask; // requests between two that are noted, less one. [const] after the start
+
+static inline bool requested_due(const heap_t *heap, unsigned class)
+{
+    return (heap->medium[class - CLASS_FIRST_MEDIUM].handed & requested_mask) == 0;
+}
+// The same for a refill of a small class: every 8th of the heap, and a class's first few.
+static inline bool requested_refill_due(heap_t *heap, unsigned class)
+{
+    return (heap->refills++ & 7) == 0 || heap_requested_exact || heap->sample[class].count < 8;
+}
+
+void requested_start(bool exact);
 void requested_note(heap_t *heap, unsigned class, const void *block, size_t size_bytes);
 // The size noted for a block; its class's block size if there is none. Exact mode only.
 size_t requested_of(const page_t *page, unsigned index);

@@ -1,10 +1,10 @@
 // pool/size_class.h - size <-> class: pure arithmetic.
 //
-//   class    0        1..32                    33..104
-//   block    -        16 * class               (8 + step + 1) * 64 << doubling, with class - 33 = 8 * doubling + step
+//   class    0        1..64                    65..128
+//   block    -        16 * class               (8 + step + 1) * 128 << doubling, with class - 65 = 8 * doubling + step
 //
 // Every request up to 256 KiB has the smallest class that holds it. A block's index in its page is a division by its
-// size; the size is k * 2^n with k in 1..32, so it is a shift and a multiplication by a rounded-up 1/k.
+// size; the size is k * 2^n with k in 1..64, so it is a shift and a multiplication by a rounded-up 1/k.
 #ifndef TARN_SIZE_CLASS_H
 #define TARN_SIZE_CLASS_H
 
@@ -17,6 +17,7 @@ typedef struct size_class {
     uint8_t unit_shift;   // block_bytes = k << unit_shift
     uint32_t reciprocal;  // 65536 / k + 1
     uint32_t page_bytes;
+    uint16_t step_first[CARVE_STEPS + 1]; // small: first block that starts in carve step i or later; block_count at the end
 } size_class_t;
 
 // [const] filled by size_class_start
@@ -33,9 +34,9 @@ static inline size_t size_class_small(size_t size_bytes)
 // size_bytes in SMALL_MAX_BYTES + 1 .. MEDIUM_MAX_BYTES
 static inline unsigned size_class_medium(size_t size_bytes)
 {
-    size_t last = size_bytes - 1;                   // so that a power of two ends its doubling
-    unsigned doubling = bits_highest(last) - 9;     // 9 = log2(SMALL_MAX_BYTES)
-    unsigned step = (unsigned)(last >> (doubling + 6)) - MEDIUM_STEPS; // 6 = 9 - MEDIUM_STEPS_SHIFT
+    size_t last = size_bytes - 1; // so that a power of two ends its doubling
+    unsigned doubling = bits_highest(last) - SMALL_MAX_SHIFT;
+    unsigned step = (unsigned)(last >> (doubling + SMALL_MAX_SHIFT - MEDIUM_STEPS_SHIFT)) - MEDIUM_STEPS;
     return CLASS_FIRST_MEDIUM + doubling * MEDIUM_STEPS + step;
 }
 

@@ -412,7 +412,7 @@ static void totals(survey_t *out)
     out->mapped_bytes = budget_used();
     out->mapped_peak_bytes = budget_used_peak();
     out->purged_total_bytes = budget_purged_total();
-    out->budget_bytes = budget_limit();
+    out->budget_bytes = budget_limit(BUDGET_WHOLE);
     out->heaps = heap_alive_count();
     out->heaps_orphaned = registry_orphans();
 }

@@ -11,7 +11,9 @@ size_t zone_front_limit;
 page_t *zone_front_pages;
 lock_t zone_lock = {.rank = LOCK_ZONES};
 
-static zone_t zones[ZONES_MAX];
+zone_t zones[ZONES_MAX];
+size_t zone_first_count;
+unsigned zone_first_shift;
 static _Atomic unsigned zones_used;
 static size_t max_bytes;
 
@@ -100,6 +102,8 @@ static bool zones_reserve(size_t bytes_each, unsigned kinds)
         return false;
     for (unsigned kind = 0; kind < kinds; kind++)
         if (!zone_add(kind, base + kind * bytes_each, bytes_each)) {
+            for (unsigned i = 0; i < kind; i++)
+                os_unmap(zones[i].dirty.level[0], zones[i].meta_bytes); // its metadata starts there
             os_unmap(base, bytes_each * kinds);
             atomic_store_explicit(&zones_used, 0, memory_order_relaxed);
             return false;
@@ -121,6 +125,8 @@ bool zone_start(void)
             return false;
     }
     max_bytes = kinds == ZONE_KINDS ? MEDIUM_MAX_BYTES : limited_max_bytes;
+    zone_first_count = kinds;
+    zone_first_shift = bits_highest(bytes);
     zone_front_base = (uintptr_t)zones[0].base;
     zone_front_pages = zones[0].pages;
     return true;
@@ -185,7 +191,8 @@ static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
     budget_release(zone_page_dirty_bytes(page));
     uint64_t clean = zone->kind == 0 ? 0 : clean_bits_after(page, class);
     page_init(page, class, false);
-    page->clean_bits = clean;
+    if (zone->kind != 0)
+        page->clean_bits = clean;
     return page;
 }
 
@@ -193,8 +200,8 @@ static page_t *take_clean(zone_t *zone, uint32_t index, unsigned class)
 {
     page_t *page = &zone->pages[index];
     bitset_remove(&zone->clean, index);
-    budget_regret(zone->kind == 0 ? SMALL_PAGE_BYTES : os_page_bytes());
     page_init(page, class, true);
+    page->purged = PURGED_WHOLE;
     return page;
 }
 
@@ -263,7 +270,7 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner)
     }
     lock_give(&zone_lock);
     if (page != NULL)
-        budget_use(size_class_table[class].page_bytes);
+        budget_use(kind == 0 ? SMALL_PAGE_BYTES : zone_page_dirty_bytes(page));
     return page;
 }
 
@@ -286,7 +293,7 @@ void zone_page_free(page_t *page)
     bitset_add(dirty_bytes != 0 ? &zone->dirty : &zone->clean, (uint32_t)(page - zone->pages));
     budget_retain(dirty_bytes);
     lock_give(&zone_lock);
-    budget_unuse((size_t)1 << zone->shift);
+    budget_unuse(zone->kind == 0 ? SMALL_PAGE_BYTES : dirty_bytes);
 }
 
 // Takes the run of dirty pages that ends at `last`, cut to whole OS pages, out of the set; *count is its length.
@@ -316,7 +323,7 @@ static size_t dirty_run_return(zone_t *zone, uint32_t first, uint32_t count, boo
         bytes += dirty_bytes;
         if (purged) {
             page->carved = 0;
-            page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count);
+            page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count); // 0: carved_count
         } else {
             budget_retain(dirty_bytes);
         }
@@ -358,24 +365,14 @@ size_t zone_purge(size_t bytes)
     return purged;
 }
 
-page_t *zone_page_of(const void *address)
+page_t *zone_page_of_later(const void *address)
 {
     unsigned count = zone_count();
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = (unsigned)zone_first_count; i < count; i++) {
         zone_t *zone = &zones[i];
         size_t offset = (uintptr_t)address - (uintptr_t)zone->base;
         if (offset >> zone->shift < atomic_load_explicit(&zone->fresh, memory_order_acquire))
             return &zone->pages[offset >> zone->shift];
     }
     return NULL;
-}
-
-page_t *zone_page_by_id(page_id_t id)
-{
-    return id == 0 ? NULL : &zones[id >> PAGE_ID_ZONE_SHIFT].pages[id & (((page_id_t)1 << PAGE_ID_ZONE_SHIFT) - 1)];
-}
-
-page_id_t zone_page_id(const page_t *page)
-{
-    return (page_id_t)page->zone << PAGE_ID_ZONE_SHIFT | (page_id_t)(page - zones[page->zone].pages);
 }

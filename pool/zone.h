@@ -50,10 +50,32 @@ void zone_page_free(page_t *page);
 // Gives free pages' memory back, highest addresses first, until `bytes` are purged or none is left. Returns the bytes.
 size_t zone_purge(size_t bytes);
 
+POOL_LOCAL extern zone_t zones[ZONES_MAX];
+POOL_LOCAL extern size_t zone_first_count;   // [const] zones reserved at the start, side by side, all of one size
+POOL_LOCAL extern unsigned zone_first_shift; // [const] log2 of the size of each
+
+page_t *zone_page_of_later(const void *address); // in the zones added since the start
+
 // The page that an address lies in, owned or not; NULL if it is in no zone. Any thread, no lock.
-page_t *zone_page_of(const void *address);
-page_t *zone_page_by_id(page_id_t id);
-page_id_t zone_page_id(const page_t *page);
+static inline page_t *zone_page_of(const void *address)
+{
+    size_t offset = (uintptr_t)address - zone_front_base, which = offset >> zone_first_shift;
+    if (unlikely(which >= zone_first_count))
+        return zone_page_of_later(address);
+    zone_t *zone = &zones[which];
+    size_t index = (offset & (((size_t)1 << zone_first_shift) - 1)) >> zone->shift;
+    return likely(index < atomic_load_explicit(&zone->fresh, memory_order_acquire)) ? &zone->pages[index] : NULL;
+}
+
+static inline page_t *zone_page_by_id(page_id_t id)
+{
+    return id == 0 ? NULL : &zones[id >> PAGE_ID_ZONE_SHIFT].pages[id & (((page_id_t)1 << PAGE_ID_ZONE_SHIFT) - 1)];
+}
+
+static inline page_id_t zone_page_id(const page_t *page)
+{
+    return (page_id_t)page->zone << PAGE_ID_ZONE_SHIFT | (page_id_t)(page - zones[page->zone].pages);
+}
 
 // Resident bytes of a free page, at most.
 size_t zone_page_dirty_bytes(const page_t *page);
