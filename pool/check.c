@@ -78,7 +78,9 @@ static const char *small_bin_check(heap_t *heap, unsigned class)
     const char *wrong = head_check(heap, class);
     for (unsigned bucket = 0; wrong == NULL && bucket < BUCKETS; bucket++)
         wrong = list_check(heap, heap->small[class].bucket[bucket], class, bucket);
-    return wrong != NULL ? wrong : list_check(heap, heap->small[class].uncarved, class, BUCKETS);
+    if (wrong == NULL)
+        wrong = list_check(heap, heap->small[class].scanned, class, BUCKET_SCANNED);
+    return wrong != NULL ? wrong : list_check(heap, heap->small[class].uncarved, class, BUCKET_UNCARVED);
 }
 
 static const char *medium_bin_check(heap_t *heap, unsigned class)

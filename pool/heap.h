@@ -19,6 +19,7 @@
 typedef struct small_bin {
     page_t *current;              // [owner] the page whose blocks the head list has; NULL at first
     page_id_t bucket[BUCKETS];    // [owner] pages with blocks on their list, by fullness
+    page_id_t scanned;            // [owner] nearly empty pages that purge.c need not look at
     page_id_t uncarved;           // [owner] pages with an empty list and carve steps left
     uint64_t handed;              // [owner] blocks ever put on the head list
 } small_bin_t;
@@ -108,6 +109,10 @@ static inline void heap_free_local_or(void *address, void (*slow)(void *))
 }
 
 _Static_assert(sizeof(page_t) == 1 << 6, "the shift above");
+
+// Values of page->bucket beyond the fullness buckets.
+#define BUCKET_SCANNED BUCKETS
+#define BUCKET_UNCARVED (BUCKETS + 1)
 
 // --- small blocks (heap.c); all [owner] ------------------------------------------------------------------------------
 

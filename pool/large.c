@@ -86,10 +86,10 @@ static bool extent_release(extent_id_t id)
 {
     extent_t *extent = extent_node(id);
     char *start = extent->start;
-    size_t bytes = extent->used_bytes;
+    size_t bytes = (size_t)extent->grains << LARGE_GRAIN_SHIFT; // all of it: what was behind a block may be dirty too
     bool moved = extent->moved;
     lock_give(&extent_lock);
-    bool done = moved ? os_refresh(start, (size_t)extent->grains << LARGE_GRAIN_SHIFT) : os_purge(start, bytes);
+    bool done = moved ? os_refresh(start, bytes) : os_purge(start, bytes);
     if (!done && !moved)
         done = os_refresh(start, bytes); // locked memory cannot be purged, but it can be mapped anew
     while (!lock_take(&extent_lock))

@@ -82,8 +82,9 @@ void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count)
 
 unsigned page_fullness(const page_t *page)
 {
-    unsigned used = page_used(page);
-    return used == 0 ? 0 : (used * BUCKETS - 1) / page_class(page)->block_count;
+    unsigned quarters = page_used(page) * BUCKETS, count = page_class(page)->block_count;
+    _Static_assert(BUCKETS == 4, "without a division");
+    return (quarters > count) + (quarters > 2 * count) + (quarters > 3 * count);
 }
 
 static const char *small_check(const page_t *page)

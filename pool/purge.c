@@ -21,6 +21,8 @@ static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
     size_t block_bytes = page_class(page)->block_bytes, os_page = os_page_bytes();
     uintptr_t from = align_up((uintptr_t)page_block(page, first), os_page);
     uintptr_t to = align_down((uintptr_t)page_block(page, end), os_page);
+    if (end == page_class(page)->block_count)
+        to = (uintptr_t)page->start + page_class(page)->page_bytes; // with the tail: an earlier class may have used it
     if (from >= to || !os_purge((void *)from, to - from))
         return 0;
     unsigned clean = 0;
@@ -118,16 +120,15 @@ static size_t small_page_purge(page_t *page)
     return bits_count(steps) * CARVE_BYTES;
 }
 
+// Each page is looked at once, then it stands in another list until most of what it holds is freed.
 static size_t small_bin_purge(heap_t *heap, small_bin_t *bin, size_t wanted)
 {
     size_t purged = 0;
-    for (page_t *page = zone_page_by_id(bin->bucket[0]), *next; page != NULL && purged < wanted; page = next) {
-        next = zone_page_by_id(page->next);
-        if (page->scanned != 0 && page_used(page) * 2 > page->scanned)
-            continue; // looked at when it was not much fuller
+    while (bin->bucket[0] != 0 && purged < wanted) {
+        page_t *page = zone_page_by_id(bin->bucket[0]);
+        heap_unlist(heap, page);
         purged += small_page_purge(page);
-        if (page->list == NULL)
-            heap_settle(heap, page);
+        heap_settle(heap, page);
     }
     return purged;
 }

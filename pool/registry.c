@@ -134,7 +134,7 @@ static page_t *orphan_page(heap_t *orphan, unsigned class)
     for (unsigned bucket = BUCKETS; bucket-- > 0;)
         if (bin->bucket[bucket] != 0)
             return zone_page_by_id(bin->bucket[bucket]);
-    return zone_page_by_id(bin->uncarved);
+    return zone_page_by_id(bin->scanned != 0 ? bin->scanned : bin->uncarved);
 }
 
 // The orphans that were looked at go to the end, so that the next call sees others.

@@ -87,8 +87,6 @@ static bool zone_add(unsigned kind, char *base, size_t bytes)
                      .index = (uint8_t)index};
     if (!zone_meta_reserve(zone))
         return false;
-    if (index == 0)
-        zone->fresh = 1; // page 0 of zone 0 is the number "none"
     os_name(base, bytes, zone_name(zone));
     os_no_huge_pages(base, bytes);
     atomic_store_explicit(&zones_used, index + 1, memory_order_release);
@@ -145,6 +143,8 @@ static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
     if (!os_commit(start, (size_t)(end - start)))
         return false;
     atomic_store_explicit(&zone->committed, to, memory_order_release);
+    if (zone->index == 0 && from == 0)
+        atomic_store_explicit(&zone->fresh, 1, memory_order_release); // page 0 of zone 0 is the number "none"
     if (zone->index == 0)
         __atomic_store_n(&zone_front_limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
     return true;
@@ -178,7 +178,10 @@ static uint64_t clean_bits_after(const page_t *page, unsigned class)
     uint64_t dirty = bits_mask(page_class(page)->block_count) & ~page->clean_bits;
     if (page->class == class)
         return page->clean_bits;
-    size_t dirty_end = dirty == 0 ? 0 : (size_t)(bits_highest(dirty) + 1) * page_class(page)->block_bytes;
+    unsigned end = dirty == 0 ? 0 : bits_highest(dirty) + 1;
+    size_t dirty_end = (size_t)end * page_class(page)->block_bytes;
+    if (end == page_class(page)->block_count)
+        dirty_end = page_class(page)->page_bytes; // the tail may hold what an earlier class left there
     const size_class_t *info = &size_class_table[class];
     unsigned first_clean = (unsigned)((dirty_end + info->block_bytes - 1) / info->block_bytes);
     return bits_mask(info->block_count) & ~bits_mask((unsigned)size_min(first_clean, 64));

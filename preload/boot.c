@@ -1,0 +1,42 @@
+// preload/boot.c - how libtarn.so starts, in two steps.
+//
+//   first allocation   any time from relocation on: before the C library's constructors, too. Nothing is allocated.
+//   constructor        before main; the C library works
+#include "../pool/pool.h"
+#include "ending.h"
+#include "fatal.h"
+#include "foreign.h"
+#include "fork.h"
+#include "options.h"
+#include "output.h"
+#include "process.h"
+#include "thread.h"
+
+void pool_hook_boot(pool_options_t *pool_options)
+{
+    foreign_start();
+    options_read(pool_options->waste_percent);
+    pool_options->waste_percent = options.waste_percent;
+    pool_options->requested_exact = options.requested_exact;
+    thread_start();
+}
+
+// Whether the process is topmost matters to who writes to standard error only.
+static bool parent_matters(void)
+{
+    return output_exists() && (options.stats != STATS_OFF || options.faulty);
+}
+
+__attribute__((constructor)) static void boot(void)
+{
+    pool_start(); // the options are read by now
+    fork_start();
+    output_start();
+    process_start(parent_matters());
+    if (process.topmost && options.faulty)
+        options_complain();
+    if (options.stats == STATS_OFF)
+        return;
+    ending_start();
+    fatal_start();
+}

@@ -1,0 +1,54 @@
+// preload/ending.c - see ending.h.
+//
+//   exit:  thread_local destructors | exit handlers | libraries' destructors | handlers from before main | stdio
+//          exit_begins ^                                             exit_ends ^
+//
+// A handler that was registered before the program's entry, and for no library (on_exit), runs behind all destructors.
+#include "ending.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "exit_report.h"
+#include "export.h"
+#include "kernel.h"
+#include "output.h"
+
+// How C++ registers destructors of thread_local objects. exit runs the calling thread's before everything else.
+int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object, void *library) __attribute__((weak));
+extern void *__dso_handle;
+
+static void exit_begins(void *unused)
+{
+    (void)unused;
+    if (exit_report_wanted())
+        output_keep();
+}
+
+static void exit_ends(int status, void *unused)
+{
+    (void)unused;
+    exit_report_write(END_EXIT, status);
+    output_end();
+}
+
+static void quick_exit_ends(void)
+{
+    exit_report_write(END_QUICK_EXIT, EXIT_SUCCESS);
+}
+
+void ending_start(void)
+{
+    on_exit(exit_ends, NULL);
+    at_quick_exit(quick_exit_ends);
+    if (__cxa_thread_atexit_impl)
+        __cxa_thread_atexit_impl(exit_begins, NULL, &__dso_handle);
+}
+
+EXPORT void _exit(int status)
+{
+    exit_report_write(END_UNDERSCORE_EXIT, status);
+    kernel_exit(status);
+}
+
+EXPORT void _Exit(int status) __attribute__((alias("_exit")));

@@ -1,0 +1,154 @@
+// preload/exit_report.c - see exit_report.h.
+//
+//   free (0)  --claim-->  the writing thread's id  --done-->  written (-1), or free again after a request
+#include "exit_report.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "fatal.h"
+#include "kernel.h"
+#include "options.h"
+#include "output.h"
+#include "process.h"
+#include "report.h"
+#include "stats_file.h"
+#include "watchdog.h"
+
+#define OWNER_NONE 0
+#define OWNER_WRITTEN (-1)
+
+// Another thread's report takes milliseconds, unless it writes into a pipe that nobody reads.
+#define PATIENCE_MS 1000
+
+static _Atomic int owner; // [atomic] claim: acquire, done: release
+
+static sigjmp_buf behind; // [owner] where to go on when the report fails
+
+// [owner] Untouched, and so not resident, until the report.
+static sheet_t sheet;
+static char buffer[REPORT_BYTES];
+
+bool exit_report_wanted(void)
+{
+    return options.stats != STATS_OFF && process_is_this() &&
+           (options.stats_file[0] != '\0' || (process.topmost && output_exists()));
+}
+
+static bool claim(void)
+{
+    int self = kernel_gettid();
+    for (int waited_ms = 0; waited_ms < PATIENCE_MS; waited_ms++) {
+        int now = OWNER_NONE;
+        if (atomic_compare_exchange_strong_explicit(&owner, &now, self, memory_order_acquire, memory_order_relaxed))
+            return true;
+        if (now == OWNER_WRITTEN || now == self)
+            return false;
+        kernel_sleep_ms(1);
+    }
+    return false;
+}
+
+static void done(int next_owner)
+{
+    atomic_store_explicit(&owner, next_owner, memory_order_release);
+}
+
+static void compose(writer_t *writer, sheet_end_t ended_by, int value)
+{
+    report_subject_t subject = {.program = process.name, .pid = process.pid};
+    sheet_take(&sheet, ended_by, value);
+    if (options.stats == STATS_JSON)
+        report_json(writer, &sheet, &subject);
+    else
+        report_text(writer, &sheet, &subject);
+}
+
+// False, where the heap could not be read: a fault came, or it took too long.
+static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
+{
+    bool composed = sigsetjmp(behind, 1) == 0;
+    if (composed) {
+        if (ended_by != END_REQUEST)
+            watchdog_start(exit_report_abandon);
+        compose(writer, ended_by, value);
+    }
+    watchdog_stop();
+    return composed;
+}
+
+// Standard error may be a pipe that nobody reads: there a signal has to be able to end the process.
+static bool deliver(const writer_t *report, const sigset_t *mask)
+{
+    if (options.stats_file[0] != '\0')
+        return stats_file_write(options.stats_file, report->buffer, report->length);
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    output_stderr(report->buffer, report->length);
+    return true;
+}
+
+// The caller has claimed it. 0, or what went wrong: EFAULT for the heap. Signals wait meanwhile, but for faults.
+static int write_report(sheet_end_t ended_by, int value)
+{
+    writer_t writer = WRITER(buffer);
+    sigset_t held, before;
+    int error = 0;
+    fatal_waiting_signals(&held);
+    pthread_sigmask(SIG_BLOCK, &held, &before);
+    if (!compose_watched(&writer, ended_by, value))
+        error = EFAULT;
+    else if (!deliver(&writer, &before))
+        error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+static void complain(int error)
+{
+    if (error == EFAULT)
+        output_line("no report: the heap is damaged");
+    else if (error != 0)
+        output_line("cannot write stats_file \"%s\": %s", options.stats_file, strerrordesc_np(error));
+}
+
+void exit_report_write(sheet_end_t ended_by, int value)
+{
+    int saved_errno = errno;
+    if (exit_report_wanted() && claim()) {
+        int error = write_report(ended_by, value);
+        if (process.topmost)
+            complain(error);
+        done(OWNER_WRITTEN);
+    }
+    errno = saved_errno;
+}
+
+void exit_report_abandon(void)
+{
+    if (atomic_load_explicit(&owner, memory_order_relaxed) == kernel_gettid())
+        siglongjmp(behind, 1);
+}
+
+int exit_report_now(void)
+{
+    if (options.stats == STATS_OFF || !process_is_this()) {
+        errno = ENOTSUP;
+        return -1;
+    }
+    if (!claim()) {
+        errno = EBUSY;
+        return -1;
+    }
+    int error = write_report(END_REQUEST, 0);
+    done(OWNER_NONE);
+    errno = error != 0 ? error : errno;
+    return error == 0 ? 0 : -1;
+}
+
+void exit_report_forked(void)
+{
+    done(OWNER_NONE);
+}

@@ -1,0 +1,251 @@
+// preload/options.c - see options.h.
+#include "options.h"
+
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "kernel.h"
+#include "output.h"
+
+#define VARIABLE "TARN_OPTIONS"
+#define WASTE_PERCENT_MAX 1000
+
+options_t options;
+
+// Points into the environment, which the program may change later: nothing keeps it.
+typedef struct word {
+    const char *text;
+    size_t length;
+} word_t;
+
+// One option. set() takes the value over and returns NULL, or says what is accepted. NULL: not in this version.
+typedef struct option {
+    const char *key;
+    const char *(*set)(word_t value);
+} option_t;
+
+// A word as it is shown: its start, on one line.
+typedef struct shown {
+    char text[100];
+} shown_t;
+
+static shown_t word_show(word_t word)
+{
+    shown_t shown = {0};
+    for (size_t i = 0; i < word.length && i < sizeof shown.text - 1; i++)
+        shown.text[i] = word.text[i] >= 0 && (word.text[i] < ' ' || word.text[i] > '~') ? '?' : word.text[i];
+    return shown;
+}
+
+static bool word_is(word_t word, const char *text)
+{
+    return strlen(text) == word.length && memcmp(word.text, text, word.length) == 0;
+}
+
+// --- the values ------------------------------------------------------------------------------------------------------
+
+static const char *set_stats(word_t value)
+{
+    static const char *const names[] = {[STATS_TEXT] = "text", [STATS_JSON] = "json", [STATS_OFF] = "off"};
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        if (word_is(value, names[i])) {
+            options.stats = (stats_format_t)i;
+            return NULL;
+        }
+    return "text, json or off";
+}
+
+// %p, %n and %% are all that may follow a %.
+static bool file_pattern_is_good(word_t value)
+{
+    for (size_t i = 0; i < value.length; i++)
+        if (value.text[i] == '%' && (++i == value.length || strchr("pn%", value.text[i]) == NULL))
+            return false;
+    return value.length > 0;
+}
+
+// False if the current directory has no name (any more). Its name is no pattern: each % becomes %%.
+static bool current_directory_write(writer_t *writer)
+{
+    char directory[PATH_MAX];
+    if (kernel_getcwd(directory, sizeof directory) < 0 || directory[0] != '/')
+        return false;
+    for (const char *letter = directory; *letter != '\0'; letter++)
+        writer_bytes(writer, *letter == '%' ? "%%" : letter, *letter == '%' ? 2 : 1);
+    writer_text(writer, "/");
+    return true;
+}
+
+// The program may change its directory before the report: a relative path counts from where it started.
+static const char *set_stats_file(word_t value)
+{
+    char path[PATH_MAX];
+    writer_t writer = WRITER(path);
+    if (!file_pattern_is_good(value))
+        return "a path, in which %p is the pid, %n the program's name and %% a percent sign";
+    if (value.text[0] != '/' && !current_directory_write(&writer))
+        return "an absolute path, for the current directory has no name";
+    writer_bytes(&writer, value.text, value.length);
+    if (writer.truncated)
+        return "a path of less than 4096 bytes";
+    memcpy(options.stats_file, path, writer.length + 1);
+    return NULL;
+}
+_Static_assert(PATH_MAX == 4096, "said in the message above");
+
+static const char *set_requested(word_t value)
+{
+    options.requested_exact = word_is(value, "exact");
+    return options.requested_exact || word_is(value, "sampled") ? NULL : "sampled or exact";
+}
+
+static const char *set_waste(word_t value)
+{
+    unsigned percent = 0;
+    bool good = value.length > 0;
+    for (size_t i = 0; i < value.length && good; i++) {
+        percent = percent * 10 + (unsigned)(value.text[i] - '0');
+        good = value.text[i] >= '0' && value.text[i] <= '9' && percent <= WASTE_PERCENT_MAX;
+    }
+    if (!good)
+        return "a percentage from 0 to 1000";
+    options.waste_percent = percent;
+    return NULL;
+}
+_Static_assert(WASTE_PERCENT_MAX == 1000, "said in the message above");
+
+static const char *set_on_error(word_t value)
+{
+    if (!word_is(value, "abort") && !word_is(value, "report"))
+        return "abort or report";
+    options.abort_on_misuse = word_is(value, "abort");
+    return NULL;
+}
+
+static const option_t known[] = {
+    {"stats", set_stats}, {"stats_file", set_stats_file}, {"requested", set_requested},
+    {"waste", set_waste}, {"on_error", set_on_error},     {"record", NULL},
+    {"profile", NULL},    {"sample", NULL},               {"limit", NULL},
+    {"huge", NULL},       {"harden", NULL},
+};
+
+// --- the list --------------------------------------------------------------------------------------------------------
+
+static const option_t *option_find(word_t key)
+{
+    for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
+        if (word_is(key, known[i].key))
+            return &known[i];
+    return NULL;
+}
+
+// Without a word at first: see options.h.
+static bool fault_noted(bool complain)
+{
+    options.faulty = true;
+    return complain;
+}
+
+static void complain_unknown(word_t key)
+{
+    char keys[200];
+    writer_t writer = WRITER(keys);
+    for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].set != NULL)
+            writer_format(&writer, "%s%s", i == 0 ? "" : ", ", known[i].key);
+    output_line("unknown option \"%s\"; the options are %s", word_show(key).text, keys);
+}
+
+static void option_apply(word_t key, word_t value, bool complain)
+{
+    const option_t *option = option_find(key);
+    const char *accepted = option != NULL && option->set != NULL ? option->set(value) : NULL;
+    bool good = option != NULL && option->set != NULL && accepted == NULL;
+    if (good || !fault_noted(complain))
+        return;
+    if (option == NULL)
+        complain_unknown(key);
+    else if (option->set == NULL)
+        output_line("option \"%s\" is not available in this version", option->key);
+    else
+        output_line("option \"%s\": bad value \"%s\"; accepted: %s", option->key, word_show(value).text, accepted);
+}
+
+static void item_apply(word_t item, bool complain)
+{
+    const char *equals = memchr(item.text, '=', item.length);
+    if (item.length == 0)
+        return;
+    if (equals == NULL) {
+        if (fault_noted(complain))
+            output_line("option \"%s\" has no value; write key=value:key=value", word_show(item).text);
+        return;
+    }
+    word_t key = {item.text, (size_t)(equals - item.text)};
+    word_t value = {equals + 1, item.length - key.length - 1};
+    option_apply(key, value, complain);
+}
+
+static void list_apply(const char *list, bool complain)
+{
+    for (;;) {
+        word_t item = {list, strcspn(list, ":")};
+        item_apply(item, complain);
+        list += item.length;
+        if (*list++ == '\0')
+            return;
+    }
+}
+
+// --- the environment -------------------------------------------------------------------------------------------------
+
+// The top of the initial stack: argc, the arguments, NULL, the environment. The loader's; weak, for it is no part of
+// the C library, the only one that is needed.
+extern void *__libc_stack_end __attribute__((weak));
+
+// environ is set by the C library's constructor, and an allocation may come before that.
+static char **environment(void)
+{
+    if (environ != NULL)
+        return environ;
+    if (&__libc_stack_end == NULL)
+        return NULL;
+    long argument_count = *(long *)__libc_stack_end;
+    return (char **)__libc_stack_end + 1 + argument_count + 1;
+}
+
+static const char *variable_value(void)
+{
+    char **entry = environment();
+    size_t length = strlen(VARIABLE);
+    for (; entry != NULL && *entry != NULL; entry++)
+        if (strncmp(*entry, VARIABLE "=", length + 1) == 0)
+            return *entry + length + 1;
+    return NULL;
+}
+
+static bool is_secure(void)
+{
+    return getauxval(AT_SECURE) != 0;
+}
+
+void options_read(unsigned default_waste_percent)
+{
+    options.waste_percent = default_waste_percent;
+    options.abort_on_misuse = true;
+    if (is_secure()) {
+        options.stats = STATS_OFF;
+        return;
+    }
+    const char *list = variable_value();
+    if (list != NULL)
+        list_apply(list, false);
+}
+
+void options_complain(void)
+{
+    const char *list = is_secure() ? NULL : variable_value();
+    if (list != NULL)
+        list_apply(list, true);
+}

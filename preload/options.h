@@ -1,0 +1,29 @@
+// preload/options.h - what TARN_OPTIONS says: key=value:key=value.
+//
+// Read twice, since the first allocation may come before standard error is known to be ours: options_read before it,
+// without a word, and options_complain from the constructor, one line for each thing that is wrong. Nothing is
+// allocated; a process with AT_SECURE set (set-user-ID) takes no options and writes no report.
+#ifndef TARN_OPTIONS_H
+#define TARN_OPTIONS_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+typedef enum stats_format { STATS_TEXT, STATS_JSON, STATS_OFF } stats_format_t;
+
+typedef struct options {
+    stats_format_t stats;
+    bool abort_on_misuse;
+    bool requested_exact;
+    unsigned waste_percent;
+    bool faulty;               // options_complain has something to say
+    char stats_file[PATH_MAX]; // as given, relative paths made absolute; "" for none
+} options_t;
+
+// [const] after options_read
+extern options_t options;
+
+void options_read(unsigned default_waste_percent);
+void options_complain(void);
+
+#endif

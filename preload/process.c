@@ -1,0 +1,58 @@
+// preload/process.c - see process.h.
+#include "process.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "procfs.h"
+
+process_t process;
+
+// By the library's file, or where that was deleted or renamed, by the names of the pool's memory.
+static bool is_ours(const char *name)
+{
+    const char *file = strrchr(name, '/');
+    return (file != NULL && strncmp(file, "/libtarn.so", strlen("/libtarn.so")) == 0) ||
+           strncmp(name, "[anon:tarn", strlen("[anon:tarn")) == 0;
+}
+
+static bool look_for_ours(const procfs_mapping_t *mapping, void *found)
+{
+    *(bool *)found = is_ours(mapping->name);
+    return !*(bool *)found;
+}
+
+static bool parent_is_under_tarn(void)
+{
+    bool found = false;
+    pid_t parent = getppid();
+    if (parent != 0) // 0: it lives in another pid namespace
+        procfs_mappings(parent, look_for_ours, &found);
+    return found;
+}
+
+// A copy, for servers write what they are doing over their arguments; and fit for a terminal.
+static void name_start(const char *name)
+{
+    for (size_t i = 0; name[i] != '\0' && i < sizeof process.name - 1; i++)
+        process.name[i] = name[i] >= 0 && (name[i] < ' ' || name[i] > '~') ? '?' : name[i];
+}
+
+void process_start(bool look_at_parent)
+{
+    process.pid = getpid();
+    name_start(program_invocation_short_name);
+    process.topmost = look_at_parent && !parent_is_under_tarn();
+}
+
+void process_forked(void)
+{
+    process.pid = getpid();
+    process.topmost = false;
+}
+
+bool process_is_this(void)
+{
+    return process.pid == getpid();
+}

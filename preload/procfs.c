@@ -1,0 +1,161 @@
+// preload/procfs.c - see procfs.h.
+#include "procfs.h"
+
+#include <string.h>
+
+#include "kernel.h"
+#include "writer.h"
+
+typedef bool line_visit_t(const char *line, void *context);
+
+// Hands over the complete lines in buffer[0..length) and moves the rest to the front. Returns its length, or -1: stop.
+static ssize_t lines_visit(char *buffer, size_t length, line_visit_t *visit, void *context)
+{
+    char *line = buffer, *end = buffer + length, *newline;
+    while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
+        *newline = '\0';
+        if (!visit(line, context))
+            return -1;
+        line = newline + 1;
+    }
+    memmove(buffer, line, (size_t)(end - line));
+    return end - line;
+}
+
+static bool procfs_lines(const char *path, procfs_buffer_t *buffer, line_visit_t *visit, void *context)
+{
+    const size_t room = sizeof buffer->bytes;
+    ssize_t rest = 0, got;
+    int fd = kernel_open(path, O_RDONLY, 0);
+    if (fd < 0)
+        return false;
+    while (rest >= 0 && (got = kernel_read(fd, buffer->bytes + rest, room - (size_t)rest)) > 0) {
+        rest = lines_visit(buffer->bytes, (size_t)(rest + got), visit, context);
+        if (rest == (ssize_t)room) { // no newline in all of it
+            buffer->bytes[room - 1] = '\n';
+            rest = lines_visit(buffer->bytes, room, visit, context);
+        }
+    }
+    kernel_close(fd);
+    return true;
+}
+
+static uint64_t number_parse(const char **text, unsigned base)
+{
+    uint64_t value = 0;
+    for (;; (*text)++) {
+        char letter = **text;
+        unsigned digit = letter >= '0' && letter <= '9' ? (unsigned)(letter - '0')
+                         : letter >= 'a' && letter <= 'f' ? (unsigned)(letter - 'a') + 10 : base;
+        if (digit >= base)
+            return value;
+        value = value * base + digit;
+    }
+}
+
+// 7f12a000-7f12c000 rw-p 00001000 fe:00 1234      /path
+static procfs_mapping_t mapping_parse(const char *line)
+{
+    procfs_mapping_t mapping = {0};
+    mapping.start = number_parse(&line, 16);
+    line += *line == '-';
+    mapping.end = number_parse(&line, 16);
+    line += *line == ' ';
+    if (strnlen(line, 4) == 4) {
+        mapping.readable = line[0] == 'r';
+        mapping.writable = line[1] == 'w';
+        mapping.is_private = line[3] == 'p';
+    }
+    for (int field = 0; field < 4; field++) { // permissions, offset, device, inode
+        line += strcspn(line, " ");
+        line += strspn(line, " ");
+    }
+    mapping.name = line;
+    return mapping;
+}
+
+typedef struct mapping_visitor {
+    bool (*visit)(const procfs_mapping_t *mapping, void *context);
+    void *context;
+} mapping_visitor_t;
+
+static bool mapping_visit(const char *line, void *context)
+{
+    const mapping_visitor_t *visitor = context;
+    procfs_mapping_t mapping = mapping_parse(line);
+    return visitor->visit(&mapping, visitor->context);
+}
+
+bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context)
+{
+    char path[64];
+    procfs_buffer_t buffer;
+    writer_t writer = WRITER(path);
+    mapping_visitor_t visitor = {visit, context};
+    if (pid == 0)
+        writer_text(&writer, "/proc/self/maps");
+    else
+        writer_format(&writer, "/proc/%d/maps", (int)pid);
+    return procfs_lines(path, &buffer, mapping_visit, &visitor);
+}
+
+// "KEY:   1234 kB": true and the number, if line has this key.
+static bool field_parse(const char *line, const char *key, uint64_t *value)
+{
+    size_t length = strlen(key);
+    if (strncmp(line, key, length) != 0)
+        return false;
+    line += length;
+    line += strspn(line, " \t");
+    *value = number_parse(&line, 10);
+    return true;
+}
+
+static bool status_visit(const char *line, void *context)
+{
+    procfs_memory_t *memory = context;
+    uint64_t value;
+    if (field_parse(line, "VmHWM:", &value))
+        memory->peak_rss_bytes = value * 1024;
+    else if (field_parse(line, "VmRSS:", &value))
+        memory->rss_bytes = value * 1024;
+    return memory->rss_bytes == 0; // it comes last
+}
+
+static bool threads_visit(const char *line, void *context)
+{
+    uint64_t value;
+    if (!field_parse(line, "Threads:", &value))
+        return true;
+    *(uint32_t *)context = (uint32_t)value;
+    return false;
+}
+
+uint32_t procfs_threads(procfs_buffer_t *buffer)
+{
+    uint32_t threads = 0;
+    procfs_lines("/proc/self/status", buffer, threads_visit, &threads);
+    return threads;
+}
+
+static bool rollup_visit(const char *line, void *context)
+{
+    procfs_memory_t *memory = context;
+    uint64_t value;
+    if (!field_parse(line, "Rss:", &value))
+        return true;
+    memory->rss_bytes = value * 1024;
+    return false;
+}
+
+procfs_memory_t procfs_memory(procfs_buffer_t *buffer)
+{
+    procfs_memory_t memory = {0};
+    procfs_lines("/proc/self/status", buffer, status_visit, &memory);
+    // status reads counters that each processor updates in batches; smaps_rollup walks the page tables and is exact.
+    // It cannot be opened in a process that gave up being dumpable: status must do then.
+    procfs_lines("/proc/self/smaps_rollup", buffer, rollup_visit, &memory);
+    if (memory.peak_rss_bytes < memory.rss_bytes)
+        memory.peak_rss_bytes = memory.rss_bytes;
+    return memory;
+}

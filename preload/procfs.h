@@ -1,0 +1,39 @@
+// preload/procfs.h - what /proc says about a process. It may be missing (chroot, containers, hidepid): every function
+// then fails quietly, and the callers have something else to fall back to. No file stays open. Signal safe.
+#ifndef TARN_PROCFS_H
+#define TARN_PROCFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// Room for the longest line: a path of PATH_MAX behind the numbers of a mapping. What is longer still (the kernel writes
+// a newline in a path as four letters) falls into two lines, of which the second says nothing to anybody here.
+#define PROCFS_LINE_BYTES (4096 + 512)
+
+// One line of /proc/PID/maps.
+typedef struct procfs_mapping {
+    uintptr_t start, end;
+    bool readable, writable, is_private;
+    const char *name; // "" for anonymous memory; lives as long as the call of the visitor
+} procfs_mapping_t;
+
+// Calls visit for every mapping of the process (pid 0: this one), lowest address first, until it returns false.
+// False if the file cannot be read.
+bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context);
+
+typedef struct procfs_memory {
+    uint64_t rss_bytes;      // 0: not known
+    uint64_t peak_rss_bytes; // 0: not known
+} procfs_memory_t;
+
+// What a file is read through; the caller's, since signal handlers run on small stacks.
+typedef struct procfs_buffer {
+    char bytes[PROCFS_LINE_BYTES];
+} procfs_buffer_t;
+
+// Both of this process. The memory costs the kernel a walk over the page tables.
+procfs_memory_t procfs_memory(procfs_buffer_t *buffer);
+uint32_t procfs_threads(procfs_buffer_t *buffer); // 0: not known
+
+#endif

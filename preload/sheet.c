@@ -1,0 +1,65 @@
+// preload/sheet.c - see sheet.h.
+#include "sheet.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+#include "procfs.h"
+
+static uint64_t peak_from_usage(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+// A thread that exits may have been interrupted by the signal whose handler calls exit, and hold a lock. With no other
+// thread nobody else can have it, and no lock is needed.
+static bool locks_are_safe(const sheet_t *sheet)
+{
+    return sheet->ended_by == END_REQUEST || (sheet->ended_by != END_SIGNAL &&
+                                              sheet->ended_by != END_UNDERSCORE_EXIT && sheet->threads != 1);
+}
+
+static void process_figures(sheet_t *sheet, const procfs_memory_t *memory)
+{
+    uint64_t heap = sheet->survey.heap_rss_bytes;
+    sheet->process_known = memory->rss_bytes != 0;
+    sheet->rss_bytes = memory->rss_bytes > heap ? memory->rss_bytes : heap;
+    sheet->other_rss_bytes = sheet->rss_bytes - heap;
+    sheet->peak_rss_bytes = memory->peak_rss_bytes != 0 ? memory->peak_rss_bytes : peak_from_usage();
+    if (sheet->peak_rss_bytes < sheet->rss_bytes)
+        sheet->peak_rss_bytes = sheet->rss_bytes;
+}
+
+void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value)
+{
+    static procfs_buffer_t buffer; // one sheet is taken at a time
+    sheet->ended_by = ended_by;
+    sheet->value = value;
+    sheet->threads = procfs_threads(&buffer);
+    if (locks_are_safe(sheet))
+        survey_take(&sheet->survey);
+    else
+        survey_take_unlocked(&sheet->survey);
+    procfs_memory_t memory = procfs_memory(&buffer); // after the survey, which touches memory of ours
+    process_figures(sheet, &memory);
+}
+
+void sheet_end_write(writer_t *writer, const sheet_t *sheet)
+{
+    static const char *const names[] = {[END_REQUEST] = "request",
+                                        [END_EXIT] = "exit",
+                                        [END_UNDERSCORE_EXIT] = "_exit",
+                                        [END_QUICK_EXIT] = "quick_exit"};
+    if (sheet->ended_by != END_SIGNAL)
+        writer_text(writer, names[sheet->ended_by]);
+    else if (sigabbrev_np(sheet->value) != NULL)
+        writer_format(writer, "SIG%s", sigabbrev_np(sheet->value));
+    else
+        writer_format(writer, "signal %d", sheet->value);
+}
+
+unsigned sheet_percent(uint64_t part, uint64_t whole)
+{
+    return whole == 0 ? 0 : (unsigned)((part * 100 + whole / 2) / whole);
+}

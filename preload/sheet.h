@@ -1,0 +1,31 @@
+// preload/sheet.h - the balance sheet: the survey of the heap beside what the kernel says of the whole process.
+//
+//   rss_bytes = other_rss_bytes + heap_rss_bytes; the fields are defined in docs/statistics.md
+#ifndef TARN_SHEET_H
+#define TARN_SHEET_H
+
+#include "../pool/survey.h"
+#include "writer.h"
+
+typedef enum sheet_end { END_REQUEST, END_EXIT, END_UNDERSCORE_EXIT, END_QUICK_EXIT, END_SIGNAL } sheet_end_t;
+
+typedef struct sheet {
+    sheet_end_t ended_by;
+    int value;          // the exit status, or with END_SIGNAL its number
+    bool process_known; // false without /proc: then the next fields hold the heap alone
+    uint64_t rss_bytes, other_rss_bytes, peak_rss_bytes;
+    uint32_t threads;   // of the process; 0: not known
+    survey_t survey;
+} sheet_t;
+
+// Fills *sheet; one call at a time (exit_report.c sees to it). After an end that may have interrupted the allocator (a signal, and _exit in a signal handler) it takes
+// no lock, nor where no other thread could hold one.
+void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value);
+
+// "exit", "SIGSEGV", ...
+void sheet_end_write(writer_t *writer, const sheet_t *sheet);
+
+// part in percent of whole, rounded; 0 if whole is 0.
+unsigned sheet_percent(uint64_t part, uint64_t whole);
+
+#endif

@@ -1,0 +1,103 @@
+// preload/signals.c - sigaction and its elders, so that a program sees SIG_DFL where fatal.c has its handler.
+//
+// The elders are written out over sigaction as the C library has them, since its own would bypass ours. What it calls
+// inside (system, posix_spawn, abort) reads and restores our handler as it would any other.
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+
+#include "export.h"
+#include "fatal.h"
+
+// As fatal.c: the C library's own.
+int __sigaction(int number, const struct sigaction *action, struct sigaction *old);
+
+static sigset_t interrupting; // signals for which siginterrupt was asked; signal(2) heeds it
+
+EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *old)
+{
+    struct sigaction substitute;
+    if (action != NULL && action->sa_handler == SIG_DFL && fatal_stands_in(number)) {
+        substitute = *action;
+        fatal_substitute(number, &substitute);
+        action = &substitute;
+    }
+    int result = __sigaction(number, action, old);
+    if (result == 0 && old != NULL)
+        fatal_hide(old);
+    return result;
+}
+
+static sighandler_t handler_set(int number, sighandler_t handler, int flags, bool block_itself)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags}, old;
+    if (handler == SIG_ERR || (block_itself && sigaddset(&action.sa_mask, number) != 0)) {
+        errno = EINVAL;
+        return SIG_ERR;
+    }
+    return sigaction(number, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
+EXPORT sighandler_t signal(int number, sighandler_t handler)
+{
+    return handler_set(number, handler, sigismember(&interrupting, number) == 1 ? 0 : SA_RESTART, true);
+}
+
+EXPORT sighandler_t ssignal(int number, sighandler_t handler) __attribute__((alias("signal")));
+EXPORT sighandler_t bsd_signal(int number, sighandler_t handler) __attribute__((alias("signal"), nothrow, leaf));
+
+EXPORT sighandler_t sysv_signal(int number, sighandler_t handler)
+{
+    return handler_set(number, handler, (int)SA_RESETHAND | SA_NODEFER, false);
+}
+
+EXPORT sighandler_t __sysv_signal(int number, sighandler_t handler) __attribute__((alias("sysv_signal")));
+
+EXPORT int siginterrupt(int number, int interrupt)
+{
+    struct sigaction action;
+    if (sigaction(number, NULL, &action) != 0)
+        return -1;
+    if (interrupt != 0) {
+        sigaddset(&interrupting, number);
+        action.sa_flags &= ~SA_RESTART;
+    } else {
+        sigdelset(&interrupting, number);
+        action.sa_flags |= SA_RESTART;
+    }
+    return sigaction(number, &action, NULL);
+}
+
+EXPORT int sigignore(int number)
+{
+    return handler_set(number, SIG_IGN, 0, false) == SIG_ERR ? -1 : 0;
+}
+
+// --- System V's sigset -------------------------------------------------------------------------------------------------
+
+static sighandler_t hold(int number, const sigset_t *set)
+{
+    sigset_t before;
+    struct sigaction old;
+    if (sigprocmask(SIG_BLOCK, set, &before) != 0)
+        return SIG_ERR;
+    if (sigismember(&before, number) == 1)
+        return SIG_HOLD;
+    return sigaction(number, NULL, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
+EXPORT sighandler_t sigset(int number, sighandler_t disposition)
+{
+    sigset_t set, before;
+    sigemptyset(&set);
+    if (disposition == SIG_ERR || sigaddset(&set, number) != 0) {
+        errno = EINVAL;
+        return SIG_ERR;
+    }
+    if (disposition == SIG_HOLD)
+        return hold(number, &set);
+    sighandler_t old = handler_set(number, disposition, 0, false);
+    if (old == SIG_ERR || sigprocmask(SIG_UNBLOCK, &set, &before) != 0)
+        return SIG_ERR;
+    return sigismember(&before, number) == 1 ? SIG_HOLD : old;
+}

@@ -1,0 +1,57 @@
+// preload/watchdog.c - see watchdog.h. The kernel's timers directly: the C library's allocate.
+#include "watchdog.h"
+
+#include <signal.h>
+#include <time.h>
+
+#include "fatal.h"
+#include "kernel.h"
+
+// A survey of 100 GiB in pages of 4 KiB takes about a second.
+#define LIMIT_SECONDS 5
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static int timer = -1;
+static void (*on_expiry)(void);
+
+static void watchdog_handler(int number, siginfo_t *info, void *context)
+{
+    (void)number;
+    (void)context;
+    if (timer >= 0 && info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer)
+        on_expiry();
+}
+
+static void signal_take(void)
+{
+    struct sigaction action = {.sa_sigaction = watchdog_handler, .sa_flags = SA_SIGINFO};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGVTALRM);
+    fatal_action_set(SIGVTALRM, &action);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void watchdog_start(void (*expired)(void))
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM, .sigev_value.sival_ptr = &timer};
+    struct itimerspec limit = {.it_value.tv_sec = LIMIT_SECONDS};
+    event.sigev_notify_thread_id = kernel_gettid();
+    if (syscall(SYS_timer_create, CLOCK_THREAD_CPUTIME_ID, &event, &timer) != 0) {
+        timer = -1;
+        return;
+    }
+    on_expiry = expired;
+    signal_take();
+    syscall(SYS_timer_settime, timer, 0, &limit, NULL);
+}
+
+void watchdog_stop(void)
+{
+    if (timer >= 0)
+        syscall(SYS_timer_delete, timer);
+    timer = -1;
+}
