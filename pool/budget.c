@@ -5,7 +5,7 @@
 
 static const uint64_t regret_ms = 1000; // wanted again within this time: giving it back was a mistake
 static const unsigned churn_shift = 1;  // credit up to half of what is in use
-static const unsigned shrunk_shift = 6; // below a 64th of the peak the heap was emptied
+static const unsigned return_factor = 4; // credit for the way back to the peak: up to this times what is in use
 static const unsigned peak_shift = 3;   // the recent peak comes down to what is in use by an eighth a second
 
 static unsigned waste_percent = BUDGET_WASTE_PERCENT;
@@ -91,7 +91,9 @@ static size_t credit_allowance(budget_kind_t kind)
     size_t in_use = get(&used), peak = get(&recent_peak);
     if (kind == BUDGET_INSIDE)
         return in_use >> churn_shift;
-    return peak <= in_use || in_use < peak >> shrunk_shift ? 0 : peak - in_use;
+    if (peak <= in_use || in_use <= 2 * BUDGET_FLOOR_BYTES)
+        return 0;
+    return size_min(peak - in_use, return_factor * (in_use - 2 * BUDGET_FLOOR_BYTES));
 }
 
 void budget_regret(budget_kind_t kind, size_t bytes)

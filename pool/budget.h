@@ -3,8 +3,8 @@
 //   limit = max(1 MiB, waste % of the bytes in use) + credit
 //
 // Regret: when memory that was given back is wanted again within a second, giving it back was a mistake, and the credit
-// grows by twice its size; it halves every second. There are two credits. That for whole free pages and blocks counts,
-// while the heap is more than a 64th of its recent peak, up to the way back to that peak: so a heap that oscillates
+// grows by twice its size; it halves every second. There are two credits. That for whole free pages and blocks counts
+// up to the way back to the recent peak, and to four times what is in use beyond two floors: so a heap that oscillates
 // keeps its pages, and one that was emptied loses them. That for free memory inside partly used pages counts up to half
 // of what is in use: so a heap that churns keeps some of its holes.
 // All counters are [atomic], relaxed: they steer, they do not account (the survey does).
