@@ -149,8 +149,10 @@ void os_no_huge_pages(void *start, size_t bytes)
 
 void os_name(void *start, size_t bytes, const char *name)
 {
+    static bool refused; // built without the option: not asked again
     int saved = errno;
-    prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, bytes, name);
+    if (!refused)
+        refused = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, bytes, name) != 0 && errno == EINVAL;
     errno = saved;
 }
 

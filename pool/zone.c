@@ -88,7 +88,6 @@ static bool zone_add(unsigned kind, char *base, size_t bytes)
     if (!zone_meta_reserve(zone))
         return false;
     os_name(base, bytes, zone_name(zone));
-    os_no_huge_pages(base, bytes);
     atomic_store_explicit(&zones_used, index + 1, memory_order_release);
     return true;
 }
@@ -98,6 +97,7 @@ static bool zones_reserve(size_t bytes_each, unsigned kinds)
     char *base = os_reserve(bytes_each * kinds, zone_alignment);
     if (base == NULL)
         return false;
+    os_no_huge_pages(base, bytes_each * kinds);
     for (unsigned kind = 0; kind < kinds; kind++)
         if (!zone_add(kind, base + kind * bytes_each, bytes_each)) {
             for (unsigned i = 0; i < kind; i++)
@@ -242,6 +242,7 @@ static bool zone_extend(unsigned kind)
         char *base = os_reserve(bytes, size_min(zone_alignment, size_max(least, os_page_bytes())));
         if (base == NULL)
             continue;
+        os_no_huge_pages(base, bytes);
         if (zone_add(kind, base, bytes))
             return true;
         os_unmap(base, bytes);

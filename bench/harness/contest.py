@@ -1,0 +1,62 @@
+"""All runs of one benchmark: every allocator in turn, rotated, so that none always runs first or last."""
+from . import measure
+from .allocators import BASE, library_path
+from .benchmark import ProgramMissing
+
+
+class Outcome:
+    """What the runs of one benchmark gave: figures[allocator] is a list with one dictionary a run."""
+
+    def __init__(self, benchmark):
+        self.benchmark = benchmark
+        self.figures = {}
+        self.failures = {}  # allocator -> how its first failing run ended
+        self.result = None  # what the program computed
+
+    def result_check(self, result):
+        """What the first run computed, the system malloc's unless that failed, all others must compute too."""
+        if self.result is None:
+            self.result = result
+        if result != self.result:
+            raise measure.RunFailed('its result differs from that with the system malloc')
+
+    def rows(self):
+        """The allocators whose every run went well, in the order they were named."""
+        return [name for name in self.figures if name not in self.failures]
+
+
+def benchmark_run(benchmark, allocators, workplace, settings):
+    """Runs it; a failing allocator is left out from then on, and why is kept."""
+    outcome = Outcome(benchmark)
+    job = benchmark.job_make(workplace)
+    contenders = [*allocators, *benchmark.peers]
+    for turn in range(settings.warmups + settings.repetitions):
+        for allocator in _rotated(contenders, turn):
+            if allocator.name in outcome.failures:
+                continue
+            try:
+                figures, result = measure.job_run(job, allocator, _library(benchmark, allocator), workplace,
+                                                  settings.timeout_s)
+                outcome.result_check(result)
+            except measure.RunFailed as failure:
+                outcome.failures[allocator.name] = str(failure)
+                continue
+            if turn >= settings.warmups:
+                outcome.figures.setdefault(allocator.name, []).append(figures)
+    outcome.figures = {each.name: outcome.figures[each.name] for each in contenders if each.name in outcome.figures}
+    return outcome
+
+
+def _rotated(contenders, turn):
+    start = turn % len(contenders)
+    return contenders[start:] + contenders[:start]
+
+
+def _library(benchmark, allocator):
+    """`system` under a program that links an allocator of its own: the C library goes first."""
+    if allocator.name != BASE or not benchmark.own_allocator:
+        return allocator.library
+    path = library_path('libc.so.6')
+    if path is None:
+        raise ProgramMissing(f'{benchmark.name}: libc.so.6 is not found, and the program brings its own malloc')
+    return path
