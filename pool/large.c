@@ -204,9 +204,18 @@ static void live_begin(extent_t *extent, size_t bytes, size_t size_bytes)
     counts.requested_bytes += size_bytes;
 }
 
+// The reserved range is not held against the kernel's overcommit limit, so a request that could never be filled would be
+// granted; programs rely on its being refused. Only requests that big are worth the two system calls.
+static const unsigned huge_shift = 2; // a quarter of the machine's memory
+
+static bool is_hopeless(size_t bytes)
+{
+    return bytes > os_memory_bytes() >> huge_shift && !os_would_grant(bytes);
+}
+
 void *large_alloc(size_t alignment, size_t size_bytes, bool *clean)
 {
-    if (size_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX - size_bytes)
+    if (size_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX - size_bytes || is_hopeless(size_bytes))
         return NULL;
     size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
     size_t grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, dirty_bytes = 0;
@@ -387,6 +396,35 @@ static bool resize_direct(extent_id_t id, size_t bytes, size_t size_bytes)
     return true;
 }
 
+// Out of the range into a mapping of its own, when the range has no room: still without copying.
+static bool resize_to_direct(extent_id_t id, size_t bytes)
+{
+    extent_id_t other = direct_get(bytes, os_page_bytes());
+    if (other == 0)
+        return false;
+    extent_t *extent = extent_node(id), *place = extent_node(other);
+    bool hole = false;
+    place->used_bytes = bytes;
+    if (!os_move(extent->start, extent->used_bytes, place->start, bytes, &hole)) {
+        direct_free(other);
+        return false;
+    }
+    // The node of the block stays; the one that was made for the mapping takes over the extent it leaves.
+    direct_remove(other);
+    extent_t old = *extent;
+    *extent = (extent_t){.start = place->start, .state = EXTENT_LIVE, .direct = true, .used_bytes = old.used_bytes,
+                         .requested_bytes = old.requested_bytes};
+    *place = (extent_t){.start = old.start, .grains = old.grains, .state = EXTENT_BUSY};
+    direct_add(id);
+    moved_count -= old.moved;
+    extent_swap_table(other, other);
+    if (hole)
+        place->state = EXTENT_LOST;
+    else
+        extent_put(other);
+    return true;
+}
+
 static bool resize_locked(extent_id_t id, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
@@ -394,15 +432,18 @@ static bool resize_locked(extent_id_t id, size_t size_bytes)
     size_t grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
     if (extent->direct)
         return resize_direct(id, bytes, size_bytes);
-    if (grains > extent->grains && !extent_grow(id, grains) && !resize_by_move(id, bytes))
+    if (grains <= extent->grains || extent_grow(id, grains) || resize_by_move(id, bytes))
+        resize_here(id, bytes, size_bytes);
+    else if (resize_to_direct(id, bytes))
+        resized(extent_node(id), bytes, size_bytes);
+    else
         return false;
-    resize_here(id, bytes, size_bytes);
     return true;
 }
 
 void *large_resize(void *block, size_t size_bytes)
 {
-    if (size_bytes > PTRDIFF_MAX || !lock_take(&extent_lock))
+    if (size_bytes > PTRDIFF_MAX || is_hopeless(size_bytes) || !lock_take(&extent_lock))
         return NULL;
     large_result_t result;
     extent_id_t id = find_live(block, &result);

@@ -59,6 +59,16 @@ static void *map_anonymous(void *hint, size_t bytes, int protection, int flags)
     return start == MAP_FAILED ? NULL : start;
 }
 
+bool os_would_grant(size_t bytes)
+{
+    int saved = errno;
+    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start != MAP_FAILED)
+        munmap(start, bytes);
+    errno = saved;
+    return start != MAP_FAILED;
+}
+
 void os_unmap(void *start, size_t bytes)
 {
     int saved = errno;
