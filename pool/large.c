@@ -90,8 +90,6 @@ static bool extent_release(extent_id_t id)
     bool moved = extent->moved;
     lock_give(&extent_lock);
     bool done = moved ? os_refresh(start, bytes) : os_purge(start, bytes);
-    if (!done && !moved)
-        done = os_refresh(start, bytes); // locked memory cannot be purged, but it can be mapped anew
     while (!lock_take(&extent_lock))
         os_yield();
     if (!done) {

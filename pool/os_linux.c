@@ -114,12 +114,17 @@ bool os_commit(void *start, size_t bytes)
     return done;
 }
 
+bool os_refresh(void *start, size_t bytes)
+{
+    return map_anonymous(start, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == start;
+}
+
 bool os_purge(void *start, size_t bytes)
 {
     int saved = errno;
     bool done = madvise(start, bytes, MADV_DONTNEED) == 0;
     errno = saved;
-    return done;
+    return done || os_refresh(start, bytes); // locked memory cannot be purged, but it can be mapped anew
 }
 
 bool os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole)
@@ -143,11 +148,6 @@ void *os_resize(void *start, size_t old_bytes, size_t new_bytes)
     void *moved = mremap(start, old_bytes, new_bytes, MREMAP_MAYMOVE);
     errno = saved;
     return moved == MAP_FAILED ? NULL : moved;
-}
-
-bool os_refresh(void *start, size_t bytes)
-{
-    return map_anonymous(start, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == start;
 }
 
 void os_no_huge_pages(void *start, size_t bytes)

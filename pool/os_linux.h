@@ -20,7 +20,7 @@ bool os_would_grant(size_t bytes);
 // os_reserve and os_commit in one.
 void *os_map(size_t bytes, size_t alignment);
 void os_unmap(void *start, size_t bytes);
-// Gives the memory back, keeps the addresses: reads as zero afterwards. False if the kernel refuses (locked memory).
+// Gives the memory back, keeps the addresses: reads as zero afterwards. False if the kernel refuses.
 bool os_purge(void *start, size_t bytes);
 // Moves a mapping of old_bytes to new_start (inside a range that the caller owns), new_bytes long, page by page table
 // entry, without copying, and maps fresh memory where it was. False: nothing has changed.

@@ -437,7 +437,9 @@ void survey_take(survey_t *out)
     lock_t *const locks[] = {&heap_lock, &zone_lock, &extent_lock};
     bool taken[LOCK_RANKS];
     for (unsigned i = 0; i < LOCK_RANKS; i++)
-        taken[i] = lock_take(locks[i]); // not taken: a fork does not finish; a survey without is better than none
+        // Not taken: a fork does not finish, or a signal handler has interrupted the pool. A survey without is better
+        // than none.
+        taken[i] = !lock_is_mine(locks[i]) && lock_take(locks[i]);
     survey_take_unlocked(out);
     for (unsigned i = LOCK_RANKS; i-- > 0;)
         if (taken[i])

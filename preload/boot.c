@@ -2,6 +2,7 @@
 //
 //   first allocation   any time from relocation on: before the C library's constructors, too. Nothing is allocated.
 //   constructor        before main; the C library works
+#include "../pool/budget.h"
 #include "../pool/pool.h"
 #include "ending.h"
 #include "fatal.h"
@@ -29,7 +30,8 @@ static bool parent_matters(void)
 
 __attribute__((constructor)) static void boot(void)
 {
-    pool_start(); // the options are read by now
+    // The pool itself waits for the first allocation: some programs make none.
+    options_read(BUDGET_WASTE_PERCENT);
     fork_start();
     output_start();
     process_start(parent_matters());

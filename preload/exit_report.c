@@ -26,7 +26,9 @@
 
 static _Atomic int owner; // [atomic] claim: acquire, done: release
 
-static sigjmp_buf behind; // [owner] where to go on when the report fails
+// [owner] Where to go on when the report cannot be composed, and whether that is where we are.
+static sigjmp_buf behind;
+static volatile sig_atomic_t composing;
 
 // [owner] Untouched, and so not resident, until the report.
 static sheet_t sheet;
@@ -70,14 +72,17 @@ static void compose(writer_t *writer, sheet_end_t ended_by, int value)
 // False, where the heap could not be read: a fault came, or it took too long.
 static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
 {
-    bool composed = sigsetjmp(behind, 1) == 0;
-    if (composed) {
-        if (ended_by != END_REQUEST)
-            watchdog_start(exit_report_abandon);
-        compose(writer, ended_by, value);
+    if (sigsetjmp(behind, 1) != 0) {
+        watchdog_stop();
+        return false;
     }
+    composing = true;
+    if (ended_by != END_REQUEST)
+        watchdog_start(exit_report_abandon);
+    compose(writer, ended_by, value);
+    composing = false;
     watchdog_stop();
-    return composed;
+    return true;
 }
 
 // Standard error may be a pipe that nobody reads: there a signal has to be able to end the process.
@@ -128,8 +133,10 @@ void exit_report_write(sheet_end_t ended_by, int value)
 
 void exit_report_abandon(void)
 {
-    if (atomic_load_explicit(&owner, memory_order_relaxed) == kernel_gettid())
-        siglongjmp(behind, 1);
+    if (!composing || atomic_load_explicit(&owner, memory_order_relaxed) != kernel_gettid())
+        return;
+    composing = false;
+    siglongjmp(behind, 1);
 }
 
 int exit_report_now(void)

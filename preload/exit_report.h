@@ -13,7 +13,7 @@ bool exit_report_wanted(void);
 // thread is at it, waits until that is done, for a while. Signal safe; keeps errno.
 void exit_report_write(sheet_end_t ended_by, int value);
 
-// In the handler of a fault: if it came while the calling thread was at the report (the program has destroyed the
+// In the handler of a fault: if it came while the calling thread composed the report (the program has destroyed the
 // heap), gives the report up and goes on behind it; returns otherwise.
 void exit_report_abandon(void);
 

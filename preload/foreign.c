@@ -2,9 +2,9 @@
 //
 //   whose            where
 //   C library        between the break at our start and the break now
-//                    in an arena of a thread: a mapping that starts at a multiple of 64 MiB, and behind it reserved
-//                    addresses up to the next multiple
-//                    mapped alone: anonymous memory, 16 bytes behind the start of an OS page, if it has allocated at all
+//                    in an arena of a thread: a mapping that starts at a multiple of 64 MiB, and reserved
+//                    addresses behind it up to the next multiple
+//                    mapped alone: anonymous memory, 16 bytes behind the start of an OS page, if the break has moved
 //   loader           in the loader's data or right behind it: what it allocated before it knew us is never given back
 //   nobody           all else
 #include "foreign.h"
@@ -45,7 +45,7 @@ void foreign_start(void)
     break_at_start = break_now();
 }
 
-// --- the map -----------------------------------------------------------------------------------------------------------
+// --- the map -------------------------------------------------------------------------------------------------------
 
 // What a walk over the mappings gathers about one address.
 typedef struct search {

@@ -11,7 +11,7 @@
 // Notes where the break is. Before anything is allocated; allocates nothing.
 void foreign_start(void);
 
-// After pool_realloc or pool_usable_size has failed: whether it was for such a pointer, and so the C library's to serve.
+// After pool_realloc or pool_usable_size has failed: whether that was for a pointer which is the C library's to serve.
 bool foreign_was(const void *block);
 void *foreign_realloc(void *block, size_t size_bytes);
 size_t foreign_usable_size(void *block);

@@ -232,6 +232,10 @@ static bool is_secure(void)
 
 void options_read(unsigned default_waste_percent)
 {
+    static bool done; // by the first allocation or the constructor, whichever comes first: one thread as yet
+    if (done)
+        return;
+    done = true;
     options.waste_percent = default_waste_percent;
     options.abort_on_misuse = true;
     if (is_secure()) {

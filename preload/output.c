@@ -19,8 +19,8 @@ static struct {
 
 static int kept_fd = -1;
 
-// Behind the numbers that programs count on being given next.
-static const int kept_fd_lowest = 100;
+// Behind the numbers that programs count on being given next, where so many are allowed.
+static const int kept_fd_lowest = 100, kept_fd_lowest_else = STDERR_FILENO + 1;
 
 void output_start(void)
 {
@@ -45,8 +45,11 @@ static bool is_stderr(int fd)
 
 void output_keep(void)
 {
-    if (kept_fd < 0 && is_stderr(STDERR_FILENO))
-        kept_fd = kernel_dup(STDERR_FILENO, kept_fd_lowest);
+    if (kept_fd >= 0 || !is_stderr(STDERR_FILENO))
+        return;
+    kept_fd = kernel_dup(STDERR_FILENO, kept_fd_lowest);
+    if (kept_fd < 0)
+        kept_fd = kernel_dup(STDERR_FILENO, kept_fd_lowest_else);
 }
 
 void output_end(void)

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-// Room for the longest line: a path of PATH_MAX behind the numbers of a mapping. What is longer still (the kernel writes
-// a newline in a path as four letters) falls into two lines, of which the second says nothing to anybody here.
+// Room for the longest line: a path of PATH_MAX behind the numbers of a mapping. What is longer still (the kernel
+// writes a newline in a path as four letters) falls into two lines, of which the second says nothing to anybody here.
 #define PROCFS_LINE_BYTES (4096 + 512)
 
 // One line of /proc/PID/maps.

@@ -1,4 +1,4 @@
-// preload/report.h - the balance sheet in words and figures. The names in text and JSON are those of docs/statistics.md.
+// preload/report.h - the balance sheet in words and figures. The names are those of docs/statistics.md.
 #ifndef TARN_REPORT_H
 #define TARN_REPORT_H
 

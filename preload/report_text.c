@@ -3,7 +3,7 @@
 
 #include "amount.h"
 
-// As many classes as still leave the report on a small screen; each wastes at least this part of the process, in percent.
+// As many classes as still leave the report on a small screen; each wastes at least this part of the process.
 #define CLASSES_SHOWN 5
 #define CLASS_MIN_PERCENT 1
 
@@ -39,7 +39,7 @@ static void write_requested(const table_t *table, const survey_t *survey)
     writer_t writer = WRITER(meaning);
     writer_text(&writer, "asked for and still held");
     if (!survey->requested_exact)
-        writer_format(&writer, ", +- %s", amount_in(table->unit, (uint64_t)survey->requested_error).text);
+        writer_format(&writer, ", +- %s", amount_of((uint64_t)survey->requested_error).text);
     write_row(table, "    requested_bytes", survey->requested_bytes, survey->heap_rss_bytes, meaning);
 }
 
@@ -58,18 +58,19 @@ static void write_causes(const table_t *table, const survey_t *survey)
 
 static void write_totals(const table_t *table, const survey_t *survey)
 {
-    writer_format(table->writer, "  live_bytes %s in %'lu blocks; %'lu allocated, %'lu freed since the start\n",
+    writer_t *writer = table->writer;
+    writer_format(writer, "  live_bytes %s, live_blocks %'lu; %'lu allocated, %'lu freed since the start\n",
                   amount_in(table->unit, survey->live_bytes).text, survey->live_blocks, survey->allocated_total,
                   survey->freed_total);
-    writer_format(table->writer, "  large: %'lu blocks, %s, %'lu since the start; %s cached\n", survey->large_blocks,
-                  amount_in(table->unit, survey->large_bytes).text, survey->large_allocated_total,
-                  amount_in(table->unit, survey->large_cached_bytes).text);
-    writer_format(table->writer, "  heaps: %u of threads, %u orphaned; %s given back, %s may stay free\n", survey->heaps,
-                  survey->heaps_orphaned, amount_of(survey->purged_total_bytes).text,
+    writer_format(writer, "  large_bytes %s, large_blocks %'lu; %'lu allocated since the start, %s cached\n",
+                  amount_in(table->unit, survey->large_bytes).text, survey->large_blocks,
+                  survey->large_allocated_total, amount_in(table->unit, survey->large_cached_bytes).text);
+    writer_format(writer, "  heaps %u, heaps_orphaned %u; %s given back since the start, %s may stay free\n",
+                  survey->heaps, survey->heaps_orphaned, amount_of(survey->purged_total_bytes).text,
                   amount_of(survey->budget_bytes).text);
 }
 
-// --- the classes -------------------------------------------------------------------------------------------------------
+// --- the classes ---------------------------------------------------------------------------------------------------
 
 static uint64_t class_waste(const survey_class_t *class)
 {
@@ -100,8 +101,9 @@ static unsigned classes_worst(const sheet_t *sheet, unsigned worst[CLASSES_SHOWN
 
 static void write_class(const table_t *table, const survey_class_t *class)
 {
+    unsigned occupancy = sheet_percent(class->live_blocks * class->block_bytes, class->pages * class->page_bytes);
     writer_format(table->writer, "  %10lu%'14lu%'10lu%9u %%%16s%16s\n", class->block_bytes, class->live_blocks,
-                  class->pages, sheet_percent(class->live_blocks * class->block_bytes, class->pages * class->page_bytes),
+                  class->pages, occupancy,
                   amount_in(table->unit, class->rounding_bytes).text, amount_in(table->unit, class->holes_bytes).text);
 }
 

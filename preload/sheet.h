@@ -18,8 +18,8 @@ typedef struct sheet {
     survey_t survey;
 } sheet_t;
 
-// Fills *sheet; one call at a time (exit_report.c sees to it). After an end that may have interrupted the allocator (a signal, and _exit in a signal handler) it takes
-// no lock, nor where no other thread could hold one.
+// Fills *sheet; one call at a time (exit_report.c sees to it). After an end that may have interrupted the allocator (a
+// signal, and _exit in a signal handler) it takes no lock, nor where no other thread could hold one.
 void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value);
 
 // "exit", "SIGSEGV", ...

@@ -73,7 +73,7 @@ EXPORT int sigignore(int number)
     return handler_set(number, SIG_IGN, 0, false) == SIG_ERR ? -1 : 0;
 }
 
-// --- System V's sigset -------------------------------------------------------------------------------------------------
+// --- System V's sigset ---------------------------------------------------------------------------------------------
 
 static sighandler_t hold(int number, const sigset_t *set)
 {

@@ -108,7 +108,7 @@ EXPORT struct mallinfo mallinfo(void)
     };
 }
 
-// --- malloc_info, malloc_stats -----------------------------------------------------------------------------------------
+// --- malloc_info, malloc_stats -------------------------------------------------------------------------------------
 
 // glibc lists free chunks by size; these are the classes with free blocks in used pages.
 static void write_sizes(FILE *stream, const survey_t *survey)
@@ -184,7 +184,7 @@ EXPORT void malloc_stats(void)
     shared_give(taken);
 }
 
-// --- malloc_trim, mallopt ----------------------------------------------------------------------------------------------
+// --- malloc_trim, mallopt ------------------------------------------------------------------------------------------
 
 EXPORT int malloc_trim(size_t pad)
 {

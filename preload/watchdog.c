@@ -37,7 +37,8 @@ static void signal_take(void)
 
 void watchdog_start(void (*expired)(void))
 {
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM, .sigev_value.sival_ptr = &timer};
+    struct sigevent event = {
+        .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM, .sigev_value.sival_ptr = &timer};
     struct itimerspec limit = {.it_value.tv_sec = LIMIT_SECONDS};
     event.sigev_notify_thread_id = kernel_gettid();
     if (syscall(SYS_timer_create, CLOCK_THREAD_CPUTIME_ID, &event, &timer) != 0) {

@@ -16,7 +16,7 @@ import sources
 OS_FILE = 'os_linux.c'
 OS_CALL = re.compile(r'\b(?:SYS_|__NR_)?(?:mmap|mmap64|munmap|mprotect|madvise|process_madvise|mremap|mincore|s?brk)\b')
 
-MALLOC_FILES = ['entry.c', 'cxx.c']
+MALLOC_FILES = ['entry.c', 'cxx.c', 'stats_api.c']
 MALLOC_NAMES = set('''
     malloc free calloc realloc reallocarray aligned_alloc posix_memalign memalign valloc pvalloc free_sized
     free_aligned_sized cfree malloc_usable_size malloc_trim malloc_stats malloc_info mallinfo mallinfo2 mallopt
