@@ -1,0 +1,103 @@
+"""What each fault of faults.c must come to: the function that is named, and the text behind the address.
+
+{bytes} stands for the usable size of the block. SILENT: the fast path cannot see it at no cost, so nothing is said;
+what the heap is worth afterwards is open, but it may not hang. When such a fault is detected one day, the test asks for
+its text here.
+"""
+
+SILENT = None
+
+DOUBLE = 'double free (block of {bytes} bytes)'
+DOUBLE_OR_NEVER = 'double free, or never allocated (block of {bytes} bytes)'
+DOUBLE_LARGE = 'double free, or never allocated'    # the size of a large block goes with it
+INTERIOR = 'not the start of a block (block of {bytes} bytes)'
+INTERIOR_LARGE = 'not the start of a block'
+FOREIGN = 'not from this heap'
+DEAD = 'not a live block (block of {bytes} bytes)'
+DEAD_LARGE = 'not a live block'
+
+FREE = {
+    'double_free_of_1_byte': DOUBLE,
+    'double_free_of_64_bytes': DOUBLE,
+    'double_free_of_500_bytes': DOUBLE,
+    'double_free_of_2000_bytes': DOUBLE,
+    'double_free_of_20000_bytes': DOUBLE,
+    'double_free_of_100000_bytes': DOUBLE,
+    'double_free_of_1_mib': DOUBLE_LARGE,
+    'double_free_of_100_mib': DOUBLE_LARGE,
+    'delayed_double_free_of_64_bytes': SILENT,
+    'delayed_double_free_of_2000_bytes': DOUBLE,
+    'delayed_double_free_of_20000_bytes': DOUBLE,
+    'delayed_double_free_of_100000_bytes': DOUBLE,
+    'delayed_double_free_of_1_mib': DOUBLE_LARGE,
+    'double_free_of_64_bytes_in_a_page_given_up': DOUBLE_OR_NEVER,
+    'double_free_of_2000_bytes_in_a_page_given_up': DOUBLE_OR_NEVER,
+    'double_free_of_64_bytes_by_another_thread': DOUBLE,
+    'double_free_of_2000_bytes_by_another_thread': DOUBLE,
+    'double_free_of_1_mib_by_another_thread': DOUBLE_LARGE,
+    'free_of_64_bytes_by_the_owner_then_by_a_thread': DOUBLE,
+    'free_of_2000_bytes_by_the_owner_then_by_a_thread': DOUBLE,
+    'free_of_1_mib_by_the_owner_then_by_a_thread': DOUBLE_LARGE,
+    'free_of_64_bytes_by_a_thread_then_by_the_owner': SILENT,
+    'free_of_2000_bytes_by_a_thread_then_by_the_owner': DOUBLE,
+    'free_of_1_mib_by_a_thread_then_by_the_owner': DOUBLE_LARGE,
+    'free_inside_64_bytes': SILENT,
+    'free_8_bytes_into_64_bytes': SILENT,
+    'free_inside_2000_bytes': INTERIOR,
+    'free_8_bytes_into_2000_bytes': INTERIOR,
+    'free_inside_100000_bytes': INTERIOR,
+    'free_inside_1_mib': INTERIOR_LARGE,
+    'free_deep_inside_1_mib': INTERIOR_LARGE,
+    'free_deep_inside_100_mib': INTERIOR_LARGE,
+    'free_of_a_stack_address': FOREIGN,
+    'free_of_a_global': FOREIGN,
+    'free_of_code': FOREIGN,
+    'free_of_a_mapping_of_the_program': FOREIGN,
+    'free_inside_a_mapping_of_the_program': FOREIGN,
+    'free_inside_an_inaccessible_mapping': FOREIGN,
+    'free_of_a_small_number': FOREIGN,
+    'free_of_a_wild_pointer': FOREIGN,
+    'free_of_the_highest_address': FOREIGN,
+    'free_far_behind_the_last_small_block': FOREIGN,
+    'free_far_behind_the_last_medium_block': FOREIGN,
+}
+
+REALLOC = {
+    'realloc_of_64_bytes_freed': DEAD,
+    'realloc_of_2000_bytes_freed': DEAD,
+    'realloc_of_1_mib_freed': DEAD_LARGE,
+    'realloc_inside_64_bytes': INTERIOR,
+    'realloc_inside_2000_bytes': INTERIOR,
+    'realloc_inside_1_mib': INTERIOR_LARGE,
+    'realloc_of_a_stack_address': FOREIGN,
+    'realloc_of_a_global': FOREIGN,
+    'realloc_of_a_mapping_of_the_program': FOREIGN,
+    'realloc_of_a_wild_pointer': FOREIGN,
+}
+
+USABLE_SIZE = {
+    'usable_size_of_64_bytes_freed': DEAD,
+    'usable_size_of_2000_bytes_freed': DEAD,
+    'usable_size_of_1_mib_freed': DEAD_LARGE,
+    'usable_size_inside_64_bytes': INTERIOR,
+    'usable_size_inside_2000_bytes': INTERIOR,
+    'usable_size_inside_1_mib': INTERIOR_LARGE,
+    'usable_size_of_a_stack_address': FOREIGN,
+    'usable_size_of_a_global': FOREIGN,
+    'usable_size_of_a_mapping_of_the_program': FOREIGN,
+    'usable_size_of_a_wild_pointer': FOREIGN,
+}
+
+FUNCTIONS = {'free': FREE, 'realloc': REALLOC, 'malloc_usable_size': USABLE_SIZE}
+
+
+def expectation(fault):
+    """The line that a fault must write, without address and size filled in; None for a silent one."""
+    for function, table in FUNCTIONS.items():
+        if fault in table:
+            return table[fault] and f'tarn: {function}(): {{address}}: {table[fault]}\n'
+    raise KeyError(f'{fault}: expectations.py does not know it')
+
+
+def all_faults():
+    return {fault for table in FUNCTIONS.values() for fault in table}
