@@ -154,14 +154,9 @@ static inline void *alloc_medium_quick(size_t size_bytes)
     return page->start + bits_lowest(dirty) * block_bytes;
 }
 
-void *pool_malloc_slow(size_t size_bytes)
+static __attribute__((noinline)) void *malloc_general(size_t size_bytes)
 {
     bool clean;
-    if (likely(size_bytes - SMALL_MAX_BYTES - 1 < MEDIUM_MAX_BYTES - SMALL_MAX_BYTES)) {
-        void *block = alloc_medium_quick(size_bytes);
-        if (likely(block != NULL))
-            return block;
-    }
     heap_t *heap = heap_self;
     if (unlikely(heap == &heap_none && !pool_start()))
         return NULL;
@@ -172,6 +167,17 @@ void *pool_malloc_slow(size_t size_bytes)
             return block;
     }
     return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
+}
+
+// Two functions, so that the common case saves no registers.
+void *pool_malloc_slow(size_t size_bytes)
+{
+    if (likely(size_bytes - SMALL_MAX_BYTES - 1 < MEDIUM_MAX_BYTES - SMALL_MAX_BYTES)) {
+        void *block = alloc_medium_quick(size_bytes);
+        if (likely(block != NULL))
+            return block;
+    }
+    return malloc_general(size_bytes);
 }
 
 void *pool_calloc(size_t size_bytes)
@@ -197,6 +203,12 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
     unsigned class = size_bytes > zone_max_bytes() ? 0 : size_class_aligned(alignment, size_bytes);
     if (class != 0 && size_class_table[class].block_bytes > zone_max_bytes())
         class = 0;
+    heap_t *heap = heap_self;
+    if (likely(class != 0 && heap != &heap_none)) {
+        void *block = alloc_class(heap, class, size_bytes, &clean);
+        if (likely(block != NULL))
+            return block;
+    }
     return alloc_or_retry(alignment, size_bytes, class, &clean);
 }
 
@@ -306,17 +318,22 @@ static inline bool free_medium_quick(page_t *page, void *block)
     return true;
 }
 
-void pool_free_slow(void *block)
+static __attribute__((noinline)) void free_general(void *block)
 {
     if (block == NULL)
         return;
     page_t *page = zone_page_of(block);
-    if (likely(page != NULL && free_medium_quick(page, block)))
-        return;
     if (page != NULL)
         free_in_page(page, block);
     else
         free_large(block);
+}
+
+void pool_free_slow(void *block)
+{
+    page_t *page = zone_page_of_first(block);
+    if (unlikely(page == NULL || !free_medium_quick(page, block)))
+        free_general(block);
 }
 
 // Usable bytes of a live block; 0 and a report if it is none. *page: the page it is in, NULL for a large block.
@@ -366,10 +383,25 @@ static bool fits_in_place(size_t old_bytes, size_t size_bytes)
     return size_bytes <= old_bytes && size_bytes >= old_bytes / 2;
 }
 
+// The common case, short: a small block whose class still suits the size.
+static inline bool realloc_changes_nothing(void *block, size_t size_bytes)
+{
+    size_t offset = (uintptr_t)block - zone_front_base;
+    if (unlikely(offset >= zone_front_limit || heap_requested_exact))
+        return false;
+    const page_t *page = &zone_front_pages[offset >> SMALL_PAGE_SHIFT];
+    const size_class_t *class = page_class(page);
+    size_t in_page = offset & (SMALL_PAGE_BYTES - 1);
+    return page_owner((page_t *)page) != NULL && fits_in_place(class->block_bytes, size_bytes) &&
+           size_class_index(class, in_page) * (size_t)class->block_bytes == in_page && page->list != block;
+}
+
 void *pool_realloc(void *block, size_t size_bytes)
 {
     if (block == NULL)
         return pool_malloc(size_bytes);
+    if (likely(realloc_changes_nothing(block, size_bytes)))
+        return block;
     page_t *page;
     size_t old_bytes = usable("realloc", block, &page);
     if (old_bytes == 0 || size_bytes > PTRDIFF_MAX)

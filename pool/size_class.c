@@ -35,12 +35,16 @@ void size_class_start(void)
 
 unsigned size_class_aligned(size_t alignment, size_t size_bytes)
 {
-    if (size_bytes > MEDIUM_MAX_BYTES)
+    if (size_bytes > MEDIUM_MAX_BYTES || alignment > MEDIUM_MAX_BYTES)
         return 0;
-    for (unsigned class = size_class_of(size_bytes); class < CLASS_COUNT; class++) {
+    // No class below the rounded-up size can do, since every block is at least as large as its alignment.
+    size_t at_least = align_up(size_max(size_bytes, 1), alignment);
+    if (at_least > MEDIUM_MAX_BYTES)
+        return 0;
+    for (unsigned class = size_class_of(at_least); class < CLASS_COUNT; class++) {
         const size_class_t *info = &size_class_table[class];
         // Pages start at multiples of their size, blocks at multiples of theirs from there.
-        if (info->block_bytes % alignment == 0 && alignment <= info->page_bytes)
+        if ((info->block_bytes & (alignment - 1)) == 0 && alignment <= info->page_bytes)
             return class;
     }
     return 0;

@@ -56,15 +56,22 @@ POOL_LOCAL extern unsigned zone_first_shift; // [const] log2 of the size of each
 
 page_t *zone_page_of_later(const void *address); // in the zones added since the start
 
-// The page that an address lies in, owned or not; NULL if it is in no zone. Any thread, no lock.
-static inline page_t *zone_page_of(const void *address)
+// The same in the zones of the start; NULL if it is in none of them.
+static inline page_t *zone_page_of_first(const void *address)
 {
     size_t offset = (uintptr_t)address - zone_front_base, which = offset >> zone_first_shift;
     if (unlikely(which >= zone_first_count))
-        return zone_page_of_later(address);
+        return NULL;
     zone_t *zone = &zones[which];
     size_t index = (offset & (((size_t)1 << zone_first_shift) - 1)) >> zone->shift;
     return likely(index < atomic_load_explicit(&zone->fresh, memory_order_acquire)) ? &zone->pages[index] : NULL;
+}
+
+// The page that an address lies in, owned or not; NULL if it is in no zone. Any thread, no lock.
+static inline page_t *zone_page_of(const void *address)
+{
+    page_t *page = zone_page_of_first(address);
+    return likely(page != NULL) ? page : zone_page_of_later(address);
 }
 
 static inline page_t *zone_page_by_id(page_id_t id)
