@@ -143,7 +143,7 @@ static void small_collect(page_t *page, uint64_t word)
 {
     block_t *first = remote_first(word), *last = first;
     unsigned count = remote_count(word);
-    for (unsigned i = 1; i < count; i++)
+    for (unsigned i = 1; i < count && page->list != NULL; i++) // alone on the list it needs no end: a cold walk less
         last = last->next;
     page_put_list(page, first, last, count);
 }

@@ -74,7 +74,8 @@ void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count)
 {
     assert(count <= page_used(page));
     unsigned used = page_used(page) - count;
-    last->next = page->list;
+    if (page->list != NULL)
+        last->next = page->list;
     page->list = first;
     page->floor = (uint16_t)(used < page->floor ? used : page->floor);
     page->left = (uint16_t)(used - page->floor);

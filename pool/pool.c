@@ -318,11 +318,12 @@ static inline bool free_medium_quick(page_t *page, void *block)
     return true;
 }
 
-static __attribute__((noinline)) void free_general(void *block)
+static __attribute__((noinline)) void free_general(page_t *page, void *block)
 {
     if (block == NULL)
         return;
-    page_t *page = zone_page_of(block);
+    if (page == NULL)
+        page = zone_page_of_later(block);
     if (page != NULL)
         free_in_page(page, block);
     else
@@ -333,7 +334,7 @@ void pool_free_slow(void *block)
 {
     page_t *page = zone_page_of_first(block);
     if (unlikely(page == NULL || !free_medium_quick(page, block)))
-        free_general(block);
+        free_general(page, block);
 }
 
 // Usable bytes of a live block; 0 and a report if it is none. *page: the page it is in, NULL for a large block.
