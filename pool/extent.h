@@ -26,6 +26,7 @@ typedef struct extent {
     uint32_t grains;
     uint8_t state;
     bool moved;   // a mapping of its own, after mremap: cannot merge with its neighbours until refreshed
+    bool stained; // the kernel refused to take back what is behind used_bytes: no clean tail can be cut off
     bool direct;  // mapped alone, outside the range: bytes mapped = used_bytes
     size_t used_bytes;      // live: usable size, whole OS pages; cached: what may be resident of it
     size_t requested_bytes; // live: what the program asked for

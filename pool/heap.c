@@ -141,10 +141,13 @@ void heap_inbox_push(page_t *page)
 
 static void small_collect(page_t *page, uint64_t word)
 {
-    block_t *first = remote_first(word), *last = first;
+    block_t *first = remote_first(word), *last = NULL;
     unsigned count = remote_count(word);
-    for (unsigned i = 1; i < count && page->list != NULL; i++) // alone on the list it needs no end: a cold walk less
-        last = last->next;
+    if (page->list != NULL) { // else the end is not needed: a cold walk less
+        last = first;
+        for (unsigned i = 1; i < count; i++)
+            last = last->next;
+    }
     page_put_list(page, first, last, count);
 }
 

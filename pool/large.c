@@ -97,7 +97,7 @@ static bool extent_release(extent_id_t id)
         return false;
     }
     moved_count -= moved;
-    extent->moved = false;
+    extent->moved = extent->stained = false;
     extent_put(id);
     return true;
 }
@@ -187,8 +187,8 @@ static extent_id_t find(const void *block)
 // What the last owner left resident behind the new block's end would be waste that nobody sees.
 static void trim_behind(extent_t *extent, size_t dirty_bytes, size_t bytes)
 {
-    if (dirty_bytes > bytes)
-        os_purge(extent->start + bytes, dirty_bytes - bytes);
+    if (dirty_bytes > bytes && !os_purge(extent->start + bytes, dirty_bytes - bytes))
+        extent->stained = true;
 }
 
 static void live_begin(extent_t *extent, size_t bytes, size_t size_bytes)
@@ -337,9 +337,9 @@ static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
     size_t before = extent->used_bytes, grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
-    bool purged = bytes >= before || os_purge(extent->start + bytes, before - bytes);
+    trim_behind(extent, before, bytes);
     resized(extent, bytes, size_bytes);
-    if (purged && bytes < before && grains < extent->grains && !extent->moved)
+    if (!extent->stained && bytes < before && grains < extent->grains && !extent->moved)
         extent_cut(id, grains);
 }
 

@@ -74,7 +74,8 @@ void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count)
 {
     assert(count <= page_used(page));
     unsigned used = page_used(page) - count;
-    if (page->list != NULL)
+    assert(last != NULL || page->list == NULL);
+    if (last != NULL)
         last->next = page->list;
     page->list = first;
     page->floor = (uint16_t)(used < page->floor ? used : page->floor);

@@ -132,8 +132,8 @@ unsigned page_carve(page_t *page);
 void page_arm(page_t *page, unsigned floor);
 // Takes the whole list, for the head; *count is its length. The caller arms the page afterwards: used has grown.
 block_t *page_take_list(page_t *page, unsigned *count);
-// Puts `count` used blocks, linked first to last and ended by NULL, back on the list. `last` is looked at only if the
-// list is not empty. The event, if one is due, is the caller's to see.
+// Puts `count` used blocks, linked first to last, back on the list. last may be NULL if the list is empty and the blocks
+// end with NULL. The event, if one is due, is the caller's to see.
 void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count);
 // The bucket for its number of used blocks.
 unsigned page_fullness(const page_t *page);
