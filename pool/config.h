@@ -63,9 +63,6 @@
 #define RING_SLOTS 8u
 #define RING_BLOCKS 16u
 
-// Heaps: one a thread at a time, 16 bits in an index. 65,535 threads allocate at once; a further one shares the last.
-#define HEAPS_MAX 65535u
-
 _Static_assert(SMALL_CLASSES * GRANULE_BYTES == SMALL_MAX_BYTES, "one class a granule");
 _Static_assert(CARVE_STEPS * CARVE_BYTES == SMALL_PAGE_BYTES, "a small page is carved whole");
 _Static_assert(MEDIUM_ZONES * MEDIUM_DOUBLINGS_PER_ZONE == MEDIUM_DOUBLINGS + 1, "each doubling has a zone");

@@ -303,6 +303,9 @@ large_result_t large_free(void *block)
         dispose(id);
     }
     lock_give(&extent_lock);
+    size_t excess = result == LARGE_DONE ? budget_excess(0) : 0;
+    if (unlikely(excess != 0)) // what was cached when more was in use
+        large_purge(excess);
     return result;
 }
 

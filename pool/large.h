@@ -4,7 +4,8 @@
 //   grow:  in the extent's spare grains, else into free addresses behind, else by moving page table entries (mremap)
 //   free:  cached while the budget allows, oldest out first; else given back at once
 //
-// Thread safe; every function takes LOCK_LARGE for a short time, and no system call that touches memory runs under it.
+// Thread safe; every function takes LOCK_LARGE. Memory is given back without it; only commits, the cut of a shrunk block
+// and mremap run under it.
 #ifndef TARN_LARGE_H
 #define TARN_LARGE_H
 

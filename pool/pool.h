@@ -52,7 +52,7 @@ bool pool_trim(size_t keep_bytes);
 // The calling thread's heap becomes an orphan, for the next thread to take over; the thread may still call the pool.
 void pool_thread_exit(void);
 
-// fork: prepare takes the locks, parent and child give them back; the child turns the lost threads' heaps to orphans.
+// fork: prepare takes the locks, parent and child give them back; in the child the lost threads' heaps are lost (heap.h).
 // A lock that the calling thread holds already (fork in a signal handler) is passed over.
 void pool_fork_prepare(void);
 void pool_fork_parent(void);

@@ -5,6 +5,7 @@ Run it with PYTHONMALLOC=malloc, so that Python's objects come from malloc. Abou
 between them is free, but shares its pages with the survivors. That is what the report calls holes.
 """
 
+import os
 import random
 
 ENTRIES = 200_000
@@ -31,6 +32,7 @@ def main():
         if chance.randrange(SURVIVORS) != 0:
             del cache[number]
     print(f'demo: {len(cache):,} entries, scattered, are left; at exit tarn says where the memory is', flush=True)
+    os._exit(0)    # without the interpreter's own tidying up, which would free what the report is to show
 
 
 main()
