@@ -2,8 +2,11 @@
 #include "os_linux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -166,10 +169,55 @@ void os_name(void *start, size_t bytes, const char *name)
     errno = saved;
 }
 
+// PAGEMAP_SCAN (Linux 6.7) as in the kernel's include/uapi/linux/fs.h; the headers of the build may be older.
+typedef struct scan_region {
+    uint64_t start, end, categories;
+} scan_region_t;
+
+typedef struct scan_request {
+    uint64_t size, flags, start, end, walk_end, regions, region_count, most_pages, inverted, mask, any_of, returned;
+} scan_request_t;
+
+#define SCAN_CALL _IOWR('f', 16, scan_request_t)
+#define SCAN_PRESENT ((uint64_t)1 << 3)
+#define SCAN_ZERO_PAGE ((uint64_t)1 << 5)
+#define SCAN_REGIONS 64
+
+static void regions_mark(const scan_region_t *regions, long count, uintptr_t start, unsigned char *residency)
+{
+    for (long i = 0; i < count; i++)
+        for (uint64_t at = regions[i].start; at < regions[i].end; at += page_bytes)
+            residency[(at - start) / page_bytes] = 1;
+}
+
+// Present, and not the zero page that all memory shares which was read but never written: that one is in no process's
+// resident size, and mincore does not tell it apart.
+static bool scan_residency(int pagemap, uintptr_t start, size_t bytes, unsigned char *residency)
+{
+    scan_region_t regions[SCAN_REGIONS];
+    scan_request_t request = {.size = sizeof(request), .start = start, .end = start + bytes,
+                              .regions = (uintptr_t)regions, .region_count = SCAN_REGIONS,
+                              .inverted = SCAN_ZERO_PAGE, .mask = SCAN_PRESENT | SCAN_ZERO_PAGE,
+                              .returned = SCAN_PRESENT};
+    memset(residency, 0, bytes / page_bytes);
+    while (request.start < request.end) {
+        long count = ioctl(pagemap, SCAN_CALL, &request);
+        if (count < 0 || request.walk_end <= request.start)
+            return false;
+        regions_mark(regions, count, start, residency);
+        request.start = request.walk_end;
+    }
+    return true;
+}
+
 bool os_residency(void *start, size_t bytes, unsigned char *residency)
 {
     int saved = errno;
-    bool done = mincore(start, bytes, residency) == 0;
+    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    bool done = pagemap >= 0 && scan_residency(pagemap, (uintptr_t)start, bytes, residency);
+    if (pagemap >= 0)
+        close(pagemap);
+    done = done || mincore(start, bytes, residency) == 0;
     errno = saved;
     return done;
 }

@@ -33,7 +33,7 @@ bool os_refresh(void *start, size_t bytes);
 void os_no_huge_pages(void *start, size_t bytes);
 // Shows `name` in /proc/PID/maps as [anon:name], where the kernel can.
 void os_name(void *start, size_t bytes, const char *name);
-// residency[i] & 1: OS page i of the range is resident. False if the kernel refuses.
+// residency[i] & 1: OS page i of the range is resident; what is not mapped is not. False if the kernel refuses.
 bool os_residency(void *start, size_t bytes, unsigned char *residency);
 
 // Waits while *word == expected (or is woken, or 10 ms pass); wakes one waiter.
