@@ -47,6 +47,9 @@
 #define CLASS_FIRST_MEDIUM (SMALL_CLASSES + 1)
 #define CLASS_COUNT (CLASS_FIRST_MEDIUM + MEDIUM_CLASSES)
 
+// Under RLIMIT_AS each of the three first zones, and the table of large blocks, takes this fraction of the addresses.
+#define LIMITED_FRACTION ((size_t)64)
+
 // Large: address space comes in grains, so that a block can grow a little in place and a table of starts stays small.
 #define LARGE_GRAIN_SHIFT 16
 #define LARGE_GRAIN_BYTES ((size_t)1 << LARGE_GRAIN_SHIFT)

@@ -24,7 +24,7 @@ static char *range;
 static size_t range_grains, committed_grains, top_grains;
 static extent_id_t *table;
 static extent_t *nodes; // reserved for the most there can be, committed as needed
-static size_t nodes_used, nodes_committed_bytes;
+static size_t nodes_used, nodes_committed_bytes, nodes_reserved_bytes;
 static extent_id_t spare_nodes;
 static extent_id_t bins[BINS];
 static uint64_t bins_full[BINS / 64];
@@ -38,8 +38,13 @@ extent_t *extent_node(extent_id_t id)
 
 static bool nodes_reserve(void)
 {
-    for (size_t most = NODES_MAX; nodes == NULL && most > os_page_bytes(); most /= 4)
-        nodes = os_reserve(most * sizeof(extent_t), os_page_bytes());
+    size_t most = NODES_MAX, limit = os_address_limit_bytes();
+    if (limit != SIZE_MAX) // as much as a zone takes of the addresses there
+        most = size_max(limit / LIMITED_FRACTION / sizeof(extent_t), os_page_bytes());
+    for (; nodes == NULL && most * sizeof(extent_t) >= os_page_bytes(); most /= 4) {
+        nodes_reserved_bytes = align_up(most * sizeof(extent_t), os_page_bytes());
+        nodes = os_reserve(nodes_reserved_bytes, os_page_bytes());
+    }
     nodes_used = 1; // 0 is "none"
     return nodes != NULL;
 }
@@ -50,8 +55,9 @@ static bool nodes_commit(void)
         return false;
     // A page at first, later a page more for each 16, so that many blocks do not cost a system call each.
     size_t bytes = os_page_bytes() + align_down(nodes_committed_bytes >> 4, os_page_bytes());
+    bytes = size_min(bytes, nodes_reserved_bytes - nodes_committed_bytes);
     char *from = (char *)nodes + nodes_committed_bytes;
-    if (!os_commit(from, bytes))
+    if (bytes == 0 || !os_commit(from, bytes))
         return false;
     os_name(from, bytes, "tarn metadata");
     nodes_committed_bytes += bytes;

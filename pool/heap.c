@@ -129,14 +129,15 @@ void heap_page_event(page_t *page)
 
 // --- frees by others -------------------------------------------------------------------------------------------------
 
-void heap_inbox_push(page_t *page)
+heap_t *heap_inbox_push(page_t *page)
 {
     heap_t *owner = page_owner(page);
     page_id_t id = zone_page_id(page), first = atomic_load_explicit(&owner->inbox, memory_order_relaxed);
     do
         __atomic_store_n(&page->inbox_next, first, __ATOMIC_RELAXED);
-    while (!atomic_compare_exchange_weak_explicit(&owner->inbox, &first, id, memory_order_release,
+    while (!atomic_compare_exchange_weak_explicit(&owner->inbox, &first, id, memory_order_seq_cst,
                                                   memory_order_relaxed));
+    return owner;
 }
 
 static void small_collect(page_t *page, uint64_t word)
@@ -181,7 +182,7 @@ static void settle_any(heap_t *heap, page_t *page)
 
 void heap_inbox_drain(heap_t *heap)
 {
-    page_id_t id = atomic_exchange_explicit(&heap->inbox, 0, memory_order_acquire);
+    page_id_t id = atomic_exchange_explicit(&heap->inbox, 0, memory_order_seq_cst);
     while (id != 0) {
         page_t *page = zone_page_by_id(id);
         id = __atomic_load_n(&page->inbox_next, __ATOMIC_RELAXED);
@@ -201,7 +202,7 @@ static void slot_flush(heap_t *heap, ring_slot_t *slot)
     page_t *page = slot->page;
     heap->ring_used -= slot->count;
     if (remote_free_list(page, slot->first, slot->last, slot->count))
-        heap_inbox_push(page);
+        heap_drain_orphan(heap_inbox_push(page));
     *slot = (ring_slot_t){0};
     heap_adopt_page(heap, page);
 }
@@ -217,8 +218,7 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
 {
     if (heap == &heap_none) {
         if (remote_free_list(page, block, block, 1))
-            heap_inbox_push(page);
-        heap_adopt_page(heap, page);
+            heap_drain_orphan(heap_inbox_push(page));
         return true;
     }
     ring_slot_t *slot = &heap->ring[zone_page_id(page) % RING_SLOTS];

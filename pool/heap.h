@@ -53,7 +53,8 @@ struct heap {
     medium_bin_t medium[MEDIUM_CLASSES];
     ring_slot_t ring[RING_SLOTS];
     uint32_t ring_used;          // [owner] blocks in the ring
-    _Atomic page_id_t inbox;     // [atomic] pages with remote frees; push: release, take all: acquire
+    _Atomic page_id_t inbox;     // [atomic] pages with remote frees; push and take all: sequentially
+                                 // consistent, for the argument with state (registry.c)
     _Atomic int state;           // [atomic] heap_state_t; written under LOCK_HEAPS
     size_t idle_bytes;           // [owner] free and resident in partly used pages, about
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
@@ -127,8 +128,8 @@ void heap_settle(heap_t *heap, page_t *page);
 // Gives a page's remote frees back to the page. leave_inbox: the page was just taken out of an inbox.
 void heap_collect(heap_t *heap, page_t *page, bool leave_inbox);
 void heap_inbox_drain(heap_t *heap);
-// Puts page on its owner's inbox.
-void heap_inbox_push(page_t *page);
+// Puts page on its owner's inbox, and returns that owner.
+heap_t *heap_inbox_push(page_t *page);
 void heap_unlist(heap_t *heap, page_t *page);
 // Head lists go back to their pages, ring and inbox are emptied, empty pages are given up.
 void heap_flush(heap_t *heap);
@@ -150,6 +151,8 @@ extern lock_t heap_lock;
 
 // The calling thread gets a heap: an orphan, or a new one. NULL: no memory.
 heap_t *heap_begin(void);
+// Empties the inbox of a heap that is an orphan by now: who pushed there looks afterwards, since nobody else will.
+void heap_drain_orphan(heap_t *heap);
 // The calling thread's heap becomes an orphan.
 void heap_end(void);
 // Takes pages of the class over from orphans. True if there were any.

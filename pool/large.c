@@ -80,42 +80,89 @@ static extent_id_t cache_take(size_t grains, size_t alignment)
     return best;
 }
 
-// Gives a BUSY extent's memory to the kernel and the extent to its range. The lock is held before and after, not while
-// the kernel works.
-static bool extent_release(extent_id_t id)
+// What came back while a fork that did not finish held the lock: blocks, linked by their first word, and extents whose
+// memory was already given back (used_bytes 0) or not, linked by `next`. Pushed by anyone, taken by the next holder.
+static _Atomic(void *) late_blocks;
+static _Atomic extent_id_t late_extents;
+
+static void late_block_push(void *block)
+{
+    void *first = atomic_load_explicit(&late_blocks, memory_order_relaxed);
+    do
+        *(void **)block = first;
+    while (!atomic_compare_exchange_weak_explicit(&late_blocks, &first, block, memory_order_release,
+                                                  memory_order_relaxed));
+}
+
+static void late_extent_push(extent_id_t id)
+{
+    extent_id_t first = atomic_load_explicit(&late_extents, memory_order_relaxed);
+    do
+        extent_node(id)->next = first;
+    while (!atomic_compare_exchange_weak_explicit(&late_extents, &first, id, memory_order_release,
+                                                  memory_order_relaxed));
+}
+
+static void late_take(void);
+
+static bool large_lock_take(void)
+{
+    if (!lock_take(&extent_lock))
+        return false;
+    if (unlikely(atomic_load_explicit(&late_blocks, memory_order_relaxed) != NULL ||
+                 atomic_load_explicit(&late_extents, memory_order_relaxed) != 0))
+        late_take();
+    return true;
+}
+
+static void extent_settle(extent_id_t id)
+{
+    if (extent_node(id)->used_bytes != 0)
+        cache_add(id); // the kernel did not take it
+    else
+        extent_put(id);
+}
+
+// Gives a BUSY extent's memory to the kernel and the extent to its range. The lock is held before, not while the kernel
+// works, and afterwards if *locked. Returns the bytes given back.
+static size_t extent_release(extent_id_t id, bool *locked)
 {
     extent_t *extent = extent_node(id);
     char *start = extent->start;
     size_t bytes = (size_t)extent->grains << LARGE_GRAIN_SHIFT; // all of it: what was behind a block may be dirty too
+    size_t used_bytes = extent->used_bytes;
     bool moved = extent->moved;
+    moved_count -= moved;
     lock_give(&extent_lock);
     bool done = moved ? os_refresh(start, bytes) : os_purge(start, bytes);
-    while (!lock_take(&extent_lock))
-        os_yield();
-    if (!done) {
-        cache_add(id);
-        return false;
-    }
-    moved_count -= moved;
-    extent->moved = extent->stained = false;
-    extent_put(id);
-    return true;
+    if (done && moved)
+        os_name(start, bytes, "tarn large"); // else it would not merge with its neighbours
+    extent->moved = moved && !done;
+    extent->stained = extent->stained && !done;
+    extent->used_bytes = done ? 0 : used_bytes;
+    *locked = large_lock_take();
+    moved_count += *locked && extent->moved;
+    if (*locked)
+        extent_settle(id);
+    else
+        late_extent_push(id);
+    return done ? used_bytes : 0;
 }
 
 size_t large_purge(size_t bytes)
 {
     size_t purged = 0;
-    if (!lock_take(&extent_lock))
-        return 0;
-    while (purged < bytes && cache_oldest != 0) {
+    bool locked = large_lock_take();
+    while (locked && purged < bytes && cache_oldest != 0) {
         extent_id_t id = cache_oldest;
-        size_t extent_bytes = extent_node(id)->used_bytes;
         cache_remove(id);
-        if (!extent_release(id))
+        size_t released = extent_release(id, &locked);
+        if (released == 0)
             break;
-        purged += extent_bytes;
+        purged += released;
     }
-    lock_give(&extent_lock);
+    if (locked)
+        lock_give(&extent_lock);
     if (purged != 0)
         budget_purged(purged);
     return purged;
@@ -217,7 +264,7 @@ void *large_alloc(size_t alignment, size_t size_bytes, bool *clean)
         return NULL;
     size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
     size_t grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, dirty_bytes = 0;
-    if (!lock_take(&extent_lock))
+    if (!large_lock_take())
         return NULL;
     extent_id_t id = cache_take(grains, alignment);
     *clean = id == 0;
@@ -281,28 +328,61 @@ static void direct_free(extent_id_t id)
     extent_node_drop(id);
 }
 
-static void dispose(extent_id_t id)
+// The lock is held before, and afterwards if the result says so.
+static bool dispose(extent_id_t id)
 {
     size_t bytes = extent_node(id)->used_bytes;
-    if (extent_node(id)->direct)
+    bool locked = true;
+    if (extent_node(id)->direct) {
         direct_free(id);
-    else if (budget_excess(bytes) == 0)
+    } else if (budget_excess(bytes) == 0) {
         cache_add(id);
-    else if (extent_release(id))
-        budget_purged(bytes);
+    } else {
+        size_t released = extent_release(id, &locked);
+        if (released != 0)
+            budget_purged(released);
+    }
+    return locked;
+}
+
+static void late_take(void)
+{
+    large_result_t result;
+    extent_id_t id = atomic_exchange_explicit(&late_extents, 0, memory_order_acquire);
+    for (extent_id_t next; id != 0; id = next) {
+        next = extent_node(id)->next;
+        extent_settle(id);
+    }
+    void *block = atomic_exchange_explicit(&late_blocks, NULL, memory_order_acquire);
+    for (void *next; block != NULL; block = next) {
+        next = *(void **)block;
+        if ((id = find_live(block, &result)) == 0)
+            continue;
+        live_end(extent_node(id));
+        if (extent_node(id)->direct)
+            direct_free(id);
+        else
+            cache_add(id); // what is too much goes with the next free
+    }
 }
 
 large_result_t large_free(void *block)
 {
     large_result_t result;
-    if (!lock_take(&extent_lock))
-        return LARGE_BUSY;
+    if (!large_lock_take()) {
+        if (!extent_in_range(block) || extent_at(block) == 0)
+            return LARGE_BUSY; // perhaps not ours: its memory is not to be written
+        late_block_push(block);
+        return LARGE_DONE;
+    }
     extent_id_t id = find_live(block, &result);
+    bool locked = true;
     if (id != 0) {
         live_end(extent_node(id));
-        dispose(id);
+        locked = dispose(id);
     }
-    lock_give(&extent_lock);
+    if (locked)
+        lock_give(&extent_lock);
     size_t excess = result == LARGE_DONE ? budget_excess(0) : 0;
     if (unlikely(excess != 0)) // what was cached when more was in use
         large_purge(excess);
@@ -319,6 +399,12 @@ large_result_t large_usable(const void *block, size_t *bytes)
         *bytes = extent_node(id)->used_bytes;
     lock_give(&extent_lock);
     return result;
+}
+
+size_t large_usable_unlocked(const void *block)
+{
+    extent_id_t id = extent_in_range(block) ? extent_at(block) : 0;
+    return id != 0 && extent_node(id)->state == EXTENT_LIVE ? extent_node(id)->used_bytes : 0;
 }
 
 // --- resize ----------------------------------------------------------------------------------------------------------
@@ -346,6 +432,18 @@ static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
         extent_cut(id, grains);
 }
 
+// A place that was moved out of goes back to the range, unless somebody else's mapping has taken it.
+static void extent_leave(extent_id_t id, bool hole)
+{
+    extent_t *place = extent_node(id);
+    if (hole) {
+        place->state = EXTENT_LOST;
+        return;
+    }
+    os_name(place->start, (size_t)place->grains << LARGE_GRAIN_SHIFT, "tarn large"); // else it would not merge
+    extent_put(id);
+}
+
 // The old addresses of a moved block go back to the range; the extent's node takes the new ones.
 static void place_swap(extent_id_t id, extent_id_t other, bool hole)
 {
@@ -357,10 +455,7 @@ static void place_swap(extent_id_t id, extent_id_t other, bool hole)
     place->start = old.start;
     place->grains = old.grains;
     extent_swap_table(id, other);
-    if (hole)
-        place->state = EXTENT_LOST;
-    else
-        extent_put(other);
+    extent_leave(other, hole);
 }
 
 static bool resize_by_move(extent_id_t id, size_t bytes)
@@ -406,7 +501,7 @@ static bool resize_to_direct(extent_id_t id, size_t bytes)
     extent_t *extent = extent_node(id), *place = extent_node(other);
     bool hole = false;
     place->used_bytes = bytes;
-    if (!os_move(extent->start, extent->used_bytes, place->start, bytes, &hole)) {
+    if (!os_move(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT, place->start, bytes, &hole)) {
         direct_free(other);
         return false;
     }
@@ -419,10 +514,7 @@ static bool resize_to_direct(extent_id_t id, size_t bytes)
     direct_add(id);
     moved_count -= old.moved;
     extent_swap_table(other, other);
-    if (hole)
-        place->state = EXTENT_LOST;
-    else
-        extent_put(other);
+    extent_leave(other, hole);
     return true;
 }
 

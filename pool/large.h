@@ -25,6 +25,8 @@ typedef enum large_result {
 
 large_result_t large_free(void *block);
 large_result_t large_usable(const void *block, size_t *bytes);
+// The same without the lock, for a block that the caller holds; 0 if it is none or a direct mapping.
+size_t large_usable_unlocked(const void *block);
 // Makes the block size_bytes long, where it is or (without copying) elsewhere. NULL: neither is possible, the block is
 // as it was. The block must be live.
 void *large_resize(void *block, size_t size_bytes);

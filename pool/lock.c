@@ -6,9 +6,8 @@
 #include "os_linux.h"
 
 static const unsigned spins = 64;                 // about the length of the longest section without a system call
-static const uint64_t fork_patience_ms = 20;      // far above a fork's usual 0.1 to 2 ms
-
 static _Atomic int forks_under_way;
+static _Atomic uint64_t fork_patience_ms;
 
 #ifndef NDEBUG
 static __thread unsigned ranks_held; // bit per lock_rank_t
@@ -46,7 +45,7 @@ static bool fork_takes_too_long(uint64_t *since_ms)
     }
     if (*since_ms == 0)
         *since_ms = os_now_ms();
-    return os_now_ms() - *since_ms > fork_patience_ms;
+    return os_now_ms() - *since_ms > atomic_load_explicit(&fork_patience_ms, memory_order_relaxed);
 }
 
 static bool lock_sleep(lock_t *lock)
@@ -104,9 +103,15 @@ bool lock_is_mine(const lock_t *lock)
     return atomic_load_explicit(&lock->owner, memory_order_relaxed) == thread_self();
 }
 
-void lock_fork_begin(void)
+void lock_fork_begin(uint64_t patience_ms)
 {
+    atomic_store_explicit(&fork_patience_ms, patience_ms, memory_order_relaxed);
     atomic_fetch_add_explicit(&forks_under_way, 1, memory_order_relaxed);
+}
+
+void lock_fork_child(lock_t *lock)
+{
+    atomic_store_explicit(&lock->waiters, 0, memory_order_relaxed);
 }
 
 void lock_fork_end(void)

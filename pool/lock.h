@@ -2,7 +2,7 @@
 //
 // fork() takes the pool's locks in its prepare step and the C library then takes its own (stdio's) before it calls the
 // kernel. A thread that holds stdio's lock and allocates would wait for us while fork waits for it. So nobody waits
-// for a lock held by fork for longer than LOCK_FORK_PATIENCE: lock_take then returns false and the caller serves the
+// for a lock held by fork for longer than a fork of such a process takes: lock_take then returns false and the caller serves the
 // request without shared state (reserve.h), or lets the work be.
 //
 // Order: a thread that holds a lock takes only locks of a higher rank. Debug builds check it.
@@ -32,9 +32,11 @@ bool lock_take(lock_t *lock);
 void lock_give(lock_t *lock);
 bool lock_is_mine(const lock_t *lock);
 
-// Between these two lock_take may give up.
-void lock_fork_begin(void);
+// Between these two lock_take may give up, after patience_ms.
+void lock_fork_begin(uint64_t patience_ms);
 void lock_fork_end(void);
+// In the child: who waited for the lock is not there.
+void lock_fork_child(lock_t *lock);
 // Whether a lock_take of the calling thread has given up since the last call.
 bool lock_fork_hangs(void);
 

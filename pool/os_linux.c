@@ -130,9 +130,25 @@ bool os_purge(void *start, size_t bytes)
     return done || os_refresh(start, bytes); // locked memory cannot be purged, but it can be mapped anew
 }
 
+// Before Linux 6.17 a move unmaps its target first and then refuses a source of two mappings; so that is found out
+// before. Growing in place cannot succeed, since something is always mapped behind; EFAULT tells of a split.
+static bool is_one_mapping(void *start, size_t bytes)
+{
+    int saved = errno;
+    void *grown = mremap(start, bytes, bytes + page_bytes, 0);
+    bool one = grown != MAP_FAILED || errno != EFAULT;
+    if (grown != MAP_FAILED)
+        munmap((char *)start + bytes, page_bytes);
+    errno = saved;
+    return one;
+}
+
 bool os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole)
 {
     int saved = errno;
+    *hole = false;
+    if (!is_one_mapping(old_start, old_bytes))
+        return false;
     void *moved = mremap(old_start, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, new_start);
     errno = saved;
     if (moved != new_start)

@@ -20,7 +20,9 @@ static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
 {
     size_t block_bytes = page_class(page)->block_bytes, os_page = os_page_bytes();
     uintptr_t from = align_up((uintptr_t)page_block(page, first), os_page);
-    uintptr_t to = align_down((uintptr_t)page_block(page, end), os_page);
+    // A page may be smaller than an OS page: then nothing of it can be given back.
+    uintptr_t page_end = (uintptr_t)page->start + page_class(page)->page_bytes;
+    uintptr_t to = align_down(end == page_class(page)->block_count ? page_end : (uintptr_t)page_block(page, end), os_page);
     if (end == page_class(page)->block_count)
         to = (uintptr_t)page->start + page_class(page)->page_bytes; // with the tail: an earlier class may have used it
     if (from >= to || !os_purge((void *)from, to - from))
@@ -124,8 +126,9 @@ static size_t small_page_purge(page_t *page)
 static size_t small_bin_purge(heap_t *heap, small_bin_t *bin, size_t wanted)
 {
     size_t purged = 0;
-    while (bin->bucket[0] != 0 && purged < wanted) {
-        page_t *page = zone_page_by_id(bin->bucket[0]);
+    for (page_id_t id = bin->bucket[0], next; id != 0 && purged < wanted; id = next) {
+        page_t *page = zone_page_by_id(id);
+        next = page->next; // what is settled into this list again goes to its head
         heap_unlist(heap, page);
         purged += small_page_purge(page);
         heap_settle(heap, page);

@@ -178,10 +178,19 @@ bool heap_adopt_class(heap_t *heap, unsigned class)
     return adopted;
 }
 
+void heap_drain_orphan(heap_t *heap)
+{
+    if (state_of(heap) != HEAP_ORPHAN || !lock_take(&heap_lock))
+        return;
+    if (state_of(heap) == HEAP_ORPHAN)
+        heap_inbox_drain(heap);
+    lock_give(&heap_lock);
+}
+
 bool heap_adopt_page(heap_t *heap, page_t *page)
 {
     heap_t *owner = page_owner(page);
-    if (heap == &heap_none || owner == NULL || owner == heap || state_of(owner) != HEAP_ORPHAN)
+    if (owner == NULL || owner == heap || state_of(owner) != HEAP_ORPHAN)
         return false;
     if (!lock_take(&heap_lock))
         return false;

@@ -432,14 +432,24 @@ void survey_take_unlocked(survey_t *out)
     totals(out);
 }
 
+static lock_t *const locks[] = {&heap_lock, &zone_lock, &extent_lock};
+
+void survey_abandon(void)
+{
+    for (unsigned i = LOCK_RANKS; i-- > 0;)
+        if (lock_is_mine(locks[i]))
+            lock_give(locks[i]);
+}
+
 void survey_take(survey_t *out)
 {
-    lock_t *const locks[] = {&heap_lock, &zone_lock, &extent_lock};
     bool taken[LOCK_RANKS];
+    bool inside = false; // a signal handler has interrupted the pool in this thread
     for (unsigned i = 0; i < LOCK_RANKS; i++)
-        // Not taken: a fork does not finish, or a signal handler has interrupted the pool. A survey without is better
-        // than none.
-        taken[i] = !lock_is_mine(locks[i]) && lock_take(locks[i]);
+        inside |= lock_is_mine(locks[i]);
+    // Not taken then, or when a fork does not finish: a survey without the locks is better than none, and than a hang.
+    for (unsigned i = 0; i < LOCK_RANKS; i++)
+        taken[i] = !inside && lock_take(locks[i]);
     survey_take_unlocked(out);
     for (unsigned i = LOCK_RANKS; i-- > 0;)
         if (taken[i])

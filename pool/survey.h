@@ -60,6 +60,9 @@ typedef struct survey {
 // interrupted the pool. A survey_t is about 16 KiB: keep it off small stacks.
 void survey_take(survey_t *out);
 
+// A survey_take of the calling thread was left by a jump: gives the locks back that it held.
+void survey_abandon(void);
+
 // The same without any lock, for a process that is about to die of a fatal signal.
 void survey_take_unlocked(survey_t *out);
 

@@ -22,8 +22,6 @@ static size_t max_bytes;
 static const size_t zone_bytes_least = (size_t)2 << 20;
 static const size_t zone_bytes_most = (size_t)1 << 40;
 static const size_t zone_alignment = (size_t)2 << 20; // the largest page; also a huge page
-// Under RLIMIT_AS the first zones take a 64th of it each, three of them.
-static const size_t limited_fraction = 64;
 static const size_t limited_max_bytes = (size_t)32 << 10; // 2 MiB pages would eat the addresses: those go alone
 static const size_t commit_least_bytes = (size_t)256 << 10;
 static const unsigned commit_growth_shift = 3; // an eighth more at a time: few system calls, little ahead of need
@@ -113,7 +111,7 @@ bool zone_start(void)
 {
     size_t limit = os_address_limit_bytes();
     bool limited = limit != SIZE_MAX;
-    size_t bytes = limited ? limit / limited_fraction : os_memory_bytes();
+    size_t bytes = limited ? limit / LIMITED_FRACTION : os_memory_bytes();
     bytes = size_min(size_max(bytes, zone_bytes_least), zone_bytes_most);
     bytes = (size_t)1 << (bits_highest(bytes - 1) + !limited); // a power of two: up, or under a limit down
     unsigned kinds = limited ? ZONE_KINDS - 1 : ZONE_KINDS;
@@ -260,10 +258,52 @@ static page_t *take_any(unsigned kind, unsigned class)
     return NULL;
 }
 
+size_t zone_page_dirty_bytes(const page_t *page)
+{
+    if (page_is_small(page))
+        return bits_count(page->carved) * CARVE_BYTES;
+    return (size_t)(page_class(page)->block_count - bits_count(page->clean_bits)) * page_class(page)->block_bytes;
+}
+
+// Pages that came back while a fork that did not finish held the lock, linked by page->next. Pushed by anyone, taken whole
+// by the next holder of the lock.
+static _Atomic page_id_t late_pages;
+
+static void late_push(page_t *page)
+{
+    page_id_t first = atomic_load_explicit(&late_pages, memory_order_relaxed), id = zone_page_id(page);
+    do
+        page->next = first;
+    while (!atomic_compare_exchange_weak_explicit(&late_pages, &first, id, memory_order_release,
+                                                  memory_order_relaxed));
+}
+
+static void page_put(page_t *page)
+{
+    zone_t *zone = &zones[page->zone];
+    size_t dirty_bytes = zone_page_dirty_bytes(page);
+    bitset_add(dirty_bytes != 0 ? &zone->dirty : &zone->clean, (uint32_t)(page - zone->pages));
+    budget_retain(dirty_bytes);
+}
+
+static bool zone_lock_take(void)
+{
+    if (!lock_take(&zone_lock))
+        return false;
+    if (likely(atomic_load_explicit(&late_pages, memory_order_relaxed) == 0))
+        return true;
+    page_id_t id = atomic_exchange_explicit(&late_pages, 0, memory_order_acquire);
+    for (page_t *page; id != 0; page_put(page)) {
+        page = zone_page_by_id(id);
+        id = page->next;
+    }
+    return true;
+}
+
 page_t *zone_page_alloc(unsigned class, heap_t *owner)
 {
     unsigned kind = size_class_table[class].zone;
-    if (!lock_take(&zone_lock))
+    if (!zone_lock_take())
         return NULL;
     page_t *page = take_any(kind, class);
     if (page == NULL && zone_extend(kind))
@@ -278,13 +318,6 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner)
     return page;
 }
 
-size_t zone_page_dirty_bytes(const page_t *page)
-{
-    if (page_is_small(page))
-        return bits_count(page->carved) * CARVE_BYTES;
-    return (size_t)(page_class(page)->block_count - bits_count(page->clean_bits)) * page_class(page)->block_bytes;
-}
-
 void zone_page_free(page_t *page)
 {
     assert(page_used(page) == 0);
@@ -292,11 +325,12 @@ void zone_page_free(page_t *page)
     zone_t *zone = &zones[page->zone];
     atomic_store_explicit(&page->owner, NULL, memory_order_relaxed);
     page->place = PAGE_FREE;
-    if (!lock_take(&zone_lock))
-        return; // a fork that hangs: the page is lost rather than the program
-    bitset_add(dirty_bytes != 0 ? &zone->dirty : &zone->clean, (uint32_t)(page - zone->pages));
-    budget_retain(dirty_bytes);
-    lock_give(&zone_lock);
+    if (zone_lock_take()) {
+        page_put(page);
+        lock_give(&zone_lock);
+    } else {
+        late_push(page);
+    }
     budget_unuse(zone->kind == 0 ? SMALL_PAGE_BYTES : dirty_bytes);
 }
 
@@ -318,20 +352,20 @@ static uint32_t dirty_run_take(zone_t *zone, uint32_t last, size_t most_bytes, u
 }
 
 // The pages of a run come back: clean if the kernel took their memory.
-static size_t dirty_run_return(zone_t *zone, uint32_t first, uint32_t count, bool purged)
+static size_t dirty_run_return(zone_t *zone, uint32_t first, uint32_t count, bool purged, bool locked)
 {
     size_t bytes = 0;
     for (uint32_t i = first; i < first + count; i++) {
         page_t *page = &zone->pages[i];
-        size_t dirty_bytes = zone_page_dirty_bytes(page);
-        bytes += dirty_bytes;
+        bytes += zone_page_dirty_bytes(page);
         if (purged) {
             page->carved = 0;
             page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count); // 0: carved_count
-        } else {
-            budget_retain(dirty_bytes);
         }
-        bitset_add(purged ? &zone->clean : &zone->dirty, i);
+        if (locked)
+            page_put(page);
+        else
+            late_push(page);
     }
     return purged ? bytes : 0;
 }
@@ -339,7 +373,7 @@ static size_t dirty_run_return(zone_t *zone, uint32_t first, uint32_t count, boo
 static size_t zone_purge_one(zone_t *zone, size_t bytes)
 {
     size_t purged = 0;
-    if (!lock_take(&zone_lock))
+    if (!zone_lock_take())
         return 0;
     for (uint32_t bound = zone->fresh; purged < bytes;) {
         uint32_t last = bitset_below(&zone->dirty, bound), count;
@@ -351,9 +385,10 @@ static size_t zone_purge_one(zone_t *zone, size_t bytes)
             continue;
         lock_give(&zone_lock); // the run is ours alone now
         bool done = os_purge(zone->base + ((size_t)first << zone->shift), (size_t)count << zone->shift);
-        if (!lock_take(&zone_lock))
+        bool locked = zone_lock_take();
+        purged += dirty_run_return(zone, first, count, done, locked);
+        if (!locked)
             return purged;
-        purged += dirty_run_return(zone, first, count, done);
     }
     lock_give(&zone_lock);
     return purged;

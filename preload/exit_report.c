@@ -73,6 +73,7 @@ static void compose(writer_t *writer, sheet_end_t ended_by, int value)
 static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
 {
     if (sigsetjmp(behind, 1) != 0) {
+        survey_abandon();
         watchdog_stop();
         return false;
     }

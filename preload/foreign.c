@@ -9,6 +9,7 @@
 //   nobody           all else
 #include "foreign.h"
 
+#include <errno.h>
 #include <dlfcn.h>
 #include <stdint.h>
 #include <string.h>
@@ -132,7 +133,9 @@ static origin_t origin_of(const void *block)
 // Only free can be served here. For the other functions the pool reports failure to entry.c, which asks foreign_was.
 bool pool_hook_foreign(const char *function, void *address)
 {
+    int saved = errno; // free keeps it, whatever the search meets
     origin_t origin = __libc_free != NULL ? origin_of(address) : ORIGIN_NOBODY;
+    errno = saved;
     if (origin == ORIGIN_NOBODY)
         return false;
     if (strcmp(function, "free") != 0)
