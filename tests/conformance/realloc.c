@@ -80,3 +80,21 @@ FACT(shrinking_gives_memory_back)
     CHECK(rss_bytes() < before - size + 4 * MIB, "%zu before, %zu after", before, rss_bytes());
     free(block);
 }
+
+// More than there is memory, with three pages of it touched: copied instead of moved, it would take all memory.
+FACT(a_sparse_block_stays_sparse_when_it_grows)
+{
+    for (size_t size = 100 * MIB; size <= 4000000 * MIB; size *= 4) {
+        char *block = malloc(size);
+        if (block == NULL && size > 1000 * MIB)
+            return; // the kernel does not promise so much
+        block[0] = block[size / 2] = block[size - 1] = 's';
+        size_t before = rss_bytes();
+        alarm(3); // before it has taken much
+        block = realloc(block, size * 2);
+        alarm(0);
+        CHECK(block != NULL && rss_bytes() < before + 4 * MIB, "%zu MiB: from %zu to %zu", size / MIB, before, rss_bytes());
+        CHECK(block[0] == 's' && block[size / 2] == 's' && block[size - 1] == 's', "%zu MiB", size / MIB);
+        free(block);
+    }
+}

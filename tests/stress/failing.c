@@ -1,0 +1,295 @@
+// tests/stress/failing.c - the kernel refuses: every Nth call of some kind fails while threads work at random. Then
+// the heap is whole, no block is lost or damaged, NULL was the only consequence; and as soon as the kernel gives again,
+// so does the pool.
+//
+//   failing [--seed N] [--steps N] [SCENARIO]
+//
+// The linker puts the functions here in front of os_linux's (-Wl,--wrap). Each scenario runs in a process of its own,
+// with the pool not yet started.
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "books.h"
+#include "check.h"
+#include "os_linux.h"
+#include "pool.h"
+#include "shadow.h"
+
+#define THREADS 3u
+
+typedef enum call {
+    CALL_RESERVE = 1,
+    CALL_COMMIT = 2,
+    CALL_MAP = 4,
+    CALL_PURGE = 8,
+    CALL_MOVE = 16,
+    CALL_RESIZE = 32,
+    CALL_REFRESH = 64,
+    CALL_HOLE = 128, // a move succeeds, but somebody else takes the addresses it leaves
+    CALL_ALL = 127
+} call_t;
+
+typedef struct scenario {
+    const char *name;
+    unsigned calls;     // which ones fail
+    unsigned every;     // every how manieth
+    bool from_start;    // the first call of all may fail; else the pool starts and works before
+    bool must_refuse;   // NULL must have been an answer
+    size_t focus_bytes; // most requests are this long; 0: of all sizes
+} scenario_t;
+
+#define LARGE_FOCUS ((size_t)300 << 10)
+
+static const scenario_t scenarios[] = {
+    {"nothing-at-all", CALL_ALL, 1, true, true, 0},
+    {"nothing-any-more", CALL_ALL, 1, false, true, 0},
+    {"first-and-every-second", CALL_ALL, 2, true, false, 0},
+    {"every-third", CALL_ALL, 3, false, false, 0},
+    {"every-seventeenth", CALL_ALL, 17, true, false, 0},
+    {"no-reservation", CALL_RESERVE, 1, true, true, 0},
+    {"no-commit", CALL_COMMIT, 1, false, false, 0},
+    {"every-seventh-commit", CALL_COMMIT, 7, true, false, 0},
+    {"no-mapping", CALL_MAP, 1, true, false, 0},
+    {"no-commit-no-mapping", CALL_COMMIT | CALL_MAP, 1, false, true, 0},
+    {"locked-memory", CALL_PURGE, 1, false, false, 0},
+    {"every-second-purge", CALL_PURGE, 2, false, false, 0},
+    {"locked-memory-no-refresh", CALL_PURGE | CALL_REFRESH, 1, false, false, 0},
+    {"every-third-purge-or-refresh", CALL_PURGE | CALL_REFRESH, 3, false, false, 0},
+    {"large-locked-memory", CALL_PURGE, 1, false, false, LARGE_FOCUS},
+    {"large-every-second-purge", CALL_PURGE, 2, false, false, LARGE_FOCUS},
+    {"large-no-purge-no-refresh", CALL_PURGE | CALL_REFRESH, 1, false, false, LARGE_FOCUS},
+    {"large-every-second-commit", CALL_COMMIT, 2, false, false, LARGE_FOCUS},
+    {"large-no-move", CALL_MOVE | CALL_RESIZE, 1, false, false, LARGE_FOCUS},
+    {"large-every-second-move", CALL_MOVE | CALL_RESIZE, 2, false, false, LARGE_FOCUS},
+    {"large-every-move-leaves-a-hole", CALL_HOLE, 1, false, false, LARGE_FOCUS},
+    {"large-every-third", CALL_ALL | CALL_HOLE, 3, false, false, LARGE_FOCUS},
+};
+
+static unsigned failing_calls, failing_every; // set while all threads are quiet
+static _Atomic unsigned calls_made, calls_failed;
+
+// --- in front of os_linux --------------------------------------------------------------------------------------------
+
+static bool fails(call_t call)
+{
+    if ((failing_calls & call) == 0 || atomic_fetch_add(&calls_made, 1) % failing_every != failing_every - 1)
+        return false;
+    atomic_fetch_add(&calls_failed, 1);
+    return true;
+}
+
+void *__real_os_reserve(size_t bytes, size_t alignment);
+void *__wrap_os_reserve(size_t bytes, size_t alignment);
+bool __real_os_commit(void *start, size_t bytes);
+bool __wrap_os_commit(void *start, size_t bytes);
+void *__real_os_map(size_t bytes, size_t alignment);
+void *__wrap_os_map(size_t bytes, size_t alignment);
+bool __real_os_purge(void *start, size_t bytes);
+bool __wrap_os_purge(void *start, size_t bytes);
+bool __real_os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole);
+bool __wrap_os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole);
+void *__real_os_resize(void *start, size_t old_bytes, size_t new_bytes);
+void *__wrap_os_resize(void *start, size_t old_bytes, size_t new_bytes);
+bool __real_os_refresh(void *start, size_t bytes);
+bool __wrap_os_refresh(void *start, size_t bytes);
+
+void *__wrap_os_reserve(size_t bytes, size_t alignment)
+{
+    return fails(CALL_RESERVE) ? NULL : __real_os_reserve(bytes, alignment);
+}
+
+bool __wrap_os_commit(void *start, size_t bytes)
+{
+    return !fails(CALL_COMMIT) && __real_os_commit(start, bytes);
+}
+
+void *__wrap_os_map(size_t bytes, size_t alignment)
+{
+    return fails(CALL_MAP) ? NULL : __real_os_map(bytes, alignment);
+}
+
+bool __wrap_os_purge(void *start, size_t bytes)
+{
+    return !fails(CALL_PURGE) && __real_os_purge(start, bytes);
+}
+
+bool __wrap_os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole)
+{
+    if (fails(CALL_MOVE) || !__real_os_move(old_start, old_bytes, new_start, new_bytes, hole))
+        return false;
+    if (!*hole && fails(CALL_HOLE)) {
+        mmap(old_start, old_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+             0); // whoever touches it dies
+        *hole = true;
+    }
+    return true;
+}
+
+void *__wrap_os_resize(void *start, size_t old_bytes, size_t new_bytes)
+{
+    return fails(CALL_RESIZE) ? NULL : __real_os_resize(start, old_bytes, new_bytes);
+}
+
+bool __wrap_os_refresh(void *start, size_t bytes)
+{
+    return !fails(CALL_REFRESH) && __real_os_refresh(start, bytes);
+}
+
+// --- a scenario ------------------------------------------------------------------------------------------------------
+
+static const unsigned slot_count = 600, steps_warm = 2000;
+static const unsigned large_slot_count = 50;
+static const size_t large_live_bytes = (size_t)64 << 20;
+
+static unsigned steps = 2400; // a thread, before and again after the failures stop
+static shadow_t shadows[THREADS];
+static survey_t survey;
+static bool large_blocks; // the scenario is about these
+
+static void *work(void *argument)
+{
+    shadow_t *shadow = argument;
+    for (unsigned done = 0; done < steps; done += steps / 8) {
+        if (!large_blocks)
+            shadow_mood(shadow);
+        shadow_steps(shadow, steps / 8);
+        pool_trim(0);
+    }
+    pool_thread_exit();
+    return NULL;
+}
+
+static void work_all(void)
+{
+    pthread_t threads[THREADS];
+    for (unsigned i = 0; i < THREADS; i++)
+        if (pthread_create(&threads[i], NULL, work, &shadows[i]) != 0)
+            shadow_fail("no thread");
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void check_quiet(void)
+{
+    shadow_count_t count = {0};
+    const char *wrong = check_pool();
+    if (wrong != NULL)
+        shadow_fail("check_pool: %s", wrong);
+    for (unsigned i = 0; i < THREADS; i++) {
+        shadow_verify(&shadows[i]);
+        shadow_count_add(&count, &shadows[i]);
+    }
+    survey_take(&survey);
+    if (survey.class_count == 0)
+        return; // the pool never started
+    shadow_compare(&count, &survey, false);
+    if (books_sum(&survey) != survey.heap_rss_bytes)
+        shadow_fail("the parts are not the whole");
+}
+
+static uint64_t refused_all(void)
+{
+    uint64_t refused = 0;
+    for (unsigned i = 0; i < THREADS; i++)
+        refused += shadows[i].refused;
+    return refused;
+}
+
+static void failures_begin(const scenario_t *scenario)
+{
+    failing_every = scenario->every;
+    failing_calls = scenario->calls;
+}
+
+// The kernel gives again: everything that is asked for now is to be had.
+static void failures_end(void)
+{
+    failing_calls = 0;
+    uint64_t before = refused_all();
+    work_all();
+    check_quiet();
+    if (refused_all() != before)
+        shadow_fail("%llu requests were refused although the kernel refuses nothing",
+                    (unsigned long long)(refused_all() - before));
+    for (unsigned i = 0; i < THREADS; i++)
+        shadow_free_all(&shadows[i]);
+    check_quiet();
+}
+
+static void scenario_run(const scenario_t *scenario, uint64_t seed)
+{
+    large_blocks = scenario->focus_bytes != 0;
+    for (unsigned i = 0; i < THREADS; i++) {
+        shadow_start(&shadows[i], large_blocks ? large_slot_count : slot_count, shadow_random(&seed));
+        shadows[i].may_fail = true;
+        shadows[i].focus_bytes = scenario->focus_bytes;
+        if (large_blocks)
+            shadows[i].live_most_bytes = large_live_bytes;
+    }
+    if (!scenario->from_start) {
+        pool_start();
+        shadow_steps(&shadows[0], steps_warm);
+    }
+    failures_begin(scenario);
+    work_all();
+    check_quiet();
+    uint64_t refused = refused_all();
+    if (calls_failed == 0)
+        shadow_fail("not a single call was made that could have failed");
+    if (scenario->must_refuse && refused == 0)
+        shadow_fail("nothing was refused, where was the memory from?");
+    failures_end();
+    printf("%-32s %6u calls failed, %6llu requests refused\n", scenario->name, calls_failed,
+           (unsigned long long)refused);
+    fflush(NULL);
+}
+
+static bool scenario_passes(const scenario_t *scenario, const char *program, uint64_t seed)
+{
+    int status;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --steps %u %s", program,
+                 (unsigned long long)seed, steps, scenario->name);
+        alarm(120);
+        scenario_run(scenario, seed);
+        _exit(0);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        printf("%-32s FAILED, seed %llu\n", scenario->name, (unsigned long long)seed);
+        return false;
+    }
+    return true;
+}
+
+int main(int count, char **arguments)
+{
+    uint64_t seed = 1;
+    const char *only = NULL;
+    bool passes = true;
+    unsigned run = 0;
+    for (int i = 1; i < count; i++) {
+        if (strcmp(arguments[i], "--seed") == 0 && i + 1 < count)
+            seed = strtoull(arguments[++i], NULL, 0);
+        else if (strcmp(arguments[i], "--steps") == 0 && i + 1 < count)
+            steps = (unsigned)strtoul(arguments[++i], NULL, 0);
+        else
+            only = arguments[i];
+    }
+    os_start(); // for the model; the pool's own start comes in each child
+    model_start(MEDIUM_MAX_BYTES);
+    for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
+        if (only == NULL || strcmp(only, scenarios[i].name) == 0) {
+            passes &= scenario_passes(&scenarios[i], arguments[0], seed);
+            run++;
+        }
+    if (run == 0)
+        fprintf(stderr, "no such scenario: %s\n", only);
+    return passes && run != 0 ? 0 : 1;
+}

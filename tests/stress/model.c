@@ -1,0 +1,59 @@
+// tests/stress/model.c - see model.h.
+#include "model.h"
+
+#include <unistd.h>
+
+typedef struct model_size {
+    size_t block_bytes, page_bytes;
+} model_size_t;
+
+// The first zone lacks the doublings that are small.
+static const unsigned doublings_missing = MEDIUM_ZONES * MEDIUM_DOUBLINGS_PER_ZONE - MEDIUM_DOUBLINGS;
+
+static model_size_t sizes[MODEL_SIZES];
+static size_t max_bytes, os_page;
+
+void model_start(size_t most_bytes)
+{
+    unsigned count = 0;
+    for (size_t bytes = GRANULE_BYTES; bytes <= SMALL_MAX_BYTES; bytes += GRANULE_BYTES)
+        sizes[count++] = (model_size_t){bytes, SMALL_PAGE_BYTES};
+    for (unsigned doubling = 0; doubling < MEDIUM_DOUBLINGS; doubling++) {
+        size_t base = SMALL_MAX_BYTES << doubling;
+        unsigned zone = (doubling + doublings_missing) / MEDIUM_DOUBLINGS_PER_ZONE;
+        size_t page = (size_t)1 << (MEDIUM_1_PAGE_SHIFT + zone * MEDIUM_DOUBLINGS_PER_ZONE);
+        for (unsigned step = 1; step <= MEDIUM_STEPS; step++)
+            sizes[count++] = (model_size_t){base + base / MEDIUM_STEPS * step, page};
+    }
+    max_bytes = most_bytes;
+    os_page = (size_t)getpagesize();
+}
+
+unsigned model_index(size_t alignment, size_t size_bytes)
+{
+    for (unsigned i = 0; i < MODEL_SIZES && sizes[i].block_bytes <= max_bytes; i++)
+        if (sizes[i].block_bytes >= size_bytes && sizes[i].block_bytes % alignment == 0 &&
+            alignment <= sizes[i].page_bytes)
+            return i;
+    return MODEL_LARGE;
+}
+
+size_t model_block_bytes(unsigned index, size_t size_bytes)
+{
+    if (index < MODEL_LARGE)
+        return sizes[index].block_bytes;
+    return size_bytes == 0 ? os_page : (size_bytes + os_page - 1) / os_page * os_page;
+}
+
+unsigned model_index_of_block(size_t block_bytes)
+{
+    unsigned low = 0, high = MODEL_SIZES;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (sizes[middle].block_bytes < block_bytes)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < MODEL_SIZES && sizes[low].block_bytes == block_bytes ? low : MODEL_LARGE;
+}

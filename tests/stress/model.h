@@ -1,0 +1,19 @@
+// tests/stress/model.h - which block a request is to get, computed the slow and obvious way from config.h alone: what
+// size_class.h does by shifts is done here by a search through the list of all sizes.
+#ifndef TARN_TEST_MODEL_H
+#define TARN_TEST_MODEL_H
+
+#include "config.h"
+
+#define MODEL_SIZES (SMALL_CLASSES + MEDIUM_CLASSES)
+#define MODEL_LARGE MODEL_SIZES // index of everything that is mapped alone
+
+void model_start(size_t most_bytes); // requests up to here have a class
+// Index in order of block size; MODEL_LARGE: none.
+unsigned model_index(size_t alignment, size_t size_bytes);
+// Size of the block: the class's, or whole OS pages.
+size_t model_block_bytes(unsigned index, size_t size_bytes);
+// The class with blocks of just this size; MODEL_LARGE: none.
+unsigned model_index_of_block(size_t block_bytes);
+
+#endif

@@ -1,0 +1,340 @@
+// tests/stress/stress.c - random work by several threads against a shadow, in rounds. Between two rounds all threads
+// are quiet, and then the whole heap is checked: by check_pool, block by block, class by class, and against smaps.
+//
+//   stress [--seed N] [--rounds N] [--threads N] [--exact]
+//
+// The seed is printed. It fixes what each thread does in each round; how the threads interleave stays chance, so a
+// failure with several threads may need some replays, one with --threads 1 none. --exact: with requested=exact.
+#include <getopt.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "books.h"
+#include "check.h"
+#include "pool.h"
+#include "shadow.h"
+
+#define THREADS_MAX 64u
+
+static const unsigned worker_slots = 4000, main_slots = 500;
+static const unsigned steps_most = 1500; // a thread and round
+static const unsigned child_steps = 300;
+static const unsigned child_seconds = 60; // then something in the child waits forever
+static const unsigned storm_slots = 20;   // blocks that a short-lived thread replaces
+static const size_t left_most_bytes = 64 << 10;
+static const unsigned live_checked_every = 16; // rounds; every byte of every block
+
+typedef struct worker {
+    pthread_t thread;
+    shadow_t shadow;
+    uint64_t random; // what else it does
+    bool begins, ends;
+} worker_t;
+
+static uint64_t seed = 1;
+static unsigned rounds = 1000, thread_count = 4;
+static bool exact;
+static worker_t workers[THREADS_MAX];
+static shadow_t main_shadow;
+static pthread_barrier_t begin, end;
+static survey_t survey;
+
+void pool_hook_boot(pool_options_t *options)
+{
+    options->requested_exact = exact;
+}
+
+// In front of lock.c's (-Wl,--wrap): here nobody ever loses patience with a fork. On a busy machine a fork takes longer
+// than that patience, and then memory may come from elsewhere or stay lost, as lock.h says; exact books cannot be
+// asked for then. tests/unit/test_lock.c and test_reserve.c are about that case.
+void __wrap_lock_fork_begin(uint64_t patience_ms);
+void __wrap_lock_fork_end(void);
+
+void __wrap_lock_fork_begin(uint64_t patience_ms)
+{
+    (void)patience_ms;
+}
+
+void __wrap_lock_fork_end(void) {}
+
+static unsigned chance(uint64_t *random, unsigned bound)
+{
+    return shadow_below(random, bound);
+}
+
+// --- checks ----------------------------------------------------------------------------------------------------------
+
+static shadow_count_t count_all(void)
+{
+    shadow_count_t count = {0};
+    for (unsigned i = 0; i < thread_count; i++)
+        shadow_count_add(&count, &workers[i].shadow);
+    shadow_count_add(&count, &main_shadow);
+    return count;
+}
+
+static void check_quiet(bool totals)
+{
+    char why[256];
+    const char *wrong = check_pool();
+    if (wrong != NULL)
+        shadow_fail("check_pool: %s", wrong);
+    survey_take(&survey);
+    shadow_count_t count = count_all();
+    shadow_compare(&count, &survey, totals);
+    if (!books_agree(&survey, why, sizeof(why)))
+        shadow_fail("the books do not balance: %s", why);
+}
+
+// --- children --------------------------------------------------------------------------------------------------------
+
+static void child_finish(pid_t pid)
+{
+    int status;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        shadow_fail("no child, or it is gone");
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        shadow_fail("a child has failed: status 0x%x", status);
+}
+
+static pid_t fork_pool(void)
+{
+    fflush(NULL);
+    pool_fork_prepare();
+    pid_t pid = fork();
+    if (pid != 0) {
+        pool_fork_parent();
+        return pid;
+    }
+    pool_fork_child();
+    alarm(child_seconds);
+    return 0;
+}
+
+// While the other threads work: the child has its own blocks and those it was handed, and can go on with them.
+static void fork_amid(shadow_t *shadow)
+{
+    pid_t pid = fork_pool();
+    if (pid == 0) {
+        shadow_verify(shadow);
+        shadow_steps(shadow, child_steps);
+        shadow_verify(shadow);
+        shadow_free_all(shadow);
+        _exit(0);
+    }
+    child_finish(pid);
+}
+
+// While all threads are quiet: the child's heap is whole, all threads' blocks are there, and it stays so.
+static void fork_quiet(void)
+{
+    pid_t pid = fork_pool();
+    if (pid == 0) {
+        check_quiet(true);
+        shadow_steps(&main_shadow, child_steps);
+        for (unsigned i = 0; i < thread_count; i++)
+            shadow_steps(&workers[i].shadow, child_steps);
+        check_quiet(true);
+        _exit(0);
+    }
+    child_finish(pid);
+}
+
+// --- threads ---------------------------------------------------------------------------------------------------------
+
+static void *storm_run(void *argument)
+{
+    shadow_steps(argument, storm_slots);
+    pool_thread_exit();
+    return NULL;
+}
+
+// A thread that lives for a few calls, on this thread's blocks.
+static void storm(shadow_t *shadow)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, storm_run, shadow) != 0)
+        shadow_fail("no thread");
+    pthread_join(thread, NULL);
+}
+
+static void worker_event(worker_t *worker)
+{
+    switch (chance(&worker->random, 64)) {
+    case 0:
+        fork_amid(&worker->shadow);
+        break;
+    case 1:
+    case 2:
+        pool_trim(chance(&worker->random, 2) << 20);
+        break;
+    case 3:
+    case 4:
+    case 5:
+        storm(&worker->shadow);
+        break;
+    case 6:
+    case 7:
+    case 8:
+    case 9:
+        shadow_mood(&worker->shadow);
+        break;
+    default:
+        break;
+    }
+}
+
+static void *worker_run(void *argument)
+{
+    worker_t *worker = argument;
+    bool ends = false;
+    while (!ends) {
+        pthread_barrier_wait(&begin);
+        unsigned steps = chance(&worker->random, steps_most);
+        worker_event(worker);
+        shadow_steps(&worker->shadow, steps);
+        ends = worker->ends;
+        if (ends)
+            pool_thread_exit();
+        pthread_barrier_wait(&end);
+    }
+    return NULL;
+}
+
+static void worker_begin(worker_t *worker)
+{
+    worker->begins = false;
+    if (pthread_create(&worker->thread, NULL, worker_run, worker) != 0)
+        shadow_fail("no thread");
+}
+
+static void worker_end(worker_t *worker)
+{
+    pthread_join(worker->thread, NULL);
+    worker->begins = true;
+}
+
+// --- rounds ----------------------------------------------------------------------------------------------------------
+
+static shadow_t *shadow_any(uint64_t *random)
+{
+    unsigned i = chance(random, thread_count + 1);
+    return i == thread_count ? &main_shadow : &workers[i].shadow;
+}
+
+// Blocks go from one thread to another: up to a tenth of all, so that a good part of the frees are by others.
+static void hand_over(uint64_t *random)
+{
+    unsigned count = chance(random, thread_count * worker_slots / 10);
+    while (count-- > 0)
+        shadow_exchange(shadow_any(random), shadow_any(random), random);
+}
+
+static void round_run(unsigned round, uint64_t *random)
+{
+    for (unsigned i = 0; i < thread_count; i++) {
+        workers[i].ends = chance(random, 8) == 0 || round + 1 == rounds;
+        if (workers[i].begins)
+            worker_begin(&workers[i]);
+    }
+    pthread_barrier_wait(&begin);
+    pthread_barrier_wait(&end);
+    for (unsigned i = 0; i < thread_count; i++)
+        if (workers[i].ends)
+            worker_end(&workers[i]);
+    hand_over(random);
+    shadow_steps(&main_shadow, chance(random, 200));
+    check_quiet(true);
+    if (round % live_checked_every == 0)
+        for (unsigned i = 0; i < thread_count; i++)
+            shadow_verify(&workers[i].shadow);
+    if (chance(random, 32) == 0)
+        fork_quiet();
+}
+
+// Everything freed and given back, all threads gone: nothing is left but tables.
+static void finish(void)
+{
+    for (unsigned i = 0; i < thread_count; i++) {
+        shadow_free_all(&workers[i].shadow);
+        shadow_end(&workers[i].shadow);
+        workers[i].shadow.slot_count = 0;
+    }
+    shadow_free_all(&main_shadow);
+    pool_trim(0);
+    check_quiet(true);
+    if (survey.heap_rss_bytes > survey.metadata_bytes + left_most_bytes)
+        shadow_fail("nothing lives, and %llu bytes stay resident", (unsigned long long)survey.heap_rss_bytes);
+    shadow_end(&main_shadow);
+}
+
+static void rounds_run(void)
+{
+    uint64_t random = seed;
+    shadow_start(&main_shadow, main_slots, shadow_random(&random));
+    for (unsigned i = 0; i < thread_count; i++) {
+        shadow_start(&workers[i].shadow, worker_slots, shadow_random(&random));
+        workers[i].random = shadow_random(&random);
+        workers[i].begins = true;
+        shadow_mood(&workers[i].shadow);
+    }
+    pthread_barrier_init(&begin, NULL, thread_count + 1);
+    pthread_barrier_init(&end, NULL, thread_count + 1);
+    for (unsigned round = 0; round < rounds; round++)
+        round_run(round, &random);
+    finish();
+}
+
+// --- main ------------------------------------------------------------------------------------------------------------
+
+static uint64_t seed_read(const char *text)
+{
+    if (strcmp(text, "new") == 0)
+        return (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
+    return strtoull(text, NULL, 0);
+}
+
+static void options_read(int count, char **arguments)
+{
+    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
+                                          {"rounds", required_argument, NULL, 'r'},
+                                          {"threads", required_argument, NULL, 't'},
+                                          {"exact", no_argument, NULL, 'e'},
+                                          {0}};
+    for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1;) {
+        if (option == 's')
+            seed = seed_read(optarg);
+        else if (option == 'r')
+            rounds = (unsigned)strtoul(optarg, NULL, 0);
+        else if (option == 't')
+            thread_count = (unsigned)strtoul(optarg, NULL, 0);
+        else if (option == 'e')
+            exact = true;
+        else
+            exit(2);
+    }
+    if (rounds == 0 || thread_count == 0 || thread_count > THREADS_MAX || optind != count) {
+        fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact]\n", THREADS_MAX);
+        exit(2);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    options_read(count, arguments);
+    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u%s", arguments[0],
+             (unsigned long long)seed, rounds, thread_count, exact ? " --exact" : "");
+    puts(shadow_replay);
+    if (!pool_start())
+        shadow_fail("the pool does not start");
+    model_start(zone_max_bytes());
+    rounds_run();
+    printf("%u rounds, blocks ever: %llu, resident at the end: %llu bytes\n", rounds,
+           (unsigned long long)survey.allocated_total, (unsigned long long)survey.heap_rss_bytes);
+    return 0;
+}

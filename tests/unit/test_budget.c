@@ -1,0 +1,140 @@
+// tests/unit/test_budget.c - numbers alone: limit, regret, and the clock, which stands in this file (-Wl,--wrap).
+#include <criterion/criterion.h>
+
+#include "budget.h"
+#include "os_linux.h"
+
+#define MIB ((size_t)1 << 20)
+
+static uint64_t now_ms = 1000000;
+
+uint64_t __wrap_os_now_ms(void);
+
+uint64_t __wrap_os_now_ms(void)
+{
+    return now_ms;
+}
+
+// 100 MiB in use, 300 MiB at the peak, and memory was just given back.
+static void budget_begin(void)
+{
+    budget_start(BUDGET_WASTE_PERCENT);
+    budget_purged(10 * MIB);
+    budget_regret(BUDGET_WHOLE, 0); // the first one sets the clock by which credit and peak age
+    budget_use(300 * MIB);
+    budget_unuse(200 * MIB);
+}
+
+static size_t base_limit(void)
+{
+    return 100 * MIB / 100 * BUDGET_WASTE_PERCENT;
+}
+
+Test(budget, a_small_heap_may_keep_the_floor)
+{
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
+    budget_use(2 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
+}
+
+Test(budget, a_large_heap_may_keep_its_percentage)
+{
+    budget_use(1000 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), 1000 * MIB / 100 * 3);
+    budget_start(0);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
+    budget_start(50);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), 1000 * MIB / 100 * 50);
+}
+
+Test(budget, what_is_kept_beyond_the_limit_is_excess)
+{
+    cr_assert_eq(budget_excess(0), 0);
+    cr_assert_eq(budget_excess(BUDGET_FLOOR_BYTES), 0);
+    cr_assert_eq(budget_excess(BUDGET_FLOOR_BYTES + 5), 5);
+    budget_retain(MIB);
+    cr_assert_eq(budget_excess(0), 0);
+    cr_assert_eq(budget_excess(7), 7);
+    budget_release(MIB);
+    cr_assert_eq(budget_excess(7), 0);
+}
+
+Test(budget, the_counters_count)
+{
+    budget_use(10 * MIB);
+    budget_use(5 * MIB);
+    budget_unuse(7 * MIB);
+    cr_assert_eq(budget_used(), 8 * MIB);
+    cr_assert_eq(budget_used_peak(), 15 * MIB);
+    budget_purged(3);
+    budget_purged(4);
+    cr_assert_eq(budget_purged_total(), 7);
+}
+
+Test(budget, without_a_purge_there_is_nothing_to_regret)
+{
+    budget_use(100 * MIB);
+    size_t before = budget_limit(BUDGET_WHOLE);
+    budget_regret(BUDGET_WHOLE, 50 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), before);
+}
+
+Test(budget, what_is_wanted_again_within_a_second_gives_credit_of_twice_its_size, .init = budget_begin)
+{
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit());
+    now_ms += 900;
+    budget_regret(BUDGET_WHOLE, 4 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 8 * MIB);
+    budget_regret(BUDGET_WHOLE, 2 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 12 * MIB);
+}
+
+Test(budget, what_is_wanted_again_later_gives_none, .init = budget_begin)
+{
+    now_ms += 1100;
+    budget_regret(BUDGET_WHOLE, 4 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit());
+}
+
+Test(budget, credit_halves_every_second_and_is_gone_after_a_minute, .init = budget_begin)
+{
+    budget_regret(BUDGET_WHOLE, 16 * MIB);
+    size_t credit = 32 * MIB;
+    for (unsigned second = 0; second < 8; second++) {
+        cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + credit, "after %u s", second);
+        now_ms += 1000;
+        credit /= 2;
+    }
+    now_ms += 100000;
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit());
+}
+
+Test(budget, a_pause_of_seconds_halves_as_often_as_one_second_after_another, .init = budget_begin)
+{
+    budget_regret(BUDGET_WHOLE, 16 * MIB);
+    now_ms += 4000;
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 2 * MIB);
+}
+
+Test(budget, credit_counts_no_further_than_the_way_back_to_the_peak, .init = budget_begin)
+{
+    budget_regret(BUDGET_WHOLE, 1000 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 200 * MIB);
+}
+
+Test(budget, a_heap_at_its_peak_has_no_use_for_whole_pages_of_credit)
+{
+    budget_begin();
+    budget_regret(BUDGET_WHOLE, 16 * MIB);
+    budget_use(200 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), 300 * MIB / 100 * BUDGET_WASTE_PERCENT);
+}
+
+Test(budget, pages_and_what_is_inside_of_them_have_credits_of_their_own, .init = budget_begin)
+{
+    budget_regret(BUDGET_INSIDE, 4 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit());
+    cr_assert_eq(budget_limit(BUDGET_INSIDE), base_limit() + 8 * MIB);
+    budget_regret(BUDGET_INSIDE, 100 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_INSIDE), base_limit() + 50 * MIB, "half of what is in use");
+}

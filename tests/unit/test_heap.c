@@ -1,0 +1,315 @@
+// tests/unit/test_heap.c - small blocks: what a refill takes first, where pages go as their blocks are freed, and what
+// becomes of blocks freed by others.
+#include <criterion/criterion.h>
+
+#include "check.h"
+#include "support.h"
+
+#define SIZE 128u
+#define MOST 4096u
+
+static void *blocks[MOST];
+static unsigned class, per_page;
+
+static void heap_test_begin(void)
+{
+    pool_free(pool_malloc(1)); // the thread has its heap
+    class = size_class_of(SIZE);
+    per_page = size_class_table[class].block_count;
+}
+
+static void heap_test_end(void)
+{
+    const char *wrong = check_pool();
+    cr_assert_null(wrong, "%s", wrong);
+}
+
+static void free_one(void *block)
+{
+    pool_free(block);
+}
+
+static void free_many(void *argument)
+{
+    for (void **at = argument; *at != NULL; at++)
+        pool_free(*at);
+}
+
+// `pages` pages full of live blocks at blocks[], by page, lowest address first.
+static void fill_pages(unsigned pages)
+{
+    for (unsigned i = 0; i < pages * per_page; i++) {
+        blocks[i] = pool_malloc(SIZE);
+        cr_assert_eq(support_page(blocks[i]), support_page(blocks[i / per_page * per_page]));
+    }
+}
+
+static unsigned used_of(const void *block)
+{
+    return page_used(support_page(block));
+}
+
+TestSuite(heap, .init = heap_test_begin, .fini = heap_test_end, .timeout = 30);
+
+Test(heap, a_page_is_used_up_before_the_next_is_begun)
+{
+    fill_pages(4);
+    for (unsigned i = 1; i < 4; i++)
+        cr_assert_neq(support_page(blocks[0]), support_page(blocks[i * per_page]));
+}
+
+Test(heap, a_block_freed_last_is_the_first_of_the_next_refill)
+{
+    unsigned count = support_drain_head(SIZE, blocks, MOST);
+    pool_free(blocks[0]);
+    pool_free(blocks[count - 1]);
+    cr_assert_eq(pool_malloc(SIZE), blocks[count - 1]);
+    cr_assert_eq(pool_malloc(SIZE), blocks[0]);
+}
+
+Test(heap, remote_frees_wait_until_own_frees_are_used)
+{
+    support_drain_head(SIZE, blocks, MOST);
+    support_thread(free_one, blocks[0]);
+    pool_free(blocks[1]);
+    cr_assert_eq(remote_pending(support_page(blocks[0])), 1);
+    cr_assert_eq(pool_malloc(SIZE), blocks[1], "own frees first");
+    cr_assert_eq(remote_pending(support_page(blocks[0])), 1);
+    cr_assert_eq(pool_malloc(SIZE), blocks[0], "then those of others, before anything is carved");
+    cr_assert_eq(remote_pending(support_page(blocks[0])), 0);
+}
+
+Test(heap, other_pages_remote_frees_come_by_the_inbox_before_a_fresh_page)
+{
+    fill_pages(3);
+    unsigned first_of_second = per_page;
+    void *frees[per_page / 2 + 1];
+    memcpy(frees, &blocks[first_of_second], sizeof(frees));
+    frees[per_page / 2] = NULL;
+    support_thread(free_many, frees);
+    cr_assert_eq(remote_pending(support_page(frees[0])), per_page / 2);
+    while (heap_self->head[class] != NULL)
+        pool_malloc(SIZE);
+    page_t *page = support_page(pool_malloc(SIZE));
+    cr_assert_eq(page, support_page(frees[0]));
+}
+
+Test(heap, the_fullest_page_is_taken_before_emptier_ones)
+{
+    fill_pages(4);
+    for (unsigned i = 0; i < per_page * 7 / 8; i++)
+        pool_free(blocks[i]); // page 0: an eighth is used
+    for (unsigned i = 0; i < per_page / 2 - 1; i++)
+        pool_free(blocks[per_page + i]); // page 1: more than a half
+    page_t *emptier = support_page(blocks[per_page - 1]), *fuller = support_page(blocks[2 * per_page - 1]);
+    cr_assert_eq(page_fullness(emptier), 0);
+    cr_assert_eq(page_fullness(fuller), 2);
+    while (heap_self->head[class] != NULL)
+        pool_malloc(SIZE);
+    cr_assert_eq(support_page(pool_malloc(SIZE)), fuller);
+}
+
+Test(heap, a_full_page_returns_only_after_enough_of_it_is_freed)
+{
+    unsigned returns = per_page >> FULL_PAGE_RETURN_SHIFT;
+    fill_pages(3);
+    page_t *page = support_page(blocks[0]);
+    cr_assert_eq(page->place, PAGE_UNLISTED);
+    for (unsigned i = 0; i + 1 < returns; i++) {
+        pool_free(blocks[i]);
+        cr_assert_eq(page->place, PAGE_UNLISTED, "after %u frees", i + 1);
+    }
+    pool_free(blocks[returns - 1]);
+    cr_assert_eq(page->place, PAGE_LISTED);
+    cr_assert_eq(page->bucket, BUCKETS - 1);
+}
+
+Test(heap, a_page_goes_down_the_buckets_as_it_empties)
+{
+    fill_pages(3);
+    page_t *page = support_page(blocks[0]);
+    unsigned before = BUCKETS, filings = 0;
+    for (unsigned i = 0; i + 1 < per_page; i++) {
+        pool_free(blocks[i]);
+        if (page->place != PAGE_LISTED || page->bucket >= BUCKETS)
+            continue;
+        unsigned fullness = page_fullness(page);
+        cr_assert_geq(page->bucket, fullness);
+        cr_assert_leq(page->bucket, fullness + 1, "%u frees: it belongs to %u, and is in %u", i + 1, fullness,
+                      page->bucket);
+        cr_assert_leq(page->bucket, before);
+        filings += page->bucket != before;
+        before = page->bucket;
+    }
+    cr_assert_geq(filings, BUCKETS - 1);
+}
+
+Test(heap, an_empty_page_goes_back_to_its_zone)
+{
+    fill_pages(3);
+    page_t *page = support_page(blocks[0]);
+    for (unsigned i = 0; i < per_page; i++)
+        pool_free(blocks[i]);
+    cr_assert_null(page_owner(page));
+    cr_assert_eq(page->place, PAGE_FREE);
+}
+
+Test(heap, a_page_emptied_by_another_thread_goes_back_at_the_next_refill)
+{
+    fill_pages(3);
+    page_t *page = support_page(blocks[0]);
+    void *rest = blocks[per_page];
+    blocks[per_page] = NULL;
+    support_thread(free_many, blocks);
+    blocks[per_page] = rest;
+    cr_assert_eq(remote_pending(page), per_page);
+    cr_assert_not_null(page_owner(page));
+    heap_inbox_drain(heap_self);
+    cr_assert_null(page_owner(page));
+}
+
+Test(heap, frees_of_other_heaps_blocks_are_gathered_and_then_handed_over_at_once)
+{
+    fill_pages(2);
+    page_t *page = support_page(blocks[0]);
+    heap_t *mine = heap_self;
+    cr_assert_eq(page_owner(page), mine);
+    support_thread(free_one, blocks[0]); // the thread's end hands it over
+    cr_assert_eq(remote_pending(page), 1);
+    cr_assert(remote_is_queued(page));
+    cr_assert_eq(atomic_load(&mine->inbox), zone_page_id(page));
+}
+
+static void free_into_ring(void *argument)
+{
+    void **frees = argument;
+    page_t *page = support_page(frees[0]);
+    pool_free(pool_malloc(1)); // this thread has a heap
+    for (unsigned i = 0; i < RING_BLOCKS; i++)
+        pool_free(frees[i]);
+    cr_assert_eq(heap_self->ring_used, RING_BLOCKS);
+    cr_assert_eq(remote_pending(page), 0, "they wait in the ring");
+    pool_free(frees[RING_BLOCKS]);
+    cr_assert_eq(remote_pending(page), RING_BLOCKS, "it was full");
+    cr_assert_eq(heap_self->ring_used, 1);
+    heap_ring_flush(heap_self);
+    cr_assert_eq(heap_self->ring_used, 0);
+    cr_assert_eq(remote_pending(page), RING_BLOCKS + 1);
+}
+
+Test(heap, the_ring_holds_back_no_more_than_its_blocks)
+{
+    fill_pages(2);
+    support_thread(free_into_ring, blocks);
+}
+
+static void leave_blocks(void *argument)
+{
+    void **left = argument;
+    left[0] = pool_malloc(SIZE);
+    left[1] = pool_malloc(SIZE);
+    left[2] = pool_malloc(MEDIUM_MAX_BYTES / 4);
+    left[3] = heap_self;
+}
+
+static void take_heap(void *argument)
+{
+    pool_free(pool_malloc(1));
+    *(heap_t **)argument = heap_self;
+}
+
+Test(heap, an_ended_threads_heap_goes_to_the_next_thread_whole)
+{
+    void *left[4];
+    heap_t *next;
+    support_thread(leave_blocks, left);
+    support_thread(take_heap, &next);
+    cr_assert_eq((void *)next, left[3]);
+    cr_assert_eq(page_owner(support_page(left[0])), next);
+}
+
+Test(heap, an_ended_threads_page_goes_to_who_frees_into_it)
+{
+    void *left[4];
+    support_thread(leave_blocks, left);
+    page_t *page = support_page(left[0]);
+    cr_assert_eq(page_owner(page), left[3]);
+    pool_free(left[0]);
+    heap_ring_flush(heap_self);
+    cr_assert_eq(page_owner(page), heap_self);
+    cr_assert_eq(page_used(page), 1);
+    pool_free(left[1]);
+    cr_assert_null(page_owner(page));
+}
+
+Test(heap, an_ended_threads_page_goes_to_who_lacks_one_of_its_class)
+{
+    void *left[4];
+    support_thread(leave_blocks, left);
+    page_t *page = support_page(left[0]);
+    cr_assert_eq(support_page(pool_malloc(SIZE)), page, "rather than a fresh page");
+    cr_assert_eq(page_owner(page), heap_self);
+}
+
+static void free_past_the_end(void *argument)
+{
+    pool_free(pool_malloc(1));
+    pool_thread_exit();
+    pool_free(argument);
+    cr_assert_eq(heap_self, &heap_none);
+}
+
+Test(heap, a_thread_past_its_end_frees_and_owns_nothing)
+{
+    void *left[4];
+    pool_free(pool_malloc(SIZE));
+    support_thread(leave_blocks, left);
+    support_thread(free_past_the_end, left[2]);
+    support_thread(free_past_the_end, left[0]);
+    cr_assert_neq(page_owner(support_page(left[1])), &heap_none);
+    cr_assert_neq(page_owner(support_page(left[2])), &heap_none);
+}
+
+static void free_only(void *argument)
+{
+    pool_free(argument);
+    cr_assert_neq(heap_self, &heap_none);
+    cr_assert_eq(heap_self->ring_used, 1);
+}
+
+Test(heap, a_thread_that_only_frees_gathers_what_it_frees)
+{
+    fill_pages(2);
+    support_thread(free_only, blocks[0]);
+    cr_assert_eq(remote_pending(support_page(blocks[0])), 1);
+}
+
+Test(heap, one_block_can_be_taken_past_the_head_list)
+{
+    support_drain_head(SIZE, blocks, MOST);
+    block_t *block = heap_take_one(heap_self, class);
+    cr_assert_not_null(block);
+    cr_assert_null(heap_self->head[class]);
+    cr_assert_geq(used_of(block), 1);
+}
+
+Test(heap, flushing_leaves_nothing_on_a_head_list)
+{
+    fill_pages(1);
+    void *kept = pool_malloc(SIZE);
+    heap_flush(heap_self);
+    for (unsigned i = 1; i <= SMALL_CLASSES; i++)
+        cr_assert(heap_self->head[i] == NULL && heap_self->small[i].current == NULL, "class %u", i);
+    cr_assert_eq(used_of(kept), 1);
+    cr_assert_eq(used_of(blocks[0]), per_page);
+}
+
+Test(heap, every_block_handed_out_is_counted)
+{
+    uint64_t before = heap_self->small[class].handed;
+    fill_pages(3);
+    unsigned on_head = 0;
+    for (block_t *block = heap_self->head[class]; block != NULL; block = block->next)
+        on_head++;
+    cr_assert_eq(heap_self->small[class].handed - before - on_head, 3 * per_page);
+}

@@ -1,0 +1,170 @@
+// tests/unit/test_lock.c - mutual exclusion, order of locks, and that nobody waits for a fork forever.
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "os_linux.h"
+#include "reserve.h"
+#include "support.h"
+
+static lock_t low = {.rank = LOCK_HEAPS}, high = {.rank = LOCK_LARGE};
+
+#define THREADS 4u
+#define ROUNDS  50000u
+
+static unsigned long counter; // no atomic: the lock guards it
+
+static void *count_up(void *unused)
+{
+    (void)unused;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        lock_take(&low);
+        counter++;
+        lock_give(&low);
+    }
+    return NULL;
+}
+
+TestSuite(lock, .timeout = 60);
+
+Test(lock, only_one_thread_holds_it)
+{
+    pthread_t threads[THREADS];
+    for (unsigned i = 0; i < THREADS; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, count_up, NULL), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    cr_assert_eq(counter, THREADS * ROUNDS);
+}
+
+static void is_not_mine(void *unused)
+{
+    (void)unused;
+    cr_assert_not(lock_is_mine(&low));
+}
+
+Test(lock, it_knows_its_holder)
+{
+    cr_assert_not(lock_is_mine(&low));
+    cr_assert(lock_take(&low));
+    cr_assert(lock_is_mine(&low));
+    support_thread(is_not_mine, NULL);
+    lock_give(&low);
+    cr_assert_not(lock_is_mine(&low));
+}
+
+Test(lock, locks_of_rising_rank_can_be_held_together)
+{
+    cr_assert(lock_take(&low));
+    cr_assert(lock_take(&high));
+    lock_give(&high);
+    lock_give(&low);
+}
+
+#ifndef NDEBUG
+Test(lock, taking_a_lower_rank_second_is_an_assertion, .signal = SIGABRT)
+{
+    lock_take(&high);
+    lock_take(&low);
+}
+
+Test(lock, taking_it_twice_is_an_assertion, .signal = SIGABRT)
+{
+    lock_take(&low);
+    lock_take(&low);
+}
+#endif
+
+static bool taken, hangs, hangs_again;
+static uint64_t waited_ms;
+
+static void try_to_take(void *lock)
+{
+    uint64_t since_ms = os_now_ms();
+    taken = lock_take(lock);
+    waited_ms = os_now_ms() - since_ms;
+    hangs = lock_fork_hangs();
+    hangs_again = lock_fork_hangs();
+    if (taken)
+        lock_give(lock);
+}
+
+Test(lock, whoever_waits_for_a_fork_that_hangs_gives_up_and_is_told_so_once)
+{
+    lock_take(&low);
+    lock_fork_begin(20);
+    support_thread(try_to_take, &low);
+    cr_assert_not(taken);
+    cr_assert(hangs);
+    cr_assert_not(hangs_again);
+    cr_assert_geq(waited_ms, 10, "the usual fork takes up to some milliseconds");
+    lock_fork_end();
+    lock_give(&low);
+    support_thread(try_to_take, &low);
+    cr_assert(taken);
+    cr_assert_not(hangs);
+}
+
+static void *give_later(void *unused)
+{
+    (void)unused;
+    lock_take(&low);
+    *(volatile bool *)&taken = true;
+    usleep(100 * 1000); // far longer than the patience with forks
+    lock_give(&low);
+    return NULL;
+}
+
+Test(lock, without_a_fork_it_is_waited_for_as_long_as_it_takes)
+{
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, give_later, NULL), 0);
+    while (!lock_is_mine(&low) && atomic_load(&low.owner) == 0)
+        os_yield();
+    cr_assert(lock_take(&low));
+    lock_give(&low);
+    cr_assert_not(lock_fork_hangs());
+    pthread_join(thread, NULL);
+}
+
+static void *got;
+static unsigned char *got_calloc;
+
+static void allocate_during_fork(void *unused)
+{
+    (void)unused;
+    got = pool_malloc(200);
+    got_calloc = pool_calloc(3000);
+    memset(got, 0x5a, 200);
+    for (unsigned i = 0; i < 3000; i++)
+        cr_assert_eq(got_calloc[i], 0);
+}
+
+// As when fork holds our locks and waits for a lock of the C library, which the thread that asks us holds.
+Test(lock, while_a_fork_hangs_requests_are_served_from_the_reserve)
+{
+    pool_free(pool_malloc(1));
+    pool_fork_prepare();
+    support_thread(allocate_during_fork, NULL);
+    pool_fork_parent();
+    cr_assert_not_null(got);
+    cr_assert_not_null(got_calloc);
+    cr_assert(reserve_has(got));
+    pool_free(got);
+    pool_free(got_calloc);
+    cr_assert_eq(support_misuses, 0);
+    cr_assert_not(reserve_has(pool_malloc(200)));
+}
+
+Test(lock, a_fork_passes_over_a_lock_that_its_thread_holds)
+{
+    cr_assert(pool_start());
+    lock_take(&heap_lock); // a signal handler that forks interrupted the pool here
+    pool_fork_prepare();
+    cr_assert(lock_is_mine(&heap_lock) && lock_is_mine(&zone_lock));
+    pool_fork_parent();
+    cr_assert(lock_is_mine(&heap_lock));
+    cr_assert_not(lock_is_mine(&zone_lock));
+    lock_give(&heap_lock);
+}

@@ -1,0 +1,162 @@
+// tests/unit/test_medium.c - blocks with a bit each: which one comes next, what is clean, what becomes of their pages.
+#include <criterion/criterion.h>
+
+#include "books.h"
+#include "check.h"
+#include "support.h"
+
+#define SIZE ((size_t)8192)
+#define MOST 64u
+
+static unsigned char *blocks[MOST];
+static unsigned class, per_page;
+
+static void medium_begin(void)
+{
+    pool_free(pool_malloc(1));
+    class = size_class_of(SIZE);
+    per_page = size_class_table[class].block_count;
+}
+
+static void medium_end(void)
+{
+    const char *wrong = check_pool();
+    cr_assert_null(wrong, "%s", wrong);
+}
+
+static void fill_page(void)
+{
+    for (unsigned i = 0; i < per_page; i++) {
+        blocks[i] = pool_malloc(SIZE);
+        memset(blocks[i], 0x5a, SIZE);
+    }
+    cr_assert_eq(support_page(blocks[0]), support_page(blocks[per_page - 1]));
+}
+
+static void free_one(void *block)
+{
+    pool_free(block);
+}
+
+TestSuite(medium, .init = medium_begin, .fini = medium_end, .timeout = 30);
+
+Test(medium, a_fresh_page_gives_its_lowest_block_first)
+{
+    fill_page();
+    for (unsigned i = 0; i < per_page; i++)
+        cr_assert_eq((char *)blocks[i], page_block(support_page(blocks[0]), i));
+}
+
+Test(medium, the_lowest_dirty_block_comes_before_any_fresh_one)
+{
+    for (unsigned i = 0; i < 4; i++)
+        blocks[i] = pool_malloc(SIZE);
+    pool_free(blocks[2]);
+    pool_free(blocks[1]);
+    cr_assert_eq(pool_malloc(SIZE), blocks[1]);
+    cr_assert_eq(pool_malloc(SIZE), blocks[2]);
+    cr_assert_gt((unsigned char *)pool_malloc(SIZE), blocks[3]);
+}
+
+Test(medium, free_writes_nothing_into_the_block)
+{
+    fill_page();
+    pool_free(blocks[3]);
+    for (size_t i = 0; i < SIZE; i++)
+        cr_assert_eq(blocks[3][i], 0x5a);
+}
+
+Test(medium, calloc_of_a_used_block_is_zero_and_of_a_fresh_one_touches_nothing)
+{
+    fill_page();
+    pool_free(blocks[3]);
+    unsigned char *again = pool_calloc(SIZE);
+    cr_assert_eq(again, blocks[3]);
+    for (size_t i = 0; i < SIZE; i++)
+        cr_assert_eq(again[i], 0);
+    char *fresh = pool_calloc(SIZE);
+    cr_assert_eq(books_resident(fresh, fresh + SIZE), 0);
+}
+
+Test(medium, a_clean_block_is_clean_only_once)
+{
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned char *block = pool_calloc(SIZE);
+        for (size_t i = 0; i < SIZE; i++)
+            cr_assert_eq(block[i], 0, "round %u", round);
+        memset(block, 0x5a, SIZE);
+        pool_free(block);
+    }
+}
+
+Test(medium, a_page_without_live_blocks_goes_back_unless_it_is_the_current_one)
+{
+    fill_page();
+    page_t *page = support_page(blocks[0]);
+    void *elsewhere = pool_malloc(SIZE);
+    cr_assert_neq(support_page(elsewhere), page);
+    for (unsigned i = 0; i < per_page; i++)
+        pool_free(blocks[i]);
+    cr_assert_null(page_owner(page));
+    pool_free(elsewhere);
+    cr_assert_eq(page_owner(support_page(elsewhere)), heap_self);
+}
+
+Test(medium, a_full_page_is_used_again_when_enough_of_it_is_free)
+{
+    fill_page();
+    page_t *page = support_page(blocks[0]);
+    page_t *other = support_page(pool_malloc(SIZE));
+    for (unsigned i = 0; i < per_page / 2; i++)
+        pool_free(blocks[i]);
+    cr_assert_eq(page->place, PAGE_LISTED);
+    unsigned taken = 0;
+    while (support_page(pool_malloc(SIZE)) == other)
+        taken++;
+    cr_assert_lt(taken, per_page);
+    cr_assert_eq(page->place, PAGE_CURRENT);
+}
+
+Test(medium, a_block_freed_by_another_thread_comes_back)
+{
+    fill_page();
+    page_t *page = support_page(blocks[0]);
+    support_thread(free_one, blocks[5]);
+    cr_assert_eq(remote_pending(page), 1);
+    cr_assert_eq(page->left, per_page);
+    cr_assert_eq(pool_malloc(SIZE), blocks[5]);
+    cr_assert_eq(remote_pending(page), 0);
+}
+
+Test(medium, a_double_free_is_reported_and_the_heap_stays_whole)
+{
+    fill_page();
+    pool_free(blocks[5]);
+    pool_free(blocks[5]);
+    cr_assert_eq(support_misuses, 1);
+    cr_assert_str_eq(support_misuse.what, "double free");
+    cr_assert_eq(support_misuse.address, blocks[5]);
+    cr_assert_eq(support_misuse.block_bytes, SIZE);
+}
+
+Test(medium, a_double_free_by_another_thread_is_reported)
+{
+    fill_page();
+    support_thread(free_one, blocks[5]);
+    support_thread(free_one, blocks[5]);
+    cr_assert_eq(support_misuses, 1);
+    cr_assert_str_eq(support_misuse.what, "double free");
+    pool_free(blocks[5]);
+    cr_assert_eq(support_misuses, 2);
+}
+
+Test(medium, idle_bytes_are_what_is_free_and_dirty)
+{
+    fill_page();
+    size_t before = heap_self->idle_bytes;
+    pool_free(blocks[1]);
+    pool_free(blocks[2]);
+    cr_assert_eq(heap_self->idle_bytes, before + 2 * SIZE);
+    pool_malloc(SIZE);
+    cr_assert_eq(heap_self->idle_bytes, before + SIZE);
+}

@@ -1,0 +1,152 @@
+// tests/unit/test_os_linux.c - the door to the kernel: what each call does to memory, and that errno is never touched.
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+#include "books.h"
+#include "os_linux.h"
+
+#define MIB ((size_t)1 << 20)
+
+static void os_begin(void)
+{
+    os_start();
+    errno = 77;
+}
+
+static void os_end(void)
+{
+    cr_assert_eq(errno, 77);
+}
+
+TestSuite(os_linux, .init = os_begin, .fini = os_end);
+
+Test(os_linux, reserved_addresses_are_aligned_and_cost_nothing)
+{
+    for (size_t alignment = os_page_bytes(); alignment <= 64 * MIB; alignment *= 2) {
+        char *start = os_reserve(MIB, alignment);
+        cr_assert_eq((uintptr_t)start % alignment, 0);
+        cr_assert_eq(books_resident(start, start + MIB), 0);
+        os_unmap(start, MIB);
+    }
+}
+
+Test(os_linux, committed_memory_is_zero_and_can_be_written)
+{
+    char *start = os_reserve(4 * MIB, os_page_bytes());
+    cr_assert(os_commit(start + MIB, MIB));
+    for (size_t i = 0; i < MIB; i += 100)
+        cr_assert_eq(start[MIB + i], 0);
+    memset(start + MIB, 0x5a, MIB);
+    cr_assert_eq(books_resident(start, start + 4 * MIB), MIB);
+}
+
+Test(os_linux, purged_memory_is_gone_and_reads_as_zero)
+{
+    char *start = os_map(MIB, os_page_bytes());
+    memset(start, 0x5a, MIB);
+    cr_assert(os_purge(start, MIB / 2));
+    cr_assert_eq(books_resident(start, start + MIB), MIB / 2);
+    cr_assert(start[0] == 0 && start[MIB / 2 - 1] == 0 && start[MIB / 2] == 0x5a);
+}
+
+Test(os_linux, locked_memory_is_purged_or_stays_as_it_was_and_can_be_refreshed)
+{
+    char *start = os_map(4 * os_page_bytes(), os_page_bytes());
+    memset(start, 0x5a, 4 * os_page_bytes());
+    if (mlock(start, 4 * os_page_bytes()) != 0) {
+        errno = 77; // no right to lock memory here
+        return;
+    }
+    bool purged = os_purge(start, 4 * os_page_bytes()); // kernels from 5.18 on can
+    cr_assert_eq(start[0], purged ? 0 : 0x5a);
+    start[0] = 0x5a;
+    cr_assert(os_refresh(start, 4 * os_page_bytes()));
+    cr_assert_eq(start[0], 0);
+}
+
+Test(os_linux, moved_memory_keeps_its_contents_and_leaves_usable_addresses)
+{
+    char *old = os_map(MIB, os_page_bytes()), *new = os_map(2 * MIB, os_page_bytes());
+    bool hole = true;
+    memset(old, 0x5a, MIB);
+    cr_assert(os_move(old, MIB, new, 2 * MIB, &hole));
+    cr_assert_not(hole);
+    for (size_t i = 0; i < MIB; i += 100)
+        cr_assert(new[i] == 0x5a && old[i] == 0);
+    old[0] = new[2 * MIB - 1] = 1;
+}
+
+Test(os_linux, a_resized_mapping_keeps_its_contents)
+{
+    char *start = os_map(MIB, os_page_bytes());
+    memset(start, 0x5a, MIB);
+    start = os_resize(start, MIB, 8 * MIB);
+    cr_assert_not_null(start);
+    cr_assert(start[MIB - 1] == 0x5a && start[MIB] == 0);
+    start[8 * MIB - 1] = 1;
+}
+
+Test(os_linux, residency_tells_each_page)
+{
+    unsigned char resident[4];
+    size_t page = os_page_bytes();
+    char *start = os_map(4 * page, page);
+    start[page] = start[3 * page] = 1;
+    cr_assert(os_residency(start, 4 * page, resident));
+    cr_assert(!(resident[0] & 1) && (resident[1] & 1) && !(resident[2] & 1) && (resident[3] & 1));
+    os_unmap(start, 4 * page);
+    bool known = os_residency(start, 4 * page, resident);
+    cr_assert(!known || !((resident[0] | resident[1] | resident[2] | resident[3]) & 1), "it is not mapped");
+}
+
+static bool kernel_tells_zero_pages_apart(void) // PAGEMAP_SCAN came with Linux 6.7
+{
+    struct utsname name;
+    unsigned major = 0, minor = 0;
+    return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 7));
+}
+
+Test(os_linux, memory_that_was_only_read_is_not_resident)
+{
+    unsigned char resident[2];
+    size_t page = os_page_bytes();
+    char *start = os_map(2 * page, page);
+    cr_assert_eq(*(volatile char *)start, 0);
+    start[page] = 1;
+    cr_assert(os_residency(start, 2 * page, resident));
+    cr_assert(resident[1] & 1);
+    if (kernel_tells_zero_pages_apart())
+        cr_assert(!(resident[0] & 1), "it is the page of zeros that all memory shares");
+    os_unmap(start, 2 * page);
+}
+
+Test(os_linux, what_the_kernel_refuses_is_refused)
+{
+    cr_assert_null(os_reserve((size_t)1 << 60, os_page_bytes()));
+    cr_assert_null(os_map(SIZE_MAX - 4095, (size_t)1 << 40));
+    cr_assert_not(os_commit((void *)os_page_bytes(), os_page_bytes()));
+}
+
+Test(os_linux, the_limit_of_addresses_is_seen)
+{
+    struct rlimit limit = {(rlim_t)1 << 33, (rlim_t)1 << 33};
+    if (os_address_limit_bytes() == SIZE_MAX) {
+        cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+        cr_assert_eq(os_address_limit_bytes(), (size_t)1 << 33);
+    }
+}
+
+Test(os_linux, time_goes_on_and_waiting_ends)
+{
+    uint32_t word = 5;
+    uint64_t before = os_now_ms();
+    os_wait(&word, 4); // not what it waits for
+    os_wait(&word, 5); // nobody wakes it
+    cr_assert_geq(os_now_ms(), before);
+    cr_assert_lt(os_now_ms(), before + 5000);
+}

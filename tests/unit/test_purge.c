@@ -1,0 +1,194 @@
+// tests/unit/test_purge.c - memory goes back to the kernel: whole pages at once and by themselves, and OS pages inside
+// partly used pages; what lives there stays as it was. Residency is the kernel's own, by /proc/self/pagemap.
+#include <criterion/criterion.h>
+
+#include "books.h"
+#include "budget.h"
+#include "check.h"
+#include "support.h"
+
+#define MIB   ((size_t)1 << 20)
+#define COUNT ((size_t)400000)
+
+static unsigned char **blocks;
+
+static void purge_begin(void)
+{
+    blocks = calloc(COUNT, sizeof(*blocks));
+    pool_free(pool_malloc(1));
+}
+
+static void purge_end(void)
+{
+    const char *wrong = check_pool();
+    cr_assert_null(wrong, "%s", wrong);
+    free(blocks);
+}
+
+static size_t resident(void)
+{
+    static survey_t survey;
+    survey_take(&survey);
+    cr_assert_eq(books_sum(&survey), survey.heap_rss_bytes);
+    return survey.heap_rss_bytes - survey.metadata_bytes;
+}
+
+static void block_fill(size_t i, size_t size)
+{
+    memset(blocks[i], (int)(i % 251), size);
+}
+
+static bool block_is_whole(size_t i, size_t size)
+{
+    for (size_t at = 0; at < size; at++)
+        if (blocks[i][at] != i % 251)
+            return false;
+    return true;
+}
+
+static void fill(size_t count, size_t size)
+{
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = pool_malloc(size);
+        block_fill(i, size);
+    }
+}
+
+TestSuite(purge, .init = purge_begin, .fini = purge_end, .timeout = 60);
+
+static void freed_whole(size_t size)
+{
+    size_t count = 64 * MIB / size;
+    fill(count, size);
+    cr_assert_geq(resident(), 64 * MIB);
+    for (size_t i = 0; i < count; i++)
+        pool_free(blocks[i]);
+    cr_assert_leq(resident(), 2 * MIB, "blocks of %zu bytes: %zu bytes stay", size, resident());
+}
+
+Test(purge, small_pages_go_back_as_soon_as_all_is_freed)
+{
+    freed_whole(256);
+}
+
+Test(purge, medium_pages_go_back_as_soon_as_all_is_freed)
+{
+    freed_whole(6000);
+}
+
+Test(purge, pages_of_the_largest_class_go_back_as_soon_as_all_is_freed)
+{
+    freed_whole(MEDIUM_MAX_BYTES);
+}
+
+// One block of each small page lives.
+static void freed_but_one_a_page(size_t size)
+{
+    size_t count = 16 * MIB / size, per_page = size_class_table[size_class_of(size)].block_count, survivors = 0;
+    fill(count, size);
+    for (size_t i = 0; i < count; i++)
+        if (i % per_page != per_page / 2)
+            pool_free(blocks[i]);
+    pool_trim(0);
+    for (size_t i = per_page / 2; i < count; i += per_page, survivors++)
+        cr_assert(block_is_whole(i, size), "block %zu", i);
+    size_t most = survivors * (size + 2 * CARVE_BYTES) + MIB / 4;
+    cr_assert_leq(resident(), most, "blocks of %zu bytes: %zu stay, not %zu", size, resident(), most);
+    for (size_t i = per_page / 2; i < count; i += per_page)
+        pool_free(blocks[i]);
+}
+
+Test(purge, empty_os_pages_inside_small_pages_go_back_and_survivors_stay)
+{
+    freed_but_one_a_page(64);
+}
+
+Test(purge, a_block_that_reaches_into_the_next_os_page_keeps_both)
+{
+    freed_but_one_a_page(720);
+}
+
+Test(purge, free_blocks_inside_medium_pages_go_back_and_survivors_stay)
+{
+    freed_but_one_a_page(10000);
+}
+
+Test(purge, what_was_given_back_inside_a_page_is_used_again_and_whole)
+{
+    size_t size = 208, count = 4 * MIB / size;
+    fill(count, size);
+    for (size_t i = 0; i < count; i++)
+        if (i % 40 != 0)
+            pool_free(blocks[i]);
+    cr_assert(pool_trim(0));
+    for (size_t i = 0; i < count; i++)
+        if (i % 40 != 0) {
+            blocks[i] = pool_malloc(size);
+            block_fill(i, size);
+        }
+    for (size_t i = 0; i < count; i++)
+        cr_assert(block_is_whole(i, size), "block %zu", i);
+}
+
+Test(purge, calloc_in_purged_medium_pages_is_zero)
+{
+    size_t size = 5000, count = 2000;
+    for (unsigned round = 0; round < 4; round++) {
+        for (size_t i = 0; i < count; i++) {
+            blocks[i] = pool_calloc(size);
+            cr_assert(blocks[i][0] == 0 && memcmp(blocks[i], blocks[i] + 1, size - 1) == 0, "round %u", round);
+            memset(blocks[i], 0x5a, size);
+        }
+        for (size_t i = 0; i < count; i++)
+            if (i % 3 != round % 3)
+                pool_free(blocks[i]);
+        pool_trim(0);
+        for (size_t i = 0; i < count; i++)
+            if (i % 3 == round % 3)
+                pool_free(blocks[i]);
+    }
+}
+
+Test(purge, a_scattered_free_brings_memory_down_without_a_call)
+{
+    fill(COUNT, 128);
+    size_t before = resident();
+    for (size_t i = 0; i < COUNT; i++)
+        if (i % 256 != 0)
+            pool_free(blocks[i]);
+    cr_assert_lt(resident(), before / 3, "%zu of %zu", resident(), before);
+    for (size_t i = 0; i < COUNT; i += 256)
+        cr_assert(block_is_whole(i, 128), "block %zu", i);
+}
+
+Test(purge, trim_keeps_what_it_is_told_to_keep)
+{
+    fill(20000, 256);
+    for (size_t i = 0; i < 20000; i++)
+        pool_free(blocks[i]);
+    size_t kept = budget_retained();
+    cr_assert_gt(kept, MIB / 2);
+    pool_trim(MIB / 4);
+    cr_assert_leq(budget_retained(), MIB / 4);
+    cr_assert_geq(budget_retained() + SMALL_PAGE_BYTES, MIB / 4);
+    cr_assert(pool_trim(0));
+    cr_assert_eq(budget_retained(), 0);
+    cr_assert_not(pool_trim(0), "there is nothing more to give");
+}
+
+Test(purge, a_heap_that_oscillates_keeps_its_pages)
+{
+    size_t count = 16 * MIB / 512;
+    fill(64 * MIB / 1024, 1024); // lives all the time
+    uint64_t purged[8];
+    for (unsigned round = 0; round < 8; round++) {
+        for (size_t i = 0; i < count; i++)
+            blocks[200000 + i] = pool_malloc(512);
+        for (size_t i = 0; i < count; i++)
+            pool_free(blocks[200000 + i]);
+        purged[round] = budget_purged_total();
+    }
+    cr_assert_gt(purged[0], 12 * MIB, "the first time it is given back");
+    cr_assert_lt(purged[7] - purged[5], 12 * MIB, "%zu bytes were given back in the last two rounds",
+                 (size_t)(purged[7] - purged[5]));
+}

@@ -1,0 +1,225 @@
+// tests/unit/test_zone.c - pages from the zones: where they are, which one comes next, what is given back.
+#include <criterion/criterion.h>
+#include <pthread.h>
+
+#include "books.h"
+#include "check.h"
+#include "os_linux.h"
+#include "support.h"
+
+#define SMALL  4u
+#define MEDIUM (CLASS_FIRST_MEDIUM + 2)
+
+static void zone_begin(void)
+{
+    cr_assert(pool_start());
+}
+
+static zone_t *zone_of(const page_t *page)
+{
+    return zone_get(page->zone);
+}
+
+static void page_touch(const page_t *page)
+{
+    memset(page->start, 0x5a, page_class(page)->page_bytes);
+}
+
+// As a heap leaves it: everything was used, nothing is.
+static void page_dirty(page_t *page)
+{
+    page_touch(page);
+    if (page_is_small(page)) {
+        while (page_can_carve(page)) {
+            page->list = NULL;
+            page_carve(page);
+        }
+    } else {
+        page->clean_bits = 0;
+    }
+}
+
+TestSuite(zone, .init = zone_begin);
+
+Test(zone, pages_stand_at_multiples_of_their_size_and_never_overlap)
+{
+    for (unsigned class = 1; class < CLASS_COUNT; class ++) {
+        page_t *a = zone_page_alloc(class, &heap_none), *b = zone_page_alloc(class, &heap_none);
+        size_t bytes = page_class(a)->page_bytes;
+        cr_assert_eq((uintptr_t)a->start % bytes, 0, "class %u", class);
+        cr_assert(b->start >= a->start + bytes || a->start >= b->start + bytes, "class %u", class);
+    }
+}
+
+Test(zone, a_page_is_found_from_every_address_in_it)
+{
+    page_t *small = zone_page_alloc(SMALL, &heap_none), *medium = zone_page_alloc(MEDIUM, &heap_none);
+    for (size_t i = 0; i < page_class(small)->page_bytes; i += 7)
+        cr_assert_eq(zone_page_of(small->start + i), small);
+    for (size_t i = 0; i < page_class(medium)->page_bytes; i += 7)
+        cr_assert_eq(zone_page_of(medium->start + i), medium);
+    cr_assert_null(zone_page_of(medium->start + page_class(medium)->page_bytes), "no page was ever used there");
+}
+
+Test(zone, no_page_is_found_from_an_address_elsewhere)
+{
+    int local = 0;
+    void *elsewhere = malloc(100);
+    cr_assert_null(zone_page_of(&local));
+    cr_assert_null(zone_page_of(elsewhere));
+    cr_assert_null(zone_page_of(NULL));
+    cr_assert_null(zone_page_of((void *)UINTPTR_MAX));
+    free(elsewhere);
+}
+
+Test(zone, number_and_page_lead_to_each_other_and_none_is_0)
+{
+    for (unsigned class = 1; class < CLASS_COUNT; class ++) {
+        page_t *page = zone_page_alloc(class, &heap_none);
+        cr_assert_neq(zone_page_id(page), 0, "class %u", class);
+        cr_assert_eq(zone_page_by_id(zone_page_id(page)), page, "class %u", class);
+    }
+    cr_assert_null(zone_page_by_id(0));
+}
+
+Test(zone, the_lowest_dirty_page_comes_first_then_clean_ones_then_fresh_ones)
+{
+    page_t *page[4];
+    for (unsigned i = 0; i < 4; i++)
+        page[i] = zone_page_alloc(SMALL, &heap_none);
+    zone_page_free(page[0]); // never carved: clean
+    page_dirty(page[3]);
+    zone_page_free(page[3]);
+    page_dirty(page[2]);
+    zone_page_free(page[2]);
+    cr_assert_eq(zone_page_alloc(SMALL, &heap_none), page[2]);
+    cr_assert_eq(zone_page_alloc(SMALL, &heap_none), page[3]);
+    cr_assert_eq(zone_page_alloc(SMALL, &heap_none), page[0]);
+    cr_assert_gt(zone_page_alloc(SMALL, &heap_none), page[3]);
+}
+
+Test(zone, purging_gives_the_highest_pages_back_and_only_as_much_as_wanted)
+{
+    page_t *page[8];
+    for (unsigned i = 0; i < 8; i++)
+        page_dirty(page[i] = zone_page_alloc(SMALL, &heap_none));
+    for (unsigned i = 0; i < 8; i++)
+        zone_page_free(page[i]);
+    size_t purged = zone_purge(2 * SMALL_PAGE_BYTES);
+    cr_assert_eq(purged, 2 * SMALL_PAGE_BYTES);
+    cr_assert_eq(books_resident(page[6]->start, page[7]->start + SMALL_PAGE_BYTES), 0);
+    cr_assert_eq(books_resident(page[0]->start, page[6]->start), 6 * SMALL_PAGE_BYTES);
+    cr_assert_eq(zone_of(page[0])->dirty.count, 6);
+    cr_assert_eq(zone_of(page[0])->clean.count, 2);
+}
+
+Test(zone, a_purged_page_reads_as_zero_again)
+{
+    page_t *page = zone_page_alloc(MEDIUM, &heap_none);
+    page_dirty(page);
+    zone_page_free(page);
+    cr_assert_eq(zone_purge(SIZE_MAX), page_class(page)->block_count * (size_t)page_class(page)->block_bytes);
+    cr_assert_eq(zone_page_alloc(MEDIUM, &heap_none), page);
+    cr_assert_eq(page->clean_bits, bits_mask(page_class(page)->block_count));
+    for (size_t i = 0; i < page_class(page)->page_bytes; i++)
+        cr_assert_eq(page->start[i], 0);
+}
+
+Test(zone, a_page_of_the_same_class_keeps_knowing_what_is_clean)
+{
+    page_t *page = zone_page_alloc(MEDIUM, &heap_none);
+    memset(page->start, 0x5a, page_class(page)->block_bytes);
+    page->clean_bits &= ~(uint64_t)1;
+    zone_page_free(page);
+    cr_assert_eq(zone_page_alloc(MEDIUM, &heap_none), page);
+    cr_assert_eq(page->clean_bits, bits_mask(page_class(page)->block_count) & ~(uint64_t)1);
+}
+
+// All pairs of classes in turn: what was dirtied by one is never clean to the next, its tail included.
+Test(zone, what_is_called_clean_reads_as_zero_whatever_class_was_there_before, .timeout = 60)
+{
+    uint64_t random = 11;
+    unsigned clean_blocks = 0;
+    for (unsigned turn = 0; turn < 3000; turn++) {
+        unsigned class = CLASS_FIRST_MEDIUM + (unsigned)(support_random(&random) % 16);
+        page_t *page = zone_page_alloc(class, &heap_none);
+        const size_class_t *info = page_class(page);
+        for (unsigned i = 0; i < info->block_count; i++) {
+            char *block = page_block(page, i);
+            if (!(page->clean_bits >> i & 1))
+                continue;
+            clean_blocks++;
+            cr_assert(block[0] == 0 && memcmp(block, block + 1, info->block_bytes - 1) == 0, "class %u, block %u",
+                      class, i);
+        }
+        for (unsigned i = 0; i < info->block_count; i++) // some are used, the lower ones rather
+            if (support_random(&random) % info->block_count >= i / 2) {
+                page->clean_bits &= ~((uint64_t)1 << i);
+                memset(page_block(page, i), 0x5a, info->block_bytes);
+            }
+        zone_page_free(page);
+        if (support_random(&random) % 8 == 0)
+            zone_purge(SIZE_MAX);
+    }
+    cr_assert_gt(clean_blocks, 1000);
+}
+
+Test(zone, a_zone_grows_as_pages_are_wanted)
+{
+    page_t *first = zone_page_alloc(SMALL, &heap_none), *page = first;
+    for (unsigned i = 0; i < 5000; i++) {
+        page = zone_page_alloc(SMALL, &heap_none);
+        cr_assert_not_null(page);
+        page->start[0] = 1;
+    }
+    zone_t *zone = zone_of(first);
+    cr_assert_geq(atomic_load(&zone->committed), atomic_load(&zone->fresh));
+    cr_assert_lt((atomic_load(&zone->committed) - atomic_load(&zone->fresh)) * SMALL_PAGE_BYTES, (size_t)32 << 20);
+}
+
+#define THREADS 4u
+#define HELD    8u
+
+static _Atomic unsigned shared_twice;
+
+// Takes pages, marks them as its own, and gives them back if the mark is still there.
+static void *take_and_give(void *mark)
+{
+    page_t *held[HELD] = {NULL};
+    for (unsigned i = 0; i < 40000; i++) {
+        page_t **at = &held[i * 7 % HELD];
+        if (*at != NULL) {
+            shared_twice += *(void **)(*at)->start != mark;
+            zone_page_free(*at);
+        }
+        *at = zone_page_alloc(SMALL, &heap_none);
+        if (i % 2 == 0)
+            page_carve(*at); // so that both sets are used
+        *(void **)(*at)->start = mark;
+    }
+    for (unsigned i = 0; i < HELD; i++)
+        zone_page_free(held[i]);
+    return NULL;
+}
+
+Test(zone, pages_that_many_threads_take_and_give_at_once_are_neither_shared_nor_lost, .timeout = 60)
+{
+    pthread_t threads[THREADS];
+    unsigned marks[THREADS];
+    for (unsigned i = 0; i < THREADS; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, take_and_give, &marks[i]), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    zone_t *zone = zone_get(0);
+    cr_assert_eq(shared_twice, 0);
+    cr_assert_eq(zone->dirty.count + zone->clean.count, atomic_load(&zone->fresh) - 1);
+    cr_assert_leq(atomic_load(&zone->fresh), THREADS * HELD + 1);
+    const char *wrong = check_pool();
+    cr_assert_null(wrong, "%s", wrong);
+}
+
+Test(zone, the_zones_are_named)
+{
+    for (unsigned i = 0; i < zone_count(); i++)
+        cr_assert_eq(strncmp(zone_name(zone_get(i)), "tarn ", 5), 0);
+}
