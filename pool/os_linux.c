@@ -229,10 +229,11 @@ static bool scan_residency(int pagemap, uintptr_t start, size_t bytes, unsigned 
 bool os_residency(void *start, size_t bytes, unsigned char *residency)
 {
     int saved = errno;
-    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    // By number, since open and close are points where a thread can be cancelled, and locks are held here.
+    int pagemap = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     bool done = pagemap >= 0 && scan_residency(pagemap, (uintptr_t)start, bytes, residency);
     if (pagemap >= 0)
-        close(pagemap);
+        syscall(SYS_close, pagemap);
     done = done || mincore(start, bytes, residency) == 0;
     errno = saved;
     return done;

@@ -32,6 +32,7 @@ __attribute__((constructor)) static void boot(void)
 {
     // The pool itself waits for the first allocation: some programs make none.
     options_read(BUDGET_WASTE_PERCENT);
+    foreign_start();
     fork_start();
     output_start();
     process_start(parent_matters());

@@ -43,7 +43,8 @@ static uintptr_t break_now(void)
 
 void foreign_start(void)
 {
-    break_at_start = break_now();
+    if (break_at_start == 0) // the first caller's word counts: boot, or an allocation before it
+        break_at_start = break_now();
 }
 
 // --- the map -------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ FREE = {
     'free_inside_a_mapping_of_the_program': FOREIGN,
     'free_inside_an_inaccessible_mapping': FOREIGN,
     'free_of_a_small_number': FOREIGN,
+    'free_of_a_small_number_as_the_first_call_of_all': FOREIGN,
     'free_of_a_wild_pointer': FOREIGN,
     'free_of_the_highest_address': FOREIGN,
     'free_far_behind_the_last_small_block': FOREIGN,

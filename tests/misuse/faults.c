@@ -405,6 +405,13 @@ FAULT(free_of_the_highest_address)
     free(announce_foreign((void *)UINTPTR_MAX));
 }
 
+// Nothing has been allocated as yet: stdio would.
+FAULT(free_of_a_small_number_as_the_first_call_of_all)
+{
+    if (write(STDOUT_FILENO, "0x10 0\n", 7) == 7)
+        free(hide((void *)(uintptr_t)16));
+}
+
 // In the heap's addresses, but nothing was ever allocated there.
 FAULT(free_far_behind_the_last_small_block)
 {

@@ -180,13 +180,15 @@ Test(zone, a_zone_grows_as_pages_are_wanted)
 #define THREADS 4u
 #define HELD    8u
 
+static pthread_barrier_t together;
 static _Atomic unsigned shared_twice;
 
 // Takes pages, marks them as its own, and gives them back if the mark is still there.
 static void *take_and_give(void *mark)
 {
     page_t *held[HELD] = {NULL};
-    for (unsigned i = 0; i < 40000; i++) {
+    pthread_barrier_wait(&together);
+    for (unsigned i = 0; i < 300000; i++) {
         page_t **at = &held[i * 7 % HELD];
         if (*at != NULL) {
             shared_twice += *(void **)(*at)->start != mark;
@@ -206,6 +208,7 @@ Test(zone, pages_that_many_threads_take_and_give_at_once_are_neither_shared_nor_
 {
     pthread_t threads[THREADS];
     unsigned marks[THREADS];
+    pthread_barrier_init(&together, NULL, THREADS);
     for (unsigned i = 0; i < THREADS; i++)
         cr_assert_eq(pthread_create(&threads[i], NULL, take_and_give, &marks[i]), 0);
     for (unsigned i = 0; i < THREADS; i++)

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Ordinary programs under the limits that administrators set: they run as they do without the library."""
+
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+
+import harness
+from harness import Hostile, needs_root
+
+# Deterministic, each with some allocation of its own.
+COMMANDS = [
+    ['echo', 'text'],
+    ['ls', '-l', '/usr/bin'],
+    ['sort', '-R', '--random-source=/bin/sort', '/etc/passwd'],
+    ['/usr/bin/python3', '-c', 'print(sum(len(str(i)) for i in range(100000)), [0] * 10)'],
+    ['/usr/bin/perl', '-e', 'my %h; $h{$_ % 1000} .= $_ for 1..50000; print join(",", map {length} sort values %h), "\n"'],
+    ['sh', '-c', 'for i in 1 2 3; do echo $i | cat; done'],
+]
+KIB, MIB = 1024, 1 << 20
+
+
+class Limits(Hostile):
+    def require_same(self, commands=COMMANDS, options='stats=off', **more):
+        """Output and status as without the library, under the same limits; which must let the program run."""
+        for command in commands:
+            with self.subTest(' '.join(command)[:40]):
+                without = self.run_program(*command, environment={'LD_PRELOAD': ''}, **more)
+                self.assertEqual(without.returncode, 0, without.stderr)
+                result = self.run_program(*command, options=options, **more)
+                self.assertEqual((result.returncode, result.stdout), (0, without.stdout), result.stderr)
+                self.assertEqual(options == 'stats=text', bool(self.reports(result.stderr)), result.stderr)
+
+    def under(self, limit, amount):
+        return {'preexec_fn': lambda: resource.setrlimit(limit, (amount, amount))}
+
+    def test_100000_kib_of_addresses_are_enough(self):
+        self.require_same(**self.under(resource.RLIMIT_AS, 100000 * KIB))
+
+    def test_200000_kib_of_addresses_are_enough(self):
+        self.require_same(**self.under(resource.RLIMIT_AS, 200000 * KIB))
+
+    def test_the_report_comes_under_an_address_limit(self):
+        self.require_same(options='stats=text', **self.under(resource.RLIMIT_AS, 100000 * KIB))
+
+    # The least in which the programs run without the library, and a mebibyte for its code and tables.
+    def test_a_little_more_than_the_programs_need_is_enough(self):
+        for command in COMMANDS[:3]:
+            with self.subTest(' '.join(command)[:40]):
+                least = self.least_addresses(command)
+                self.require_same([command], **self.under(resource.RLIMIT_AS, least + 8 * MIB))
+
+    def least_addresses(self, command):
+        for amount in range(2 * MIB, 200 * MIB, MIB // 2):
+            result = self.run_program(*command, environment={'LD_PRELOAD': ''}, **self.under(resource.RLIMIT_AS, amount))
+            if result.returncode == 0:
+                return amount
+        self.fail(f'{command} does not run')
+
+    def test_a_data_limit_of_20_mib_is_enough(self):
+        self.require_same(**self.under(resource.RLIMIT_DATA, 20 * MIB))
+
+    def test_a_data_limit_of_8_mib_is_enough_for_small_programs(self):
+        self.require_same(COMMANDS[:2], **self.under(resource.RLIMIT_DATA, 8 * MIB))
+
+    def test_a_small_stack_is_enough(self):
+        self.require_same(COMMANDS[:2], options='stats=text', **self.under(resource.RLIMIT_STACK, 128 * KIB))
+
+    def test_no_locked_memory_is_no_hindrance(self):
+        self.require_same(**self.under(resource.RLIMIT_MEMLOCK, 0))
+
+    def test_no_descriptor_left(self):
+        """Nothing can be opened after the start, /proc neither."""
+        def preexec():
+            os.closerange(3, 1024)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))    # the loader needs one for the libraries
+        result = self.act('work', 'threads=4', 'print=worked', options='stats=text', preexec_fn=preexec)
+        self.require_worked(result)
+
+    def test_all_future_memory_locked(self):
+        if os.geteuid() != 0:
+            self.skipTest('needs root')
+        script = ('import ctypes, os, sys; libc = ctypes.CDLL(None); '
+                  'assert libc.mlockall(3) == 0; blocks = [bytearray(i) for i in range(0, 400000, 1000)]; '
+                  'del blocks[::2]; blocks = None; print("done")')
+        self.require_same([['/usr/bin/python3', '-c', script]])
+
+
+@needs_root
+class Overcommit(Hostile):
+    """vm.overcommit_memory=2 for a few seconds, for the whole machine; a watcher puts it back whatever happens here."""
+
+    SETTING = pathlib.Path('/proc/sys/vm/overcommit_memory')
+    WATCHER = ('import os, signal, sys\n'
+               'for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)\n'
+               'sys.stdin.read()\n'    # to the end of the test, or of this process
+               'open(sys.argv[1], "w").write(sys.argv[2])\n')
+
+    def setUp(self):
+        super().setUp()
+        before = self.SETTING.read_text()
+        watcher = subprocess.Popen([sys.executable, '-c', self.WATCHER, self.SETTING, before], stdin=subprocess.PIPE,
+                                   start_new_session=True)
+        self.addCleanup(watcher.wait)
+        self.addCleanup(watcher.stdin.close)
+        if self.committed() > self.limit() * 0.8:
+            self.skipTest('this machine has promised too much already')
+        try:
+            self.SETTING.write_text('2')
+        except OSError as error:
+            self.skipTest(f'cannot be set: {error}')
+
+    def meminfo(self, key):
+        for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
+            if line.startswith(key + ':'):
+                return int(line.split()[1]) * KIB
+        raise KeyError(key)
+
+    def committed(self):
+        return self.meminfo('Committed_AS')
+
+    def limit(self):
+        return self.meminfo('CommitLimit')
+
+    def test_programs_run_without_overcommit(self):
+        for command in COMMANDS:
+            result = self.run_program(*command, options='stats=text')
+            self.assertEqual(result.returncode, 0, result.stderr)
+        self.require_worked(self.act('work', 'threads=8', 'work', 'print=worked'))
+
+    # What is reserved but not used must not be counted: otherwise a few processes would take all that may be promised.
+    def test_a_small_program_commits_little(self):
+        result = self.run_program('cat', '/proc/self/smaps')
+        total = size = 0
+        for line in result.stdout.splitlines():
+            if line.startswith('Size:'):
+                size = int(line.split()[1]) * KIB
+            elif line.startswith('VmFlags:') and 'ac' in line.split():    # accounted
+                total += size
+        self.assertGreater(total, 0)
+        self.assertLess(total, 8 * MIB)
+
+
+if __name__ == '__main__':
+    harness.main(sys.modules['__main__'])
