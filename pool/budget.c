@@ -8,9 +8,20 @@ static const unsigned churn_shift = 1;  // credit up to half of what is in use
 static const unsigned return_factor = 4; // credit for the way back to the peak: up to this times what is in use
 static const unsigned peak_shift = 3;   // the recent peak comes down to what is in use by an eighth a second
 
+// A heap that has wanted its last seconds' peak again this many times over is trusted to go on so: then nothing is given
+// back for a while. So often that a program which fills and empties its heap a few dozen times is not taken for one that
+// does nothing else, and so seldom that the lesson costs little (bench/batch.c: 16 KiB to 1 MiB a block); sooner where
+// little is at stake.
+static const size_t trust_cycles = 32, trust_cycles_little = 8;
+static const size_t little_bytes = 8 * BUDGET_FLOOR_BYTES;
+static const uint64_t trust_ms = 4000;
+
 static unsigned waste_percent = BUDGET_WASTE_PERCENT;
 static _Atomic size_t retained, used, used_peak, recent_peak, purged_total, credit[BUDGET_KINDS];
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
+static _Atomic uint64_t trusted_until_ms;
+static _Atomic size_t wanted_again;     // bytes given back and wanted again; halves every second
+static _Atomic size_t second_peak[2];   // most bytes in use in this second and in the one before
 
 void budget_start(unsigned percent)
 {
@@ -53,8 +64,11 @@ static void raise(_Atomic size_t *peak, size_t value)
 void budget_use(size_t bytes)
 {
     size_t now = atomic_fetch_add_explicit(&used, bytes, memory_order_relaxed) + bytes;
-    raise(&recent_peak, now);
-    raise(&used_peak, now);
+    raise(&second_peak[0], now);
+    if (now > get(&recent_peak)) {
+        raise(&recent_peak, now);
+        raise(&used_peak, now);
+    }
 }
 
 void budget_unuse(size_t bytes)
@@ -64,8 +78,10 @@ void budget_unuse(size_t bytes)
 
 void budget_purged(size_t bytes)
 {
+    uint64_t now_ms = os_now_ms(), never = 0;
     add(&purged_total, bytes);
-    atomic_store_explicit(&purged_ms, os_now_ms(), memory_order_relaxed);
+    atomic_store_explicit(&purged_ms, now_ms, memory_order_relaxed);
+    atomic_compare_exchange_strong_explicit(&credit_ms, &never, now_ms, memory_order_relaxed, memory_order_relaxed);
 }
 
 // Halves the credit once for each second since it was last done, and lets the recent peak sink. Two threads at once may
@@ -73,7 +89,7 @@ void budget_purged(size_t bytes)
 static void credit_age(uint64_t now_ms)
 {
     uint64_t since = atomic_load_explicit(&credit_ms, memory_order_relaxed);
-    uint64_t seconds = (now_ms - since) / regret_ms;
+    uint64_t seconds = (now_ms - since) / regret_ms, seconds_passed = seconds;
     if (seconds == 0)
         return;
     atomic_store_explicit(&credit_ms, now_ms, memory_order_relaxed);
@@ -84,6 +100,19 @@ static void credit_age(uint64_t now_ms)
     for (; seconds-- > 0 && peak > in_use && !gone;)
         peak -= ((peak - in_use) >> peak_shift) + 1;
     atomic_store_explicit(&recent_peak, gone ? in_use : peak, memory_order_relaxed);
+    atomic_store_explicit(&wanted_again, gone ? 0 : get(&wanted_again) >> seconds_passed, memory_order_relaxed);
+    atomic_store_explicit(&second_peak[1], seconds_passed == 1 ? get(&second_peak[0]) : in_use, memory_order_relaxed);
+    atomic_store_explicit(&second_peak[0], in_use, memory_order_relaxed);
+}
+
+static size_t seconds_peak(void)
+{
+    return size_max(get(&second_peak[0]), get(&second_peak[1]));
+}
+
+static bool is_trusted(uint64_t now_ms)
+{
+    return now_ms < atomic_load_explicit(&trusted_until_ms, memory_order_relaxed);
 }
 
 static size_t credit_allowance(budget_kind_t kind)
@@ -106,6 +135,12 @@ void budget_regret(budget_kind_t kind, size_t bytes)
         return;
     size_t most = get(&recent_peak), after = get(&credit[kind]) + 2 * bytes;
     atomic_store_explicit(&credit[kind], size_min(after, most), memory_order_relaxed);
+    add(&wanted_again, bytes);
+    size_t swing = seconds_peak();
+    if (get(&wanted_again) / (swing <= little_bytes ? trust_cycles_little : trust_cycles) > swing) {
+        atomic_store_explicit(&wanted_again, 0, memory_order_relaxed);
+        atomic_store_explicit(&trusted_until_ms, now_ms + trust_ms, memory_order_relaxed);
+    }
 }
 
 size_t budget_retained(void)
@@ -130,9 +165,13 @@ size_t budget_purged_total(void)
 
 size_t budget_limit(budget_kind_t kind)
 {
-    if ((get(&credit[BUDGET_WHOLE]) | get(&credit[BUDGET_INSIDE])) != 0)
-        credit_age(os_now_ms());
-    size_t base = size_max(BUDGET_FLOOR_BYTES, get(&used) / 100 * waste_percent);
+    size_t in_use = get(&used), base = size_max(BUDGET_FLOOR_BYTES, in_use / 100 * waste_percent);
+    if ((get(&credit[BUDGET_WHOLE]) | get(&credit[BUDGET_INSIDE])) == 0)
+        return base;
+    uint64_t now_ms = os_now_ms();
+    credit_age(now_ms);
+    if (is_trusted(now_ms))
+        return base + (kind == BUDGET_INSIDE ? in_use : size_max(seconds_peak(), in_use) - in_use);
     return base + size_min(get(&credit[kind]), credit_allowance(kind));
 }
 

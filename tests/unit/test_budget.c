@@ -19,8 +19,7 @@ uint64_t __wrap_os_now_ms(void)
 static void budget_begin(void)
 {
     budget_start(BUDGET_WASTE_PERCENT);
-    budget_purged(10 * MIB);
-    budget_regret(BUDGET_WHOLE, 0); // the first one sets the clock by which credit and peak age
+    budget_purged(10 * MIB); // the first one sets the clock by which credit and peak age
     budget_use(300 * MIB);
     budget_unuse(200 * MIB);
 }
@@ -137,4 +136,49 @@ Test(budget, pages_and_what_is_inside_of_them_have_credits_of_their_own, .init =
     cr_assert_eq(budget_limit(BUDGET_INSIDE), base_limit() + 8 * MIB);
     budget_regret(BUDGET_INSIDE, 100 * MIB);
     cr_assert_eq(budget_limit(BUDGET_INSIDE), base_limit() + 50 * MIB, "half of what is in use");
+}
+
+// One turn: `bytes` come into use, go, are given back and are wanted again.
+static void swings(unsigned turns, size_t bytes)
+{
+    while (turns-- > 0) {
+        budget_use(bytes);
+        budget_unuse(bytes);
+        budget_purged(bytes);
+        budget_regret(BUDGET_WHOLE, bytes);
+        now_ms += 5;
+    }
+}
+
+Test(budget, a_heap_that_was_emptied_a_few_dozen_times_keeps_the_floor)
+{
+    swings(30, 32 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
+}
+
+Test(budget, a_heap_that_swings_on_and_on_keeps_what_it_needs_at_its_peak)
+{
+    swings(34, 32 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES + 32 * MIB);
+    budget_use(20 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES + 12 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_INSIDE), BUDGET_FLOOR_BYTES + 20 * MIB);
+}
+
+Test(budget, a_small_heap_is_trusted_sooner)
+{
+    swings(10, 6 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES + 6 * MIB);
+}
+
+Test(budget, trust_ends_after_seconds_and_a_peak_that_is_past_counts_no_more)
+{
+    swings(34, 32 * MIB);
+    now_ms += 2500;
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
+    swings(34, 32 * MIB);
+    now_ms += 5000;
+    budget_use(32 * MIB);
+    budget_unuse(32 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
 }
