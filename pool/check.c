@@ -96,7 +96,7 @@ static size_t idle_of(const page_t *page)
 {
     if (!page_is_small(page))
         return (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
-    return page->place == PAGE_LISTED && page->bucket == 0 ? SMALL_PAGE_BYTES / 4 * 3 : 0;
+    return page->place == PAGE_LISTED && page->bucket == 0 ? heap_sparse_idle_bytes(page) : 0;
 }
 
 static size_t idle_bytes(const heap_t *heap)

@@ -1,15 +1,16 @@
 // pool/config.h - the sizes that shape the pool, each with the reason for it.
 //
 //   request      tier     pages                        blocks a page   free blocks are known by
-//   1..1K        small    16 KiB                       16..1024        a linked list a page
+//   1..256       small    16 KiB   (zone LOW)          64..1024        a linked list a page
+//   256..1K      small    64 KiB   (zone HIGH)         64..240         the same
 //   1K..4K       medium   32 KiB   (zone MEDIUM_1)     8..28           one bit a block, in the descriptor
 //   4K..32K      medium   256 KiB  (zone MEDIUM_2)     8..56           the same
 //   32K..256K    medium   2 MiB    (zone MEDIUM_3)     8..56           the same
 //   above        large    mapped alone, 64 KiB grain   1               a node out of band
 //
 // Few blocks a page is what keeps external fragmentation low (simulated at 30 % live: 1.26 times the minimum with 64
-// blocks a page, 3.1 times with 1024); medium pages are large only in address space, since blocks of an OS page and
-// more are given back to the kernel one by one.
+// blocks a page, 3.1 times with 1024); but with fewer than 64 a refill finds two or three (docs/decisions/002). Medium
+// pages are large only in address space, since blocks of an OS page and more are given back to the kernel one by one.
 #ifndef TARN_CONFIG_H
 #define TARN_CONFIG_H
 
@@ -25,13 +26,19 @@
 #define SMALL_MAX_BYTES ((size_t)1024)
 #define SMALL_MAX_SHIFT 10
 #define SMALL_CLASSES 64u // 1024 / 16; class 0 is the request of 0 bytes and never holds a block
-#define SMALL_PAGE_SHIFT 14
-#define SMALL_PAGE_BYTES ((size_t)1 << SMALL_PAGE_SHIFT)
+#define LOW_CLASSES 16u // to 256 B
+#define LOW_PAGE_SHIFT 14
+#define LOW_PAGE_BYTES ((size_t)1 << LOW_PAGE_SHIFT)
+#define HIGH_PAGE_SHIFT 16
+#define HIGH_PAGE_BYTES ((size_t)1 << HIGH_PAGE_SHIFT)
+#define SMALL_ZONES 2u
+#define SMALL_BLOCKS_MAX 1024u // blocks in a page: LOW_PAGE_BYTES / GRANULE_BYTES
 
 // A small page is carved in steps of this many bytes: what is not carved was never touched. 4 KiB is the smallest OS
 // page; on kernels with larger ones the steps are finer than they need be.
-#define CARVE_BYTES ((size_t)4096)
-#define CARVE_STEPS 4u // SMALL_PAGE_BYTES / CARVE_BYTES
+#define CARVE_SHIFT 12
+#define CARVE_BYTES ((size_t)1 << CARVE_SHIFT)
+#define CARVE_STEPS_MAX 16u // HIGH_PAGE_BYTES / CARVE_BYTES
 
 // Medium: 8 classes a doubling (4.3 % mean rounding on log-uniform sizes), 8 doublings from 1 KiB to 256 KiB.
 #define MEDIUM_MAX_BYTES ((size_t)256 * 1024)
@@ -47,7 +54,7 @@
 #define CLASS_FIRST_MEDIUM (SMALL_CLASSES + 1)
 #define CLASS_COUNT (CLASS_FIRST_MEDIUM + MEDIUM_CLASSES)
 
-// Under RLIMIT_AS each of the three first zones, and the table of large blocks, takes this fraction of the addresses.
+// Under RLIMIT_AS each of the four first zones, and the table of large blocks, takes this fraction of the addresses.
 #define LIMITED_FRACTION ((size_t)64)
 
 // Large: address space comes in grains, so that a block can grow a little in place and a table of starts stays small.
@@ -67,7 +74,8 @@
 #define RING_BLOCKS 16u
 
 _Static_assert(SMALL_CLASSES * GRANULE_BYTES == SMALL_MAX_BYTES, "one class a granule");
-_Static_assert(CARVE_STEPS * CARVE_BYTES == SMALL_PAGE_BYTES, "a small page is carved whole");
+_Static_assert(CARVE_STEPS_MAX * CARVE_BYTES == HIGH_PAGE_BYTES, "a small page is carved whole");
+_Static_assert(SMALL_BLOCKS_MAX * GRANULE_BYTES == LOW_PAGE_BYTES, "the smallest blocks fill a page");
 _Static_assert(MEDIUM_ZONES * MEDIUM_DOUBLINGS_PER_ZONE == MEDIUM_DOUBLINGS + 1, "each doubling has a zone");
 _Static_assert((size_t)1 << SMALL_MAX_SHIFT == SMALL_MAX_BYTES, "log2");
 

@@ -15,9 +15,6 @@ bool heap_requested_exact;
 
 // --- lists of pages --------------------------------------------------------------------------------------------------
 
-// What a nearly empty page holds idle, about: it is in the bucket below a quarter.
-static const size_t sparse_idle_bytes = SMALL_PAGE_BYTES / 4 * 3;
-
 static page_id_t *list_of(heap_t *heap, const page_t *page)
 {
     if (!page_is_small(page))
@@ -38,7 +35,7 @@ void heap_unlist(heap_t *heap, page_t *page)
     else
         *list_of(heap, page) = page->next;
     if (page_is_small(page) && page->bucket == 0)
-        heap->idle_bytes -= sparse_idle_bytes;
+        heap->idle_bytes -= heap_sparse_idle_bytes(page);
     page->next = page->prev = 0;
     page->place = PAGE_UNLISTED;
 }
@@ -55,21 +52,21 @@ static void heap_list(heap_t *heap, page_t *page, unsigned bucket)
     page->prev = 0;
     *head = id;
     if (page_is_small(page) && bucket == 0)
-        heap->idle_bytes += sparse_idle_bytes;
+        heap->idle_bytes += heap_sparse_idle_bytes(page);
 }
 
 // --- where a page belongs --------------------------------------------------------------------------------------------
 
-// With u blocks scattered over four carve steps, 4 * (3/4)^u steps are free: 1.3 at 4, 0.4 at 8. The walk over the free
-// list that finds out costs a cache miss a block, so it is done at 4 used blocks, and again at 1. (At 8 and 2 a heap of
-// 163 MB whose blocks are freed in random order lost 11 % of its time in walks for pages that were empty soon after.)
-static const unsigned scan_at_used = 4;
+// With u blocks scattered over s carve steps, s * (1 - 1/s)^u steps are free: about a third of them at u = s, one in
+// eight at twice that. The walk over the free list that finds out costs a cache miss a block, so it is done when as many
+// blocks are used as there are steps, and again at each quarter of that. (At twice as many a heap of 163 MB whose blocks
+// are freed in random order lost 11 % of its time in walks for pages that were empty soon after.)
 static const unsigned scan_again_shift = 2;
 
 // Whether purge.c need not look (again) at a nearly empty page yet; *floor: until how few blocks are used.
 static bool is_scanned(const page_t *page, unsigned *floor)
 {
-    *floor = page->scanned != 0 ? (unsigned)page->scanned >> scan_again_shift : scan_at_used;
+    *floor = page->scanned != 0 ? (unsigned)page->scanned >> scan_again_shift : page_steps(page);
     return page_used(page) > *floor;
 }
 
@@ -298,8 +295,10 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
         heap_settle(heap, old);
     }
     if (page->list == NULL) {
-        page_carve(page);
-        if (page->purged != PURGED_NEVER)
+        bool fresh = page_carve(page);
+        if (fresh)
+            budget_use(CARVE_BYTES);
+        if (fresh && page->purged != PURGED_NEVER)
             budget_regret(page->purged == PURGED_WHOLE ? BUDGET_WHOLE : BUDGET_INSIDE, CARVE_BYTES);
     }
     return page;

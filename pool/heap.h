@@ -95,8 +95,8 @@ static inline void heap_free_local_or(void *address, void (*slow)(void *))
     size_t offset = (uintptr_t)address - zone_front_base;
     if (unlikely(offset >= zone_front_limit))
         return slow(address);
-    // offset / SMALL_PAGE_BYTES * sizeof(page_t), in one shift and one mask
-    size_t place = offset >> (SMALL_PAGE_SHIFT - 6) & ~(size_t)(sizeof(page_t) - 1);
+    // offset / LOW_PAGE_BYTES * sizeof(page_t), in one shift and one mask
+    size_t place = offset >> (LOW_PAGE_SHIFT - 6) & ~(size_t)(sizeof(page_t) - 1);
     page_t *page = (page_t *)((char *)zone_front_pages + place);
     if (unlikely(page_owner(page) != heap_self))
         return slow(address);
@@ -110,6 +110,29 @@ static inline void heap_free_local_or(void *address, void (*slow)(void *))
 }
 
 _Static_assert(sizeof(page_t) == 1 << 6, "the shift above");
+
+// The same for blocks of the second zone. False: it is none, or not the calling thread's, or freed twice.
+static inline bool heap_free_high(void *address)
+{
+    size_t offset = (uintptr_t)address - zone_high_base;
+    if (offset >= zone_high_limit)
+        return false;
+    page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
+    block_t *block = address, *list = page->list;
+    if (unlikely(page_owner(page) != heap_self || block == list))
+        return false;
+    block->next = list;
+    page->list = block;
+    if (unlikely(--page->left == 0))
+        heap_page_event(page);
+    return true;
+}
+
+// What a page in the bucket below a quarter holds idle, about.
+static inline size_t heap_sparse_idle_bytes(const page_t *page)
+{
+    return bits_count(page->soiled) * CARVE_BYTES / 4 * 3;
+}
 
 // Values of page->bucket beyond the fullness buckets.
 #define BUCKET_SCANNED BUCKETS

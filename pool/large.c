@@ -219,14 +219,21 @@ static extent_id_t direct_get(size_t bytes, size_t alignment)
     return id;
 }
 
-static extent_id_t find(const void *block)
+static extent_id_t direct_find(const void *block)
 {
-    if (extent_in_range(block))
-        return extent_at(block);
     extent_id_t id = *direct_bucket(block);
     while (id != 0 && extent_node(id)->start != (const char *)block)
         id = extent_node(id)->next;
     return id;
+}
+
+static extent_id_t find(const void *block)
+{
+    extent_id_t id = extent_in_range(block) ? extent_at(block) : 0;
+    if (likely(id != 0 && extent_node(id)->state == EXTENT_LIVE))
+        return id;
+    extent_id_t alone = direct_find(block); // also inside the range: the kernel may have put it into a lost extent
+    return alone != 0 ? alone : id;
 }
 
 // --- get -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ void page_init(page_t *page, unsigned class, bool clean)
     page->class = (uint8_t)class;
     page->left = 0;
     page->floor = 0;
-    page->carved = 0;
     page->scanned = 0;
     page->purged = PURGED_NEVER;
     page->bucket = 0;
@@ -25,7 +24,8 @@ void page_init(page_t *page, unsigned class, bool clean)
     page->next = page->prev = 0;
     if (page_is_small(page)) {
         page->list = NULL;
-        page->carved_count = 0;
+        page->carved_count = page->carved = 0;
+        page->soiled = clean ? 0 : page->soiled;
     } else {
         page->free_bits = bits_mask(page_class(page)->block_count);
         page->clean_bits = clean ? page->free_bits : 0;
@@ -34,23 +34,25 @@ void page_init(page_t *page, unsigned class, bool clean)
 
 bool page_can_carve(const page_t *page)
 {
-    return page->carved != bits_mask(CARVE_STEPS);
+    return page->carved_count != page_class(page)->block_count;
 }
 
-unsigned page_carve(page_t *page)
+bool page_carve(page_t *page)
 {
     assert(page->list == NULL && page_can_carve(page));
-    unsigned step = bits_lowest(~(uint64_t)page->carved);
+    unsigned soiled = page->soiled & ~page->carved;
+    unsigned step = bits_lowest(soiled != 0 ? soiled : ~(uint64_t)page->carved);
     unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1);
     size_t block_bytes = page_class(page)->block_bytes;
-    page->carved |= (uint8_t)(1u << step);
+    page->carved |= (uint16_t)(1u << step);
+    page->soiled |= (uint16_t)(1u << step);
     page->carved_count += end - first;
     char *at = page_block(page, first);
     page->list = (block_t *)at;
     for (unsigned i = first; i + 1 < end; i++, at += block_bytes)
         ((block_t *)at)->next = (block_t *)(at + block_bytes);
     ((block_t *)at)->next = NULL;
-    return end - first;
+    return soiled == 0;
 }
 
 void page_arm(page_t *page, unsigned floor)

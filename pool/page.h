@@ -1,7 +1,7 @@
 // pool/page.h - a page: one run of equal-sized blocks, owned by one heap. The descriptor stands out of band, 64 bytes
 // in a table by zone, so that no overflow of a block reaches it and a pointer leads to it by arithmetic alone.
 //
-//   small page    | block 0 | block 1 | ... | block n-1 | tail |      carved in four steps of 4 KiB, in any order
+//   small page    | block 0 | block 1 | ... | block n-1 | tail |      carved in steps of 4 KiB, in any order
 //                 |<-- carve step 0 --->|<-- step 1 -->| ...          a block belongs to the step it starts in
 //
 //   medium page   | block 0 | ... | block n-1 | tail |                one bit a block in free_bits and clean_bits
@@ -54,15 +54,18 @@ typedef struct page {
     uint8_t class;   // [const]
     uint8_t place;   // [owner] page_place_t
     uint8_t bucket;  // [owner] list it is in, if PAGE_LISTED
-    uint8_t carved;  // [owner] small: carve steps done, a bit each
+    uint8_t purged;  // [owner] page_purged_t
     _Atomic uint64_t remote; // [atomic] blocks freed by others: see remote.h
     page_id_t next, prev;    // [owner] neighbours in the bucket
     page_id_t inbox_next;    // [atomic] next in an inbox: written by whoever queued the page
     uint16_t scanned;        // [owner] used blocks at the last search for empty OS pages; 0: none yet
-    uint8_t zone;            // [const] index of the zone
-    uint8_t purged;          // [owner] page_purged_t
+    uint16_t zone;           // [const] index of the zone
     union {
-        uint64_t carved_count; // [owner] small: blocks in the carved steps
+        struct {
+            uint32_t carved_count; // [owner] small: blocks in the carved steps
+            uint16_t carved;       // [owner] small: carve steps done, a bit each
+            uint16_t soiled;       // [owner] small: those, and steps that an earlier life of the page left resident
+        };
         uint64_t clean_bits;   // [owner] medium: free blocks that read as zero and are not resident
     };
     char *start;         // [const] address of block 0
@@ -98,27 +101,33 @@ static inline char *page_block(const page_t *page, unsigned index)
 // Index of the block that contains the address; *exact: the address is its start. The tail counts as block n.
 unsigned page_block_index(const page_t *page, const void *address, bool *exact);
 
-// First block that starts in carve step `step` or later; page_step_first(page, CARVE_STEPS) = block_count.
+static inline unsigned page_steps(const page_t *page)
+{
+    return page_class(page)->page_bytes >> CARVE_SHIFT;
+}
+
+// First block that starts in carve step `step` or later; page_step_first(page, page_steps(page)) = block_count.
 static inline unsigned page_step_first(const page_t *page, unsigned step)
 {
-    return page_class(page)->step_first[step];
+    const size_class_t *class = page_class(page);
+    unsigned first = size_class_index(class, ((size_t)step << CARVE_SHIFT) + class->block_bytes - 1);
+    return first < class->block_count ? first : class->block_count;
 }
 
 // Blocks in the given carve steps, a bit each.
 static inline unsigned page_steps_count(const page_t *page, unsigned steps)
 {
-    const size_class_t *class = page_class(page);
     unsigned count = 0;
-    for (unsigned step = 0; step < CARVE_STEPS; step++)
+    for (unsigned step = 0; step < page_steps(page); step++)
         if (steps >> step & 1)
-            count += (unsigned)(class->step_first[step + 1] - class->step_first[step]);
+            count += page_step_first(page, step + 1) - page_step_first(page, step);
     return count;
 }
 
 // Blocks carved so far.
 static inline unsigned page_carved_count(const page_t *page)
 {
-    return (unsigned)page->carved_count;
+    return page->carved_count;
 }
 
 // The page starts a life in `class`: nothing carved, nothing used. medium: clean says that its memory reads as zero.
@@ -126,8 +135,8 @@ void page_init(page_t *page, unsigned class, bool clean);
 
 // Small pages (owner):
 bool page_can_carve(const page_t *page);
-// Carves one more step onto the empty list; returns how many blocks that gave.
-unsigned page_carve(page_t *page);
+// Carves one more step onto the empty list, a soiled one first. True: the step was not resident.
+bool page_carve(page_t *page);
 // Sets the number of used blocks at which the next event comes; used must be right before and stays right.
 void page_arm(page_t *page, unsigned floor);
 // Takes the whole list, for the head; *count is its length. The caller arms the page afterwards: used has grown.

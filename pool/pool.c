@@ -337,6 +337,8 @@ static __attribute__((noinline)) void free_general(page_t *page, void *block)
 
 void pool_free_slow(void *block)
 {
+    if (heap_free_high(block))
+        return;
     page_t *page = zone_page_of_first(block);
     if (unlikely(page == NULL || !free_medium_quick(page, block)))
         free_general(page, block);
@@ -395,11 +397,17 @@ static bool fits_in_place(size_t old_bytes, size_t size_bytes)
 static inline bool realloc_changes_nothing(void *block, size_t size_bytes)
 {
     size_t offset = (uintptr_t)block - zone_front_base;
-    if (unlikely(offset >= zone_front_limit || heap_requested_exact))
+    const page_t *page = &zone_front_pages[offset >> LOW_PAGE_SHIFT];
+    if (unlikely(offset >= zone_front_limit)) {
+        offset = (uintptr_t)block - zone_high_base;
+        if (offset >= zone_high_limit)
+            return false;
+        page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
+    }
+    if (unlikely(heap_requested_exact))
         return false;
-    const page_t *page = &zone_front_pages[offset >> SMALL_PAGE_SHIFT];
     const size_class_t *class = page_class(page);
-    size_t in_page = offset & (SMALL_PAGE_BYTES - 1);
+    size_t in_page = offset & (class->page_bytes - 1);
     return page_owner((page_t *)page) != NULL && fits_in_place(class->block_bytes, size_bytes) &&
            size_class_index(class, in_page) * (size_t)class->block_bytes == in_page && page->list != block;
 }

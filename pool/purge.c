@@ -65,8 +65,8 @@ static size_t medium_bin_purge(medium_bin_t *bin, size_t wanted)
 
 // What a page's free list says of its carve steps.
 typedef struct step_count {
-    unsigned free_blocks[CARVE_STEPS]; // that start in the step
-    bool last_free[CARVE_STEPS];       // the last of them, which may reach into the next step
+    uint16_t free_blocks[CARVE_STEPS_MAX]; // that start in the step
+    bool last_free[CARVE_STEPS_MAX];       // the last of them, which may reach into the next step
 } step_count_t;
 
 static void steps_count(const page_t *page, step_count_t *count)
@@ -79,11 +79,13 @@ static void steps_count(const page_t *page, step_count_t *count)
     }
 }
 
-// A step can be given back if all blocks that start in it are free, and the one before that reaches into it.
+// A step can be given back if it is resident, all blocks that start in it are free, and the one before that reaches into
+// it.
 static bool step_is_free(const page_t *page, const step_count_t *count, unsigned step)
 {
     unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1);
-    if (!(page->carved >> step & 1) || count->free_blocks[step] != end - first)
+    unsigned blocks = page->carved >> step & 1 ? end - first : 0;
+    if (!(page->soiled >> step & 1) || count->free_blocks[step] != blocks)
         return false;
     bool reached_into = (size_t)first * page_class(page)->block_bytes > step * CARVE_BYTES;
     return !reached_into || !(page->carved >> (step - 1) & 1) || count->last_free[step - 1];
@@ -98,8 +100,9 @@ static void steps_unlist(page_t *page, unsigned steps)
             link = &block->next;
         }
     *link = NULL;
-    page->carved &= (uint8_t)~steps;
-    page->carved_count -= page_steps_count(page, steps);
+    page->carved_count -= page_steps_count(page, steps & page->carved);
+    page->carved &= (uint16_t)~steps;
+    page->soiled &= (uint16_t)~steps;
 }
 
 static size_t small_page_purge(page_t *page)
@@ -108,7 +111,7 @@ static size_t small_page_purge(page_t *page)
     unsigned steps = 0, end;
     page->scanned = (uint16_t)page_used(page);
     steps_count(page, &count);
-    for (unsigned step = 0; step < CARVE_STEPS; step++)
+    for (unsigned step = 0; step < page_steps(page); step++)
         steps |= (unsigned)step_is_free(page, &count, step) << step;
     if (steps == 0)
         return 0;
@@ -117,7 +120,8 @@ static size_t small_page_purge(page_t *page)
     for (unsigned rest = steps, first; rest != 0; rest &= ~(unsigned)bits_mask(end)) { // each run of steps at once
         first = bits_lowest(rest);
         end = first + bits_lowest(~((uint64_t)rest >> first));
-        os_purge(page->start + first * CARVE_BYTES, (end - first) * CARVE_BYTES);
+        if (!os_purge(page->start + first * CARVE_BYTES, (end - first) * CARVE_BYTES))
+            page->soiled |= (uint16_t)(bits_mask(end) & ~bits_mask(first));
     }
     return bits_count(steps) * CARVE_BYTES;
 }
@@ -144,9 +148,9 @@ size_t heap_purge_idle(heap_t *heap, size_t wanted)
     for (unsigned i = MEDIUM_CLASSES; i-- > 0 && medium < wanted;)
         medium += medium_bin_purge(&heap->medium[i], wanted - medium);
     heap->idle_bytes -= medium;
-    budget_unuse(medium);
     for (unsigned class = 1; class <= SMALL_CLASSES && medium + small < wanted && os_page_bytes() <= CARVE_BYTES; class++)
         small += small_bin_purge(heap, &heap->small[class], wanted - medium - small);
+    budget_unuse(medium + small);
     if (medium + small < wanted)
         heap->idle_stuck_bytes = heap->idle_bytes;
     if (medium + small != 0)

@@ -19,7 +19,7 @@
 #define REMOTE_COUNT_MASK ((uint64_t)0x7ff)
 #define REMOTE_ADDRESS_MASK (((uint64_t)1 << REMOTE_COUNT_SHIFT) - 1)
 
-_Static_assert(SMALL_PAGE_BYTES / GRANULE_BYTES <= REMOTE_COUNT_MASK, "a whole page's blocks can be counted");
+_Static_assert(SMALL_BLOCKS_MAX <= REMOTE_COUNT_MASK, "a whole page's blocks can be counted");
 
 static inline unsigned remote_count(uint64_t word)
 {

@@ -7,11 +7,13 @@ static const uint64_t sample_every = 16; // medium requests of a class
 
 uint64_t requested_mask = 15;
 
-static uint32_t *tables[ZONES_MAX]; // a word for each slot of a zone: slot = granule (small), 64th of a page (medium)
+static uint32_t *tables[ZONES_MAX]; // a word for each slot of a zone: as many a page as it can hold blocks
 
 static size_t slots_per_page(const zone_t *zone)
 {
-    return zone->kind == 0 ? SMALL_PAGE_BYTES / GRANULE_BYTES : 64; // medium pages hold at most 56 blocks
+    if (zone->kind == 0)
+        return SMALL_BLOCKS_MAX;
+    return zone->kind < SMALL_ZONES ? HIGH_PAGE_BYTES / (LOW_CLASSES * GRANULE_BYTES) : 64; // medium: 56 blocks at most
 }
 
 static size_t table_bytes(const zone_t *zone)

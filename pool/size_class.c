@@ -11,24 +11,20 @@ static void class_fill(unsigned class, unsigned zone, size_t page_bytes, unsigne
         .block_count = (uint16_t)(page_bytes / block_bytes),
         .zone = (uint8_t)zone,
         .unit_shift = (uint8_t)unit_shift,
-        .reciprocal = 65536 / k + 1,
+        .reciprocal = ((uint32_t)1 << SIZE_CLASS_RECIPROCAL_SHIFT) / k + 1,
         .page_bytes = (uint32_t)page_bytes,
     };
-    for (unsigned step = 0; step <= CARVE_STEPS; step++) {
-        size_t first = (step * CARVE_BYTES + block_bytes - 1) / block_bytes;
-        size_class_table[class].step_first[step] = (uint16_t)size_min(first, page_bytes / block_bytes);
-    }
 }
 
 void size_class_start(void)
 {
     for (unsigned class = 1; class <= SMALL_CLASSES; class++)
-        class_fill(class, 0, SMALL_PAGE_BYTES, class, GRANULE_SHIFT);
+        class_fill(class, class > LOW_CLASSES, class > LOW_CLASSES ? HIGH_PAGE_BYTES : LOW_PAGE_BYTES, class, GRANULE_SHIFT);
     for (unsigned medium = 0; medium < MEDIUM_CLASSES; medium++) {
         unsigned doubling = medium / MEDIUM_STEPS, step = medium % MEDIUM_STEPS;
         unsigned zone = (doubling + 1) / MEDIUM_DOUBLINGS_PER_ZONE;
         size_t page_bytes = (size_t)1 << (MEDIUM_1_PAGE_SHIFT + zone * MEDIUM_DOUBLINGS_PER_ZONE);
-        class_fill(CLASS_FIRST_MEDIUM + medium, zone + 1, page_bytes, MEDIUM_STEPS + step + 1,
+        class_fill(CLASS_FIRST_MEDIUM + medium, SMALL_ZONES + zone, page_bytes, MEDIUM_STEPS + step + 1,
                    SMALL_MAX_SHIFT - MEDIUM_STEPS_SHIFT + doubling);
     }
 }

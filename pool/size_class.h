@@ -10,14 +10,15 @@
 
 #include "config.h"
 
+#define SIZE_CLASS_RECIPROCAL_SHIFT 31 // with k = 1 the reciprocal still fits 32 bits
+
 typedef struct size_class {
     uint32_t block_bytes;
     uint16_t block_count; // blocks in a page
-    uint8_t zone;         // 0 = small, 1..3 = medium
+    uint8_t zone;         // 0, 1 = small (low, high), 2..4 = medium
     uint8_t unit_shift;   // block_bytes = k << unit_shift
-    uint32_t reciprocal;  // 65536 / k + 1
+    uint32_t reciprocal;  // 2^31 / k + 1
     uint32_t page_bytes;
-    uint16_t step_first[CARVE_STEPS + 1]; // small: first block that starts in carve step i or later; block_count at the end
 } size_class_t;
 
 // [const] filled by size_class_start
@@ -52,10 +53,10 @@ static inline unsigned size_class_of(size_t size_bytes)
 // alignment: a power of two.
 unsigned size_class_aligned(size_t alignment, size_t size_bytes);
 
-// offset_bytes / block_bytes, exactly, for offsets inside a page.
+// offset_bytes / block_bytes, exactly, for offsets inside a page: (offset / unit) * k is far below 2^31.
 static inline unsigned size_class_index(const size_class_t *class, size_t offset_bytes)
 {
-    return (unsigned)(((offset_bytes >> class->unit_shift) * class->reciprocal) >> 16);
+    return (unsigned)(((uint64_t)(offset_bytes >> class->unit_shift) * class->reciprocal) >> SIZE_CLASS_RECIPROCAL_SHIFT);
 }
 
 #endif

@@ -81,7 +81,7 @@ static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
     sums->holes = sums->free_blocks * block_bytes;
     sums->pending_bytes = sums->pending * block_bytes;
     uint64_t carved_bytes = carved * block_bytes;
-    uint64_t tail = SMALL_PAGE_BYTES - page_class(page)->block_count * block_bytes;
+    uint64_t tail = page_class(page)->page_bytes - page_class(page)->block_count * block_bytes;
     if (sums->resident >= carved_bytes) {
         sums->tail = size_min(sums->resident - carved_bytes, tail);
         sums->holes += sums->resident - carved_bytes - sums->tail;
@@ -121,7 +121,7 @@ static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sum
 
 // Which blocks of a small page are not live: a bit each.
 typedef struct block_bits {
-    uint64_t word[SMALL_PAGE_BYTES / GRANULE_BYTES / 64];
+    uint64_t word[SMALL_BLOCKS_MAX / 64];
 } block_bits_t;
 
 static void bits_add_list(block_bits_t *bits, const page_t *page, const block_t *list)
@@ -153,7 +153,7 @@ static uint64_t small_requested(page_t *page, heap_t *owner)
     bits_add_list(&dead, page, remote_first(atomic_load_explicit(&page->remote, memory_order_relaxed)));
     bits_add_list(&dead, page, page->place == PAGE_CURRENT ? owner->head[page->class] : NULL);
     bits_add_rings(&dead, page);
-    for (unsigned step = 0; step < CARVE_STEPS; step++)
+    for (unsigned step = 0; step < page_steps(page); step++)
         for (unsigned i = page_step_first(page, step); i < page_step_first(page, step + 1); i++)
             if (page->carved >> step & 1 && !(dead.word[i / 64] >> (i % 64) & 1))
                 requested += requested_of(page, i);

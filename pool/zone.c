@@ -9,6 +9,9 @@
 uintptr_t zone_front_base;
 size_t zone_front_limit;
 page_t *zone_front_pages;
+uintptr_t zone_high_base;
+size_t zone_high_limit;
+page_t *zone_high_pages;
 lock_t zone_lock = {.rank = LOCK_ZONES};
 
 zone_t zones[ZONES_MAX];
@@ -29,12 +32,15 @@ static const unsigned same_class_tries = 8;
 
 static unsigned shift_of_kind(unsigned kind)
 {
-    return kind == 0 ? SMALL_PAGE_SHIFT : MEDIUM_1_PAGE_SHIFT + (kind - 1) * MEDIUM_DOUBLINGS_PER_ZONE;
+    if (kind < SMALL_ZONES)
+        return kind == 0 ? LOW_PAGE_SHIFT : HIGH_PAGE_SHIFT;
+    return MEDIUM_1_PAGE_SHIFT + (kind - SMALL_ZONES) * MEDIUM_DOUBLINGS_PER_ZONE;
 }
 
 const char *zone_name(const zone_t *zone)
 {
-    static const char *const names[ZONE_KINDS] = {"tarn small", "tarn medium 1", "tarn medium 2", "tarn medium 3"};
+    static const char *const names[ZONE_KINDS] = {"tarn small", "tarn small", "tarn medium 1", "tarn medium 2",
+                                                  "tarn medium 3"};
     return names[zone->kind];
 }
 
@@ -125,6 +131,8 @@ bool zone_start(void)
     zone_first_shift = bits_highest(bytes);
     zone_front_base = (uintptr_t)zones[0].base;
     zone_front_pages = zones[0].pages;
+    zone_high_base = (uintptr_t)zones[1].base;
+    zone_high_pages = zones[1].pages;
     return true;
 }
 
@@ -145,6 +153,8 @@ static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
         atomic_store_explicit(&zone->fresh, 1, memory_order_release); // page 0 of zone 0 is the number "none"
     if (zone->index == 0)
         __atomic_store_n(&zone_front_limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
+    if (zone->index == 1)
+        __atomic_store_n(&zone_high_limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
     return true;
 }
 
@@ -162,7 +172,7 @@ static bool zone_commit_more(zone_t *zone)
 static uint32_t dirty_pick(const zone_t *zone, unsigned class)
 {
     uint32_t lowest = bitset_lowest(&zone->dirty), index = lowest;
-    for (unsigned tries = 0; zone->kind != 0 && tries < same_class_tries && index != BITSET_NONE; tries++) {
+    for (unsigned tries = 0; zone->kind >= SMALL_ZONES && tries < same_class_tries && index != BITSET_NONE; tries++) {
         if (zone->pages[index].class == class)
             return index;
         index = bitset_next(&zone->dirty, index + 1);
@@ -190,9 +200,9 @@ static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
     page_t *page = &zone->pages[index];
     bitset_remove(&zone->dirty, index);
     budget_release(zone_page_dirty_bytes(page));
-    uint64_t clean = zone->kind == 0 ? 0 : clean_bits_after(page, class);
+    uint64_t clean = zone->kind < SMALL_ZONES ? 0 : clean_bits_after(page, class);
     page_init(page, class, false);
-    if (zone->kind != 0)
+    if (zone->kind >= SMALL_ZONES)
         page->clean_bits = clean;
     return page;
 }
@@ -261,7 +271,7 @@ static page_t *take_any(unsigned kind, unsigned class)
 size_t zone_page_dirty_bytes(const page_t *page)
 {
     if (page_is_small(page))
-        return bits_count(page->carved) * CARVE_BYTES;
+        return bits_count(page->soiled) * CARVE_BYTES;
     return (size_t)(page_class(page)->block_count - bits_count(page->clean_bits)) * page_class(page)->block_bytes;
 }
 
@@ -314,7 +324,7 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner)
     }
     lock_give(&zone_lock);
     if (page != NULL)
-        budget_use(kind == 0 ? SMALL_PAGE_BYTES : zone_page_dirty_bytes(page));
+        budget_use(zone_page_dirty_bytes(page));
     return page;
 }
 
@@ -322,7 +332,6 @@ void zone_page_free(page_t *page)
 {
     assert(page_used(page) == 0);
     size_t dirty_bytes = zone_page_dirty_bytes(page);
-    zone_t *zone = &zones[page->zone];
     atomic_store_explicit(&page->owner, NULL, memory_order_relaxed);
     page->place = PAGE_FREE;
     if (zone_lock_take()) {
@@ -331,7 +340,7 @@ void zone_page_free(page_t *page)
     } else {
         late_push(page);
     }
-    budget_unuse(zone->kind == 0 ? SMALL_PAGE_BYTES : dirty_bytes);
+    budget_unuse(dirty_bytes);
 }
 
 // Takes the run of dirty pages that ends at `last`, cut to whole OS pages, out of the set; *count is its length.
@@ -359,8 +368,7 @@ static size_t dirty_run_return(zone_t *zone, uint32_t first, uint32_t count, boo
         page_t *page = &zone->pages[i];
         bytes += zone_page_dirty_bytes(page);
         if (purged) {
-            page->carved = 0;
-            page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count); // 0: carved_count
+            page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count); // 0: nothing carved, nothing soiled
         }
         if (locked)
             page_put(page);

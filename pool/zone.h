@@ -2,7 +2,7 @@
 //
 //   zone   | page 0 | page 1 | ... | fresh -> never used, readable | committed -> reserved only |
 //
-// One zone a kind (small, medium 1..3) is reserved at the start, as large as the machine's memory and next to each
+// One zone a kind (small low and high, medium 1..3) is reserved at the start, as large as the machine's memory and next to each
 // other; where addresses are scarce (RLIMIT_AS) they are modest, and more are added as needed. free finds a page by
 // arithmetic in the first small zone, and by zone_page_of everywhere else.
 // A free page is dirty (resident, in part at least) or clean (given back). Dirty ones go first, lowest address first;
@@ -15,14 +15,14 @@
 #include "page.h"
 
 #define ZONES_MAX 16u // 4 bits of a page_id_t
-#define ZONE_KINDS (1 + MEDIUM_ZONES)
+#define ZONE_KINDS (SMALL_ZONES + MEDIUM_ZONES)
 
 typedef struct zone {
     char *base;       // [const]
     page_t *pages;    // [const] descriptors
     uint32_t bound;   // [const] pages reserved
     uint8_t shift;    // [const] log2 of the page size
-    uint8_t kind;     // [const] 0 = small, 1..3 = medium
+    uint8_t kind;     // [const] 0, 1 = small (low, high), 2..4 = medium
     uint8_t index;    // [const]
     _Atomic uint32_t fresh;     // pages ever used
     _Atomic uint32_t committed; // pages that may be used, and whose descriptors may be read
@@ -36,6 +36,10 @@ POOL_LOCAL extern uintptr_t zone_front_base;   // [const] after the start
 POOL_LOCAL extern size_t zone_front_limit;     // [atomic] bytes from base whose descriptors may be read; only grows, relaxed: who
                                     // frees a block has seen it grow
 POOL_LOCAL extern page_t *zone_front_pages;    // [const] after the start
+// The same of the second, for blocks above 256 B.
+POOL_LOCAL extern uintptr_t zone_high_base;
+POOL_LOCAL extern size_t zone_high_limit;
+POOL_LOCAL extern page_t *zone_high_pages;
 extern lock_t zone_lock;
 
 // Reserves the first zones. False: no addresses at all.

@@ -17,7 +17,7 @@ void model_start(size_t most_bytes)
 {
     unsigned count = 0;
     for (size_t bytes = GRANULE_BYTES; bytes <= SMALL_MAX_BYTES; bytes += GRANULE_BYTES)
-        sizes[count++] = (model_size_t){bytes, SMALL_PAGE_BYTES};
+        sizes[count++] = (model_size_t){bytes, bytes <= LOW_CLASSES * GRANULE_BYTES ? LOW_PAGE_BYTES : HIGH_PAGE_BYTES};
     for (unsigned doubling = 0; doubling < MEDIUM_DOUBLINGS; doubling++) {
         size_t base = SMALL_MAX_BYTES << doubling;
         unsigned zone = (doubling + doublings_missing) / MEDIUM_DOUBLINGS_PER_ZONE;

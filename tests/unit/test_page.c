@@ -4,7 +4,7 @@
 
 #include "page.h"
 
-static _Alignas(SMALL_PAGE_BYTES) char memory[SMALL_PAGE_BYTES];
+static _Alignas(HIGH_PAGE_BYTES) char memory[HIGH_PAGE_BYTES];
 static page_t page;
 
 static void page_begin(unsigned class)
@@ -53,7 +53,7 @@ Test(page, a_new_page_has_nothing_used_and_nothing_carved)
 Test(page, carving_gives_every_block_once_and_in_place)
 {
     for (unsigned class = 1; class <= SMALL_CLASSES; class ++) {
-        block_t *blocks[SMALL_PAGE_BYTES / GRANULE_BYTES];
+        block_t *blocks[SMALL_BLOCKS_MAX];
         page_begin(class);
         unsigned count = take_all(blocks);
         cr_assert_eq(count, page_class(&page)->block_count, "class %u", class);
@@ -69,14 +69,43 @@ Test(page, a_carve_step_touches_no_os_page_but_its_own)
         page_begin(class);
         memset(memory, 0x5a, sizeof(memory));
         page_carve(&page);
-        for (size_t i = CARVE_BYTES; i < SMALL_PAGE_BYTES; i++)
+        for (size_t i = CARVE_BYTES; i < sizeof(memory); i++)
             cr_assert_eq(memory[i], 0x5a, "class %u, offset %zu", class, i);
     }
 }
 
+Test(page, each_block_belongs_to_the_carve_step_it_starts_in)
+{
+    for (unsigned class = 1; class <= SMALL_CLASSES; class ++) {
+        page_begin(class);
+        unsigned steps = page_steps(&page), block_bytes = page_class(&page)->block_bytes;
+        cr_assert_eq(page_step_first(&page, 0), 0);
+        cr_assert_eq(page_step_first(&page, steps), page_class(&page)->block_count, "class %u", class);
+        for (unsigned step = 0; step < steps; step++)
+            for (unsigned i = page_step_first(&page, step); i < page_step_first(&page, step + 1); i++)
+                cr_assert_eq(i * block_bytes / CARVE_BYTES, step, "class %u, block %u", class, i);
+    }
+}
+
+Test(page, steps_that_an_earlier_life_left_resident_are_carved_first)
+{
+    page_begin(40);
+    cr_assert(page_carve(&page), "the first step was not resident");
+    page.soiled = 1 << 7 | 1 << 0;
+    page_init(&page, 41, false);
+    cr_assert_not(page_carve(&page));
+    page.list = NULL;
+    cr_assert_not(page_carve(&page));
+    cr_assert_eq(page.carved, 1 << 7 | 1 << 0);
+    page.list = NULL;
+    cr_assert(page_carve(&page));
+    page_init(&page, 40, true);
+    cr_assert(page_carve(&page), "a clean page is not resident");
+}
+
 Test(page, blocks_put_back_are_on_the_list_and_not_used)
 {
-    block_t *blocks[SMALL_PAGE_BYTES / GRANULE_BYTES];
+    block_t *blocks[SMALL_BLOCKS_MAX];
     page_begin(5);
     unsigned count = take_all(blocks);
     blocks[0]->next = blocks[1];
@@ -89,7 +118,7 @@ Test(page, blocks_put_back_are_on_the_list_and_not_used)
 
 Test(page, put_back_below_the_floor_lowers_the_floor)
 {
-    block_t *blocks[SMALL_PAGE_BYTES / GRANULE_BYTES];
+    block_t *blocks[SMALL_BLOCKS_MAX];
     page_begin(5);
     unsigned count = take_all(blocks);
     page_arm(&page, count - 1);
@@ -102,7 +131,7 @@ Test(page, put_back_below_the_floor_lowers_the_floor)
 
 Test(page, arming_changes_when_the_event_comes_and_nothing_else)
 {
-    block_t *blocks[SMALL_PAGE_BYTES / GRANULE_BYTES];
+    block_t *blocks[SMALL_BLOCKS_MAX];
     page_begin(9);
     unsigned count = take_all(blocks);
     for (unsigned floor = 0; floor <= count; floor++) {
@@ -130,7 +159,7 @@ Test(page, an_address_inside_a_block_leads_to_it_and_is_not_its_start)
     for (unsigned class = 1; class <= SMALL_CLASSES; class ++) {
         page_begin(class);
         const size_class_t *info = page_class(&page);
-        for (size_t offset = 0; offset < SMALL_PAGE_BYTES; offset++) {
+        for (size_t offset = 0; offset < info->page_bytes; offset++) {
             bool exact;
             unsigned index = page_block_index(&page, memory + offset, &exact);
             cr_assert_eq(index, offset / info->block_bytes);

@@ -5,7 +5,7 @@
 #include "remote.h"
 #include "support.h"
 
-static _Alignas(SMALL_PAGE_BYTES) char memory[SMALL_PAGE_BYTES];
+static _Alignas(LOW_PAGE_BYTES) char memory[LOW_PAGE_BYTES];
 
 static page_t small_page(void)
 {
@@ -29,7 +29,7 @@ Test(remote, a_pushed_list_can_be_read_back)
 
 Test(remote, a_whole_page_can_be_counted)
 {
-    unsigned most = SMALL_PAGE_BYTES / GRANULE_BYTES;
+    unsigned most = SMALL_BLOCKS_MAX;
     uint64_t word = 0;
     for (unsigned i = 1; i <= most; i++) {
         word = remote_push(word, (block_t *)memory, 1);

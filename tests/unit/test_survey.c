@@ -98,7 +98,7 @@ Test(survey, free_blocks_beside_live_ones_are_holes)
         pool_free(blocks[i]);
     take();
     cr_assert_geq(survey.holes_bytes, before + 1500 * 256);
-    cr_assert_leq(survey.holes_bytes, before + 1500 * 256 + 2 * SMALL_PAGE_BYTES);
+    cr_assert_leq(survey.holes_bytes, before + 1500 * 256 + 2 * LOW_PAGE_BYTES);
     cr_assert_eq(survey.holes_bytes, class_for(256)->holes_bytes);
 }
 
@@ -108,7 +108,7 @@ Test(survey, pages_without_a_live_block_are_retained)
     for (unsigned i = 0; i < 3000; i++)
         pool_free(blocks[i]);
     take();
-    cr_assert_geq(survey.retained_bytes, 3000 * 256 - 2 * SMALL_PAGE_BYTES);
+    cr_assert_geq(survey.retained_bytes, 3000 * 256 - 2 * LOW_PAGE_BYTES);
     cr_assert_eq(survey.live_blocks, 0);
     cr_assert_eq(survey.holes_bytes, 0);
 }

@@ -105,10 +105,10 @@ Test(zone, purging_gives_the_highest_pages_back_and_only_as_much_as_wanted)
         page_dirty(page[i] = zone_page_alloc(SMALL, &heap_none));
     for (unsigned i = 0; i < 8; i++)
         zone_page_free(page[i]);
-    size_t purged = zone_purge(2 * SMALL_PAGE_BYTES);
-    cr_assert_eq(purged, 2 * SMALL_PAGE_BYTES);
-    cr_assert_eq(books_resident(page[6]->start, page[7]->start + SMALL_PAGE_BYTES), 0);
-    cr_assert_eq(books_resident(page[0]->start, page[6]->start), 6 * SMALL_PAGE_BYTES);
+    size_t purged = zone_purge(2 * LOW_PAGE_BYTES);
+    cr_assert_eq(purged, 2 * LOW_PAGE_BYTES);
+    cr_assert_eq(books_resident(page[6]->start, page[7]->start + LOW_PAGE_BYTES), 0);
+    cr_assert_eq(books_resident(page[0]->start, page[6]->start), 6 * LOW_PAGE_BYTES);
     cr_assert_eq(zone_of(page[0])->dirty.count, 6);
     cr_assert_eq(zone_of(page[0])->clean.count, 2);
 }
@@ -174,7 +174,7 @@ Test(zone, a_zone_grows_as_pages_are_wanted)
     }
     zone_t *zone = zone_of(first);
     cr_assert_geq(atomic_load(&zone->committed), atomic_load(&zone->fresh));
-    cr_assert_lt((atomic_load(&zone->committed) - atomic_load(&zone->fresh)) * SMALL_PAGE_BYTES, (size_t)32 << 20);
+    cr_assert_lt((atomic_load(&zone->committed) - atomic_load(&zone->fresh)) * LOW_PAGE_BYTES, (size_t)32 << 20);
 }
 
 #define THREADS 4u
