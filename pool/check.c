@@ -58,16 +58,16 @@ static const char *list_check(heap_t *heap, page_id_t first, unsigned class, uns
 
 static const char *head_check(heap_t *heap, unsigned class)
 {
-    page_t *page = heap->small[class].current;
+    page_t *page = heap->small[class].current, *head_page = heap->small[class].head_page;
     unsigned length = 0;
     for (const block_t *block = heap->head[class]; block != NULL; block = block->next) {
         bool exact;
-        if (zone_page_of(block) != page)
-            return "a head list leaves the current page";
-        page_block_index(page, block, &exact);
+        if (zone_page_of(block) != head_page)
+            return "a head list leaves its page";
+        page_block_index(head_page, block, &exact);
         if (!exact)
             return "a head list leads into a block";
-        if (++length > page_used(page))
+        if (++length > page_used(head_page))
             return "a head list is longer than its page has used blocks";
     }
     return page == NULL || page->place == PAGE_CURRENT ? NULL : "the current page is not in its place";

@@ -194,14 +194,19 @@ void heap_inbox_drain(heap_t *heap)
 
 // Hands a slot's blocks over. The owner cannot go away: heaps are never freed, and a page with used blocks keeps an
 // owner. It can become an orphan at any time; then the page is taken over here, so that its frees are not stranded.
+static void hand_over(heap_t *heap, page_t *page, block_t *first, block_t *last, unsigned count)
+{
+    if (remote_free_list(page, first, last, count))
+        heap_drain_orphan(heap_inbox_push(page));
+    heap_adopt_page(heap, page);
+}
+
 static void slot_flush(heap_t *heap, ring_slot_t *slot)
 {
-    page_t *page = slot->page;
+    ring_slot_t flushed = *slot;
     heap->ring_used -= slot->count;
-    if (remote_free_list(page, slot->first, slot->last, slot->count))
-        heap_drain_orphan(heap_inbox_push(page));
     *slot = (ring_slot_t){0};
-    heap_adopt_page(heap, page);
+    hand_over(heap, flushed.page, flushed.first, flushed.last, flushed.count);
 }
 
 void heap_ring_flush(heap_t *heap)
@@ -218,22 +223,23 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
             heap_drain_orphan(heap_inbox_push(page));
         return true;
     }
-    ring_slot_t *slot = &heap->ring[zone_page_id(page) % RING_SLOTS];
+    unsigned place = heap_ring_place(page);
+    ring_slot_t *slot = &heap->ring[place];
     if (slot->page == page && slot->first == block)
         return false;
-    if (slot->count != 0 && (slot->page != page || slot->count == RING_BLOCKS))
+    if (slot->count != 0 && (slot->page != page || slot->room == 0))
         slot_flush(heap, slot);
     if (page_owner(page) == heap) { // the flush has adopted it
         heap_free_small(page, block);
         return true;
     }
-    if (slot->count == 0)
-        slot->last = block;
-    block->next = slot->first;
-    slot->first = block;
-    slot->page = page;
-    slot->count++;
-    heap->ring_used++;
+    if (slot->count == 0) {
+        unsigned room = (unsigned)(RING_BYTES / page_class(page)->block_bytes);
+        *slot = (ring_slot_t){.page = page, .last = block, .room = (uint16_t)(room < RING_BLOCKS ? room : RING_BLOCKS),
+                              .class = page->class};
+        heap->ring_of[page->class] = (uint8_t)place;
+    }
+    heap_ring_add(heap, page, block);
     return true;
 }
 
@@ -308,7 +314,8 @@ static page_t *current_with_list(heap_t *heap, unsigned class)
 {
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
-    heap_ring_flush(heap);
+    if (heap->ring_used > RING_WAITING_MOST)
+        heap_ring_flush(heap);
     if (page != NULL && page->list == NULL)
         heap_collect(heap, page, false);
     if (page != NULL && page->list != NULL)
@@ -321,15 +328,36 @@ static page_t *current_with_list(heap_t *heap, unsigned class)
     return current_replace(heap, bin, class);
 }
 
+// What this thread has freed of another's serves it again, before it is handed over: threads that allocate for each
+// other need not wait for each other's inboxes. The blocks stay with their page; its owner sees them as used. NULL: none.
+static block_t *ring_borrow(heap_t *heap, unsigned class)
+{
+    ring_slot_t *slot = &heap->ring[heap->ring_of[class]];
+    if (slot->class != class || slot->count == 0)
+        return NULL;
+    block_t *list = slot->first;
+    heap->ring_used -= slot->count;
+    heap->small[class].handed += slot->count;
+    heap->small[class].head_page = slot->page;
+    heap->head[class] = list->next;
+    *slot = (ring_slot_t){0};
+    return list;
+}
+
 block_t *heap_refill(heap_t *heap, unsigned class)
 {
-    page_t *page = current_with_list(heap, class);
+    page_t *page = heap->small[class].current;
+    block_t *list = NULL;
+    if (heap->ring_used != 0 && (page == NULL || page->list == NULL) && (list = ring_borrow(heap, class)) != NULL)
+        return list;
+    page = current_with_list(heap, class);
     if (page == NULL)
         return NULL;
     unsigned count;
-    block_t *list = page_take_list(page, &count);
+    list = page_take_list(page, &count);
     page_arm(page, 0);
     heap->small[class].handed += count;
+    heap->small[class].head_page = page;
     heap->head[class] = list->next;
     return list;
 }
@@ -353,17 +381,25 @@ static void head_flush(heap_t *heap, unsigned class)
 {
     small_bin_t *bin = &heap->small[class];
     block_t *first = heap->head[class], *last = first;
+    unsigned count = 1;
+    if (first == NULL)
+        return;
+    for (; last->next != NULL; last = last->next)
+        count++;
+    heap->head[class] = NULL;
+    bin->handed -= count;
+    if (bin->head_page == bin->current)
+        page_put_list(bin->current, first, last, count);
+    else
+        hand_over(heap, bin->head_page, first, last, count);
+}
+
+static void current_flush(heap_t *heap, unsigned class)
+{
+    small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
     if (page == NULL)
         return;
-    if (first != NULL) {
-        unsigned count = 1;
-        for (; last->next != NULL; last = last->next)
-            count++;
-        heap->head[class] = NULL;
-        bin->handed -= count;
-        page_put_list(page, first, last, count);
-    }
     heap_collect(heap, page, false);
     bin->current = NULL;
     page->place = PAGE_UNLISTED;
@@ -373,8 +409,10 @@ static void head_flush(heap_t *heap, unsigned class)
 void heap_flush(heap_t *heap)
 {
     heap_ring_flush(heap);
-    for (unsigned class = 1; class <= SMALL_CLASSES; class++)
+    for (unsigned class = 1; class <= SMALL_CLASSES; class++) {
         head_flush(heap, class);
+        current_flush(heap, class);
+    }
     heap_medium_flush(heap);
     heap_inbox_drain(heap);
 }

@@ -17,7 +17,9 @@
 #include "zone.h"
 
 typedef struct small_bin {
-    page_t *current;              // [owner] the page whose blocks the head list has; NULL at first
+    page_t *current;              // [owner] the page that refills take from; NULL at first
+    page_t *head_page;            // [owner] the page whose blocks the head list has: the current one, or another heap's
+                                  // (borrowed); means nothing while the list is empty
     page_id_t bucket[BUCKETS];    // [owner] pages with blocks on their list, by fullness
     page_id_t scanned;            // [owner] nearly empty pages that purge.c need not look at
     page_id_t uncarved;           // [owner] pages with an empty list and carve steps left
@@ -34,7 +36,8 @@ typedef struct medium_bin {
 typedef struct ring_slot {
     page_t *page; // [owner]
     block_t *first, *last;
-    uint32_t count;
+    uint16_t count, room; // blocks in it, blocks that may still come
+    uint8_t class;
 } ring_slot_t;
 
 // What the slow paths saw of the sizes asked for: the estimate of requested bytes rests on it.
@@ -51,18 +54,21 @@ struct heap {
     block_t *head[SMALL_CLASSES + 1]; // [owner] head[0] stays empty
     small_bin_t small[SMALL_CLASSES + 1];
     medium_bin_t medium[MEDIUM_CLASSES];
-    ring_slot_t ring[RING_SLOTS];
     uint32_t ring_used;          // [owner] blocks in the ring
-    _Atomic page_id_t inbox;     // [atomic] pages with remote frees; push and take all: sequentially
-                                 // consistent, for the argument with state (registry.c)
-    _Atomic int state;           // [atomic] heap_state_t; written under LOCK_HEAPS
+    uint8_t ring_of[SMALL_CLASSES + 1]; // [owner] the place in the ring that last got a block of the class
     size_t idle_bytes;           // [owner] free and resident in partly used pages, about
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
     size_t idle_stuck_bytes;     // [owner] what the last purge could not give back of that
     uint64_t refills;            // [owner] of small classes
+    // What others write has a line of its own: they do not slow the owner down, nor it them.
+    _Alignas(CACHE_LINE_BYTES) _Atomic page_id_t inbox; // [atomic] pages with remote frees; push and take all:
+                                 // sequentially consistent, for the argument with state (registry.c)
+    _Atomic int state;           // [atomic] heap_state_t; written under LOCK_HEAPS
     heap_t *next_heap;           // [const] the registry: all heaps ever
     heap_t *next_orphan;         // [heaps]
-    size_sample_t sample[CLASS_COUNT]; // [owner] behind what every allocation needs
+    // Behind what every allocation needs:
+    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner]
+    size_sample_t sample[CLASS_COUNT]; // [owner]
 };
 
 // The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its
@@ -125,6 +131,25 @@ static inline bool heap_free_high(void *address)
     page->list = block;
     if (unlikely(--page->left == 0))
         heap_page_event(page);
+    return true;
+}
+
+static inline unsigned heap_ring_place(const page_t *page)
+{
+    return (uintptr_t)page / sizeof(page_t) % RING_SLOTS;
+}
+
+// A free of another heap's block, if its page has a place in the ring with room. False: not so, or freed twice.
+static inline bool heap_ring_add(heap_t *heap, const page_t *page, block_t *block)
+{
+    ring_slot_t *slot = &heap->ring[heap_ring_place(page)];
+    if (unlikely(slot->page != page || slot->room == 0 || slot->first == block))
+        return false;
+    block->next = slot->first;
+    slot->first = block;
+    slot->count++;
+    slot->room--;
+    heap->ring_used++;
     return true;
 }
 

@@ -69,6 +69,16 @@ typedef struct step_count {
     bool last_free[CARVE_STEPS_MAX];       // the last of them, which may reach into the next step
 } step_count_t;
 
+// A walk along a free list is a cache miss a block, one after the other; asked for beforehand, many come at once.
+// (bench/scattered.c: 30 % of its time were such walks.)
+static void blocks_prefetch(const page_t *page)
+{
+    size_t stride = size_max(page_class(page)->block_bytes, CACHE_LINE_BYTES);
+    for (size_t offset = 0; offset < page_class(page)->page_bytes; offset += stride)
+        if (page->carved >> (offset >> CARVE_SHIFT) & 1)
+            __builtin_prefetch(page->start + offset);
+}
+
 static void steps_count(const page_t *page, step_count_t *count)
 {
     size_t block_bytes = page_class(page)->block_bytes;
@@ -110,6 +120,7 @@ static size_t small_page_purge(page_t *page)
     step_count_t count = {0};
     unsigned steps = 0, end;
     page->scanned = (uint16_t)page_used(page);
+    blocks_prefetch(page);
     steps_count(page, &count);
     for (unsigned step = 0; step < page_steps(page); step++)
         steps |= (unsigned)step_is_free(page, &count, step) << step;

@@ -55,7 +55,7 @@ typedef struct page_sums {
     uint64_t requested; // exact mode
 } page_sums_t;
 
-// Blocks on the head list that belong to the page. Another thread may be popping: every link is checked.
+// Blocks on the heap's head list that belong to the page. Another thread may be popping: every link is checked.
 static unsigned head_count(heap_t *heap, const page_t *page)
 {
     unsigned count = 0;
@@ -240,6 +240,21 @@ static void rings_survey(survey_t *out)
         }
 }
 
+// What stands on head lists and belongs to other heaps' pages.
+static void borrowed_survey(survey_t *out)
+{
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+        for (unsigned i = 1; i <= SMALL_CLASSES; i++) {
+            page_t *page = heap->small[i].head_page;
+            if (page == NULL || page == heap->small[i].current || page->class != i)
+                continue;
+            survey_class_t *class = &out->classes[i - 1];
+            uint64_t count = size_min(head_count(heap, page), class->live_blocks);
+            class->live_blocks -= count;
+            class->pending_bytes += count * class->block_bytes;
+        }
+}
+
 // --- large blocks ----------------------------------------------------------------------------------------------------
 
 static void extent_survey(survey_t *out, const extent_t *extent, size_t bytes, window_t *window, uintptr_t most)
@@ -363,8 +378,8 @@ static uint64_t class_handed(unsigned class)
             handed += heap->medium[class - CLASS_FIRST_MEDIUM].handed;
             continue;
         }
-        page_t *page = heap->small[class].current;
-        handed += heap->small[class].handed - (page == NULL ? 0 : head_count(heap, page));
+        page_t *page = heap->small[class].head_page;
+        handed += heap->small[class].handed - (page == NULL || page->class != class ? 0 : head_count(heap, page));
     }
     return handed;
 }
@@ -427,6 +442,7 @@ void survey_take_unlocked(survey_t *out)
     for (unsigned i = 0; i < zone_count(); i++)
         zone_survey(out, zone_get(i), &window);
     rings_survey(out);
+    borrowed_survey(out);
     large_survey(out, &window);
     meta_survey(out, &window);
     totals(out);

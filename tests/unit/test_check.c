@@ -209,7 +209,7 @@ Test(check, finds_a_head_list_that_leaves_its_page)
 {
     pool_malloc(SIZE);
     heap_self->head[class]->next = blocks[1];
-    finds("a head list leaves the current page");
+    finds("a head list leaves its page");
 }
 
 Test(check, finds_a_head_list_that_leads_into_a_block)
