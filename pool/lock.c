@@ -13,22 +13,30 @@ static _Atomic uint64_t fork_patience_ms;
 static __thread unsigned ranks_held; // bit per lock_rank_t
 #endif
 
+// Added to the owner's thread pointer, which is aligned.
+static const uintptr_t by_fork = 1;
+
 static uintptr_t thread_self(void)
 {
     return (uintptr_t)__builtin_thread_pointer();
 }
 
-static bool lock_try(lock_t *lock)
+static bool fork_has(const lock_t *lock)
+{
+    return atomic_load_explicit(&lock->owner, memory_order_relaxed) == (thread_self() | by_fork);
+}
+
+static bool lock_try(lock_t *lock, uintptr_t owner)
 {
     uintptr_t nobody = 0;
-    return atomic_compare_exchange_strong_explicit(&lock->owner, &nobody, thread_self(), memory_order_acquire,
+    return atomic_compare_exchange_strong_explicit(&lock->owner, &nobody, owner, memory_order_acquire,
                                                    memory_order_relaxed);
 }
 
-static bool lock_spin(lock_t *lock)
+static bool lock_spin(lock_t *lock, uintptr_t owner)
 {
     for (unsigned i = 0; i < spins; i++) {
-        if (atomic_load_explicit(&lock->owner, memory_order_relaxed) == 0 && lock_try(lock))
+        if (atomic_load_explicit(&lock->owner, memory_order_relaxed) == 0 && lock_try(lock, owner))
             return true;
 #if defined(__x86_64__)
         __builtin_ia32_pause();
@@ -48,14 +56,16 @@ static bool fork_takes_too_long(uint64_t *since_ms)
     return os_now_ms() - *since_ms > atomic_load_explicit(&fork_patience_ms, memory_order_relaxed);
 }
 
-static bool lock_sleep(lock_t *lock)
+static bool lock_sleep(lock_t *lock, uintptr_t owner)
 {
     uint64_t since_ms = 0;
+    if (fork_has(lock))
+        return true; // lock_give leaves it to fork
     atomic_fetch_add_explicit(&lock->waiters, 1, memory_order_seq_cst);
     bool mine;
     for (;;) {
         uint32_t generation = __atomic_load_n(&lock->generation, __ATOMIC_SEQ_CST);
-        mine = lock_try(lock);
+        mine = lock_try(lock, owner);
         if (mine || fork_takes_too_long(&since_ms))
             break;
         os_wait(&lock->generation, generation);
@@ -73,16 +83,31 @@ bool lock_fork_hangs(void)
     return hangs;
 }
 
+static bool take_as(lock_t *lock, uintptr_t owner)
+{
+    bool mine = lock_try(lock, owner) || lock_spin(lock, owner) || lock_sleep(lock, owner);
+    gave_up |= !mine;
+    return mine;
+}
+
 bool lock_take(lock_t *lock)
 {
     assert((ranks_held >> lock->rank) == 0); // this rank or a higher one is held: the order is broken
-    bool mine = lock_try(lock) || lock_spin(lock) || lock_sleep(lock);
-    gave_up |= !mine;
+    bool mine = take_as(lock, thread_self());
 #ifndef NDEBUG
     if (mine)
         ranks_held |= 1u << lock->rank;
 #endif
     return mine;
+}
+
+static void owner_clear(lock_t *lock)
+{
+    atomic_store_explicit(&lock->owner, 0, memory_order_seq_cst);
+    if (atomic_load_explicit(&lock->waiters, memory_order_seq_cst) != 0) {
+        __atomic_fetch_add(&lock->generation, 1, __ATOMIC_SEQ_CST);
+        os_wake_one(&lock->generation);
+    }
 }
 
 void lock_give(lock_t *lock)
@@ -91,16 +116,26 @@ void lock_give(lock_t *lock)
 #ifndef NDEBUG
     ranks_held &= ~(1u << lock->rank);
 #endif
-    atomic_store_explicit(&lock->owner, 0, memory_order_seq_cst);
-    if (atomic_load_explicit(&lock->waiters, memory_order_seq_cst) != 0) {
-        __atomic_fetch_add(&lock->generation, 1, __ATOMIC_SEQ_CST);
-        os_wake_one(&lock->generation);
-    }
+    if (likely(!fork_has(lock)))
+        owner_clear(lock);
 }
 
 bool lock_is_mine(const lock_t *lock)
 {
-    return atomic_load_explicit(&lock->owner, memory_order_relaxed) == thread_self();
+    return (atomic_load_explicit(&lock->owner, memory_order_relaxed) & ~by_fork) == thread_self();
+}
+
+// --- fork ------------------------------------------------------------------------------------------------------------
+
+bool lock_fork_take(lock_t *lock)
+{
+    return take_as(lock, thread_self() | by_fork);
+}
+
+void lock_fork_give(lock_t *lock)
+{
+    if (fork_has(lock))
+        owner_clear(lock);
 }
 
 void lock_fork_begin(uint64_t patience_ms)
@@ -109,12 +144,22 @@ void lock_fork_begin(uint64_t patience_ms)
     atomic_fetch_add_explicit(&forks_under_way, 1, memory_order_relaxed);
 }
 
+void lock_fork_end(void)
+{
+    int forks = atomic_load_explicit(&forks_under_way, memory_order_relaxed);
+    while (forks > 0 && !atomic_compare_exchange_weak_explicit(&forks_under_way, &forks, forks - 1, memory_order_relaxed,
+                                                               memory_order_relaxed))
+        ;
+}
+
 void lock_fork_child(lock_t *lock)
 {
     atomic_store_explicit(&lock->waiters, 0, memory_order_relaxed);
+    if (fork_has(lock))
+        atomic_store_explicit(&lock->owner, 0, memory_order_release);
 }
 
-void lock_fork_end(void)
+void lock_fork_child_end(unsigned forks)
 {
-    atomic_fetch_sub_explicit(&forks_under_way, 1, memory_order_relaxed);
+    atomic_store_explicit(&forks_under_way, (int)forks, memory_order_relaxed);
 }

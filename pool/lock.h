@@ -5,7 +5,11 @@
 // for a lock held by fork for longer than a fork of such a process takes: lock_take then returns false and the caller serves the
 // request without shared state (reserve.h), or lets the work be.
 //
-// Order: a thread that holds a lock takes only locks of a higher rank. Debug builds check it.
+// A lock that fork holds guards nothing half done. So the forking thread may take it once more, in a signal handler that
+// interrupted fork.
+//
+// Order: a thread that holds a lock takes only locks of a higher rank. Debug builds check it. Fork alone may be out of
+// order, in a signal handler that interrupted a holder; it lets go of what it has when it has waited too long.
 #ifndef TARN_LOCK_H
 #define TARN_LOCK_H
 
@@ -21,7 +25,8 @@ typedef enum lock_rank {
 } lock_rank_t;
 
 typedef struct lock {
-    _Atomic uintptr_t owner;  // the holder's thread pointer, 0 if free. [atomic] take: acquire, give: release
+    _Atomic uintptr_t owner;  // the holder's thread pointer, 0 if free; plus 1 if its fork holds it. [atomic] take:
+                              // acquire, give: release
     _Atomic uint32_t waiters; // threads in os_wait. [atomic]
     uint32_t generation;      // changes at each give, so that a waiter cannot miss it; the futex word
     lock_rank_t rank;         // [const]
@@ -35,8 +40,13 @@ bool lock_is_mine(const lock_t *lock);
 // Between these two lock_take may give up, after patience_ms.
 void lock_fork_begin(uint64_t patience_ms);
 void lock_fork_end(void);
-// In the child: who waited for the lock is not there.
+// The same for fork's own sake, in any order. The caller does not hold the lock.
+bool lock_fork_take(lock_t *lock);
+// If the caller's fork holds the lock still.
+void lock_fork_give(lock_t *lock);
+// In the child: who waited for the lock is not there, and no fork holds it. forks: those that the thread is still in.
 void lock_fork_child(lock_t *lock);
+void lock_fork_child_end(unsigned forks);
 // Whether a lock_take of the calling thread has given up since the last call.
 bool lock_fork_hangs(void);
 

@@ -37,11 +37,20 @@ static void quick_exit_ends(void)
     exit_report_write(END_QUICK_EXIT, EXIT_SUCCESS);
 }
 
+// The C library ends the process when there is no memory for the registration. What is freed here it can have.
+static bool can_register(void)
+{
+    const size_t registration_bytes = 5 * sizeof(void *); // function, object, library, next, and one more to be safe
+    void *probe = malloc(registration_bytes);
+    free(probe);
+    return probe != NULL;
+}
+
 void ending_start(void)
 {
     on_exit(exit_ends, NULL);
     at_quick_exit(quick_exit_ends);
-    if (__cxa_thread_atexit_impl)
+    if (__cxa_thread_atexit_impl && can_register())
         __cxa_thread_atexit_impl(exit_begins, NULL, &__dso_handle);
 }
 

@@ -348,7 +348,7 @@ FAULT(free_deep_inside_100_mib)
 
 FAULT(free_of_a_stack_address)
 {
-    char local[64] __attribute__((aligned(16)));
+    char local[64] __attribute__((aligned(16))) = {0};
     free(announce_foreign(local));
 }
 
@@ -471,7 +471,7 @@ FAULT(realloc_inside_1_mib)
 
 FAULT(realloc_of_a_stack_address)
 {
-    char local[64] __attribute__((aligned(16)));
+    char local[64] __attribute__((aligned(16))) = {0};
     realloc_fails(announce_foreign(local), 100);
 }
 
@@ -534,7 +534,7 @@ FAULT(usable_size_inside_1_mib)
 
 FAULT(usable_size_of_a_stack_address)
 {
-    char local[64] __attribute__((aligned(16)));
+    char local[64] __attribute__((aligned(16))) = {0};
     usable_size_is_0(announce_foreign(local));
 }
 

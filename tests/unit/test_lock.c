@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "extent.h"
 #include "os_linux.h"
 #include "reserve.h"
 #include "support.h"
@@ -167,4 +168,89 @@ Test(lock, a_fork_passes_over_a_lock_that_its_thread_holds)
     cr_assert(lock_is_mine(&heap_lock));
     cr_assert_not(lock_is_mine(&zone_lock));
     lock_give(&heap_lock);
+}
+
+static void fork_nested(void)
+{
+    pool_fork_prepare();
+    cr_assert(lock_is_mine(&heap_lock) && lock_is_mine(&zone_lock) && lock_is_mine(&extent_lock));
+    pool_fork_parent();
+}
+
+static bool any_is_held(void)
+{
+    return lock_is_mine(&heap_lock) || lock_is_mine(&zone_lock) || lock_is_mine(&extent_lock);
+}
+
+Test(lock, a_fork_in_the_midst_of_a_fork_leaves_it_its_locks)
+{
+    cr_assert(pool_start());
+    pool_fork_prepare();
+    fork_nested();
+    fork_nested();
+    cr_assert(lock_is_mine(&heap_lock) && lock_is_mine(&zone_lock) && lock_is_mine(&extent_lock));
+    pool_fork_parent();
+    cr_assert_not(any_is_held());
+}
+
+// A signal handler in the child that never returns to the outer fork.
+Test(lock, the_child_of_a_fork_in_the_midst_of_a_fork_holds_nothing)
+{
+    cr_assert(pool_start());
+    pool_fork_prepare();
+    pool_fork_prepare();
+    pool_fork_child();
+    cr_assert_not(any_is_held());
+    pool_fork_parent(); // or does return: the outer fork's last step finds nothing to give
+    cr_assert_not(any_is_held());
+    fork_nested();
+    cr_assert_not(any_is_held());
+}
+
+// fork may be interrupted by a handler that may do anything, since fork is async-signal-safe.
+Test(lock, the_forking_thread_itself_is_served_and_fork_keeps_its_locks)
+{
+    cr_assert(pool_start());
+    pool_fork_prepare();
+    void *blocks[] = {pool_malloc(100), pool_malloc(5000), pool_malloc(1000000)};
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert_not_null(blocks[i]);
+        cr_assert_not(reserve_has(blocks[i]));
+        pool_free(blocks[i]);
+    }
+    cr_assert(lock_is_mine(&heap_lock) && lock_is_mine(&zone_lock) && lock_is_mine(&extent_lock));
+    pool_fork_parent();
+    cr_assert_not(any_is_held());
+}
+
+static void fork_in_thread(void *unused)
+{
+    (void)unused;
+    fork_nested();
+}
+
+static _Atomic bool other_forks;
+
+static void *fork_again_and_again(void *unused)
+{
+    while (other_forks)
+        fork_in_thread(unused);
+    return NULL;
+}
+
+// Its handler wants a lock that comes before the one that the interrupted call holds.
+Test(lock, a_fork_out_of_order_gets_its_locks_beside_other_forks)
+{
+    pthread_t thread;
+    cr_assert(pool_start());
+    other_forks = true;
+    cr_assert_eq(pthread_create(&thread, NULL, fork_again_and_again, NULL), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        cr_assert(lock_take(&extent_lock));
+        usleep(1000); // the other one holds the first lock by now, and waits for this
+        fork_nested();
+        lock_give(&extent_lock);
+    }
+    other_forks = false;
+    pthread_join(thread, NULL);
 }
