@@ -15,6 +15,8 @@ static const char *zone_page_check(zone_t *zone, uint32_t index, size_t *dirty_b
         return dirty || clean ? "a page in a set of free pages has an owner" : "a page without an owner is in no set";
     if (page->start != zone->base + ((size_t)index << zone->shift) || page->zone != zone->index)
         return "a page does not know where it is";
+    if (page->place == PAGE_WITHDRAWN && !clean)
+        return "a page whose memory was withdrawn is not free and clean";
     if (dirty)
         *dirty_bytes += zone_page_dirty_bytes(page);
     if (dirty || clean)

@@ -22,6 +22,7 @@ static const unsigned fit_tries = 16; // nodes of one bin that are looked at
 
 static char *range;
 static size_t range_grains, committed_grains, top_grains;
+static size_t table_grains; // whose words of the table may be read: as many as were ever committed
 static extent_id_t *table;
 static extent_t *nodes; // reserved for the most there can be, committed as needed
 static size_t nodes_used, nodes_committed_bytes, nodes_reserved_bytes;
@@ -223,6 +224,7 @@ static bool commit_to(size_t grains)
     if (!os_commit(from, (grains - committed_grains) << LARGE_GRAIN_SHIFT))
         return false;
     committed_grains = grains;
+    table_grains = size_max(table_grains, grains);
     return true;
 }
 
@@ -293,6 +295,15 @@ bool extent_start(void)
     return true;
 }
 
+static bool extent_commit(extent_id_t id)
+{
+    extent_t *extent = &nodes[id];
+    if (!os_commit(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT))
+        return false;
+    extent->withdrawn = extent->mixed = false;
+    return true;
+}
+
 extent_id_t extent_get(size_t grains, size_t alignment)
 {
     alignment = size_max(alignment, LARGE_GRAIN_BYTES);
@@ -301,13 +312,24 @@ extent_id_t extent_get(size_t grains, size_t alignment)
         return top_take(grains, alignment);
     bin_remove(id);
     extent_cut(id, grains);
+    if (unlikely(nodes[id].withdrawn) && !extent_commit(id)) {
+        extent_put(id);
+        return top_take(grains, alignment);
+    }
     return id;
+}
+
+static void withdrawn_merge(extent_t *extent, const extent_t *other)
+{
+    extent->mixed |= other->mixed || extent->withdrawn != other->withdrawn;
+    extent->withdrawn |= other->withdrawn;
 }
 
 static void absorb(extent_id_t id, extent_id_t behind)
 {
     bin_remove(behind);
     nodes[id].grains += nodes[behind].grains;
+    withdrawn_merge(&nodes[id], &nodes[behind]);
     extent_node_drop(behind);
 }
 
@@ -320,6 +342,7 @@ void extent_put(extent_id_t id)
     if (before != 0 && nodes[before].state == EXTENT_FREE) {
         bin_remove(before);
         nodes[before].grains += nodes[id].grains;
+        withdrawn_merge(&nodes[before], &nodes[id]);
         extent_node_drop(id);
         id = before;
     }
@@ -335,6 +358,8 @@ void extent_cut(extent_id_t id, size_t grains)
         return; // whole, or no memory for a node: the caller has more than it asked for
     nodes[tail].start = nodes[id].start + (grains << LARGE_GRAIN_SHIFT);
     nodes[tail].grains = (uint32_t)rest;
+    nodes[tail].withdrawn = nodes[id].withdrawn;
+    nodes[tail].mixed = nodes[id].mixed;
     nodes[id].grains = (uint32_t)grains;
     table_set(id);
     table_set(tail);
@@ -356,10 +381,53 @@ bool extent_grow(extent_id_t id, size_t grains)
     // What a moved extent grew into would be a second mapping, and those two could not be moved in one call again.
     if (nodes[id].moved || nodes[behind].state != EXTENT_FREE || nodes[id].grains + nodes[behind].grains < grains)
         return false;
+    if (nodes[behind].withdrawn && !os_commit(nodes[behind].start, (grains - nodes[id].grains) << LARGE_GRAIN_SHIFT))
+        return false;
     absorb(id, behind);
     table_set(id);
     extent_cut(id, grains);
+    nodes[id].withdrawn = nodes[id].mixed = false; // what it has is committed
     return true;
+}
+
+// --- when memory is refused ------------------------------------------------------------------------------------------
+
+// As zone.c says: each costs the process two mappings.
+static const unsigned withdraw_runs_most = 4096;
+
+static size_t grains_withdraw(char *start, size_t grains)
+{
+    size_t bytes = grains << LARGE_GRAIN_SHIFT;
+    if (bytes == 0 || !os_withdraw(start, bytes))
+        return 0;
+    os_name(start, bytes, "tarn large"); // else it would not merge with its neighbours
+    return bytes;
+}
+
+static size_t free_withdraw(extent_t *extent)
+{
+    if (extent->state != EXTENT_FREE || (extent->withdrawn && !extent->mixed))
+        return 0;
+    size_t bytes = grains_withdraw(extent->start, extent->grains);
+    if (bytes != 0) {
+        extent->withdrawn = true;
+        extent->mixed = false;
+    }
+    return bytes;
+}
+
+size_t extent_withdraw(void)
+{
+    size_t total = 0;
+    unsigned runs = 0;
+    for (extent_id_t id = extent_first(); id != 0 && runs < withdraw_runs_most; id = extent_behind(id)) {
+        size_t bytes = free_withdraw(&nodes[id]);
+        runs += bytes != 0;
+        total += bytes;
+    }
+    size_t ahead = grains_withdraw(range + (top_grains << LARGE_GRAIN_SHIFT), committed_grains - top_grains);
+    committed_grains = ahead == 0 ? committed_grains : top_grains;
+    return total + ahead;
 }
 
 void extent_bounds(char **start, char **end)
@@ -371,7 +439,7 @@ void extent_bounds(char **start, char **end)
 void extent_table_bounds(char **start, char **end)
 {
     *start = (char *)table;
-    *end = (char *)align_up((uintptr_t)(table + committed_grains), os_page_bytes());
+    *end = (char *)align_up((uintptr_t)(table + table_grains), os_page_bytes());
 }
 
 void extent_node_bounds(char **start, char **end)

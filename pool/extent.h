@@ -27,6 +27,8 @@ typedef struct extent {
     uint8_t state;
     bool moved;   // a mapping of its own, after mremap: cannot merge with its neighbours until refreshed
     bool stained; // the kernel refused to take back what is behind used_bytes: no clean tail can be cut off
+    bool withdrawn; // free: some of it, or all, is reserved only, see extent_withdraw
+    bool mixed;     // free: some of it is, and some is not
     bool direct;  // mapped alone, outside the range: bytes mapped = used_bytes
     size_t used_bytes;      // live: usable size, whole OS pages; cached: what may be resident of it
     size_t requested_bytes; // live: what the program asked for
@@ -45,6 +47,8 @@ void extent_put(extent_id_t id);
 void extent_cut(extent_id_t id, size_t grains);
 // Grows into the free extent or the unused range behind it. False: not possible.
 bool extent_grow(extent_id_t id, size_t grains);
+// When memory is refused: what is free is reserved only, so that others can have it. Returns the bytes.
+size_t extent_withdraw(void);
 // The extent whose first grain the address lies in, 0 if none starts there.
 extent_id_t extent_at(const void *address);
 // The extent that the address lies in, whatever its grain; slow. 0: outside.

@@ -168,6 +168,15 @@ size_t large_purge(size_t bytes)
     return purged;
 }
 
+size_t large_withdraw(void)
+{
+    if (!large_lock_take())
+        return 0;
+    size_t bytes = extent_withdraw();
+    lock_give(&extent_lock);
+    return bytes;
+}
+
 // --- mappings of their own -------------------------------------------------------------------------------------------
 
 static extent_id_t *direct_bucket(const void *start)

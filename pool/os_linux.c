@@ -117,6 +117,12 @@ bool os_commit(void *start, size_t bytes)
     return done;
 }
 
+// Not by mprotect: a kernel that counts what it has promised would count it still.
+bool os_withdraw(void *start, size_t bytes)
+{
+    return map_anonymous(start, bytes, PROT_NONE, MAP_FIXED) == start;
+}
+
 bool os_refresh(void *start, size_t bytes)
 {
     return map_anonymous(start, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == start;

@@ -15,6 +15,8 @@ size_t os_address_limit_bytes(void);  // RLIMIT_AS, or SIZE_MAX
 void *os_reserve(size_t bytes, size_t alignment);
 // Makes a reserved range usable. Its memory reads as zero until written.
 bool os_commit(void *start, size_t bytes);
+// The opposite: the range is as os_reserve returned it, with neither name nor advice. False: nothing has changed.
+bool os_withdraw(void *start, size_t bytes);
 // Whether the kernel's overcommit policy would grant so much memory at once: asked by mapping it and letting it go.
 bool os_would_grant(size_t bytes);
 // os_reserve and os_commit in one.

@@ -31,6 +31,7 @@ typedef struct heap heap_t;
 // Where the owner keeps the page.
 typedef enum page_place {
     PAGE_FREE,      // no owner: in its zone's set of free pages, or never used
+    PAGE_WITHDRAWN, // the same, clean, and its addresses are reserved only
     PAGE_CURRENT,   // blocks are taken from it now
     PAGE_LISTED,    // in bucket `bucket`: has blocks to give
     PAGE_UNLISTED,  // no (small: few) blocks to give

@@ -314,9 +314,9 @@ static void meta_survey(survey_t *out, window_t *window)
     char *start, *end;
     for (unsigned i = 0; i < zone_count(); i++) {
         zone_t *zone = zone_get(i);
-        uint32_t committed = atomic_load_explicit(&zone->committed, memory_order_acquire);
+        uint32_t described = atomic_load_explicit(&zone->described, memory_order_acquire);
         start = (char *)zone->dirty.level[0];
-        end = (char *)align_up((uintptr_t)&zone->pages[committed], os_page_bytes());
+        end = (char *)align_up((uintptr_t)&zone->pages[described], os_page_bytes());
         meta_range(out, window, start, end);
     }
     for (unsigned i = 0; i < registry_arena.chunks; i++)

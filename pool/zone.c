@@ -78,9 +78,18 @@ static bool zone_meta_reserve(zone_t *zone)
     return true;
 }
 
+// A place that a zone has left, or a new one.
+static unsigned zone_index_free(void)
+{
+    unsigned index = 0;
+    while (index < zone_count() && zones[index].base != NULL)
+        index++;
+    return index;
+}
+
 static bool zone_add(unsigned kind, char *base, size_t bytes)
 {
-    unsigned index = zone_count();
+    unsigned index = zone_index_free();
     if (index == ZONES_MAX)
         return false;
     zone_t *zone = &zones[index];
@@ -88,11 +97,14 @@ static bool zone_add(unsigned kind, char *base, size_t bytes)
     size_t bound = bytes >> shift;
     bound = size_min(bound, ((size_t)1 << PAGE_ID_ZONE_SHIFT) - 1);
     *zone = (zone_t){.base = base, .bound = (uint32_t)bound, .shift = (uint8_t)shift, .kind = (uint8_t)kind,
-                     .index = (uint8_t)index};
-    if (!zone_meta_reserve(zone))
+                     .index = (uint8_t)index, .generation = zone->generation};
+    if (!zone_meta_reserve(zone)) {
+        zone->base = NULL;
+        zone->bound = 0;
         return false;
+    }
     os_name(base, bytes, zone_name(zone));
-    atomic_store_explicit(&zones_used, index + 1, memory_order_release);
+    atomic_store_explicit(&zones_used, (unsigned)size_max(index + 1, zone_count()), memory_order_release);
     return true;
 }
 
@@ -151,6 +163,9 @@ static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
     atomic_store_explicit(&zone->committed, to, memory_order_release);
     if (zone->index == 0 && from == 0)
         atomic_store_explicit(&zone->fresh, 1, memory_order_release); // page 0 of zone 0 is the number "none"
+    if (to <= zone->described) // it was committed before, and withdrawn
+        return true;
+    atomic_store_explicit(&zone->described, to, memory_order_release);
     if (zone->index == 0)
         __atomic_store_n(&zone_front_limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
     if (zone->index == 1)
@@ -207,9 +222,13 @@ static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
     return page;
 }
 
+static bool withdrawn_commit(zone_t *zone, uint32_t index);
+
 static page_t *take_clean(zone_t *zone, uint32_t index, unsigned class)
 {
     page_t *page = &zone->pages[index];
+    if (unlikely(page->place == PAGE_WITHDRAWN) && !withdrawn_commit(zone, index))
+        return NULL;
     bitset_remove(&zone->clean, index);
     page_init(page, class, true);
     page->purged = PURGED_WHOLE;
@@ -243,7 +262,7 @@ static page_t *take_from(zone_t *zone, unsigned class)
 // Another zone of the kind, twice as large as all that there are of it, or as large as can be had.
 static bool zone_extend(unsigned kind)
 {
-    size_t have = 0, least = (size_t)1 << shift_of_kind(kind);
+    size_t have = 0, least = size_max((size_t)1 << shift_of_kind(kind), commit_least_bytes);
     for (unsigned i = 0; i < zone_count(); i++)
         have += zones[i].kind == kind ? (size_t)zones[i].bound << zones[i].shift : 0;
     for (size_t bytes = size_max(have, least); bytes >= least; bytes /= 2) {
@@ -412,14 +431,139 @@ size_t zone_purge(size_t bytes)
     return purged;
 }
 
+// --- when memory is refused ------------------------------------------------------------------------------------------
+//
+// What is committed counts as data for RLIMIT_DATA, and as promised where the kernel overcommits nothing, resident or
+// not; what is reserved counts for RLIMIT_AS. So what one kind of zone keeps clean another could not have.
+
+// Shorter runs are left alone: each can cost the process two mappings, of 65,530.
+static const size_t withdraw_least_bytes = (size_t)64 << 10;
+static const unsigned withdraw_runs_most = 4096;
+
+// Pages a whole number of which makes up OS pages.
+static uint32_t pages_grain(const zone_t *zone)
+{
+    return (uint32_t)size_max(os_page_bytes() >> zone->shift, 1);
+}
+
+static size_t pages_withdraw(zone_t *zone, uint32_t first, uint32_t end)
+{
+    char *start = zone->base + ((size_t)first << zone->shift);
+    size_t bytes = (size_t)(end - first) << zone->shift;
+    if (first >= end || !os_withdraw(start, bytes))
+        return 0;
+    os_no_huge_pages(start, bytes);
+    os_name(start, bytes, zone_name(zone)); // else it would not merge with its neighbours
+    return bytes;
+}
+
+static bool is_committed_clean(const zone_t *zone, uint32_t index)
+{
+    return index < zone->fresh && bitset_has(&zone->clean, index) && zone->pages[index].place != PAGE_WITHDRAWN;
+}
+
+// The run of clean pages from `first` on, cut to whole OS pages; *end is the first page behind all of it.
+static size_t clean_run_withdraw(zone_t *zone, uint32_t first, uint32_t *end)
+{
+    uint32_t grain = pages_grain(zone), last = first;
+    while (is_committed_clean(zone, last))
+        last++;
+    *end = (uint32_t)size_max(last, first + 1);
+    first = (uint32_t)align_up(first, grain);
+    last = (uint32_t)align_down(last, grain);
+    if (first >= last || (size_t)(last - first) << zone->shift < withdraw_least_bytes)
+        return 0;
+    size_t bytes = pages_withdraw(zone, first, last);
+    for (uint32_t i = first; bytes != 0 && i < last; i++)
+        zone->pages[i].place = PAGE_WITHDRAWN;
+    return bytes;
+}
+
+static size_t zone_withdraw_one(zone_t *zone)
+{
+    size_t total = 0;
+    uint32_t fresh = (uint32_t)align_up(zone->fresh, pages_grain(zone)), end;
+    size_t ahead = pages_withdraw(zone, fresh, zone->committed);
+    if (ahead != 0)
+        atomic_store_explicit(&zone->committed, fresh, memory_order_release);
+    uint32_t at = bitset_lowest(&zone->clean);
+    for (unsigned runs = 0; at != BITSET_NONE && runs < withdraw_runs_most; at = bitset_next(&zone->clean, end)) {
+        size_t bytes = clean_run_withdraw(zone, at, &end);
+        runs += bytes != 0;
+        total += bytes;
+    }
+    return total + ahead;
+}
+
+size_t zone_withdraw(void)
+{
+    size_t total = 0;
+    if (!zone_lock_take())
+        return 0;
+    for (unsigned i = 0; i < zone_count(); i++)
+        total += zone_withdraw_one(&zones[i]);
+    lock_give(&zone_lock);
+    return total;
+}
+
+// Some more than the one that is wanted, so that not each costs a system call.
+static bool withdrawn_commit(zone_t *zone, uint32_t index)
+{
+    uint32_t grain = pages_grain(zone), first = (uint32_t)align_down(index, grain), end = first + grain;
+    uint32_t most = first + (uint32_t)size_max(commit_least_bytes >> zone->shift, grain), least = end;
+    while (end < most && end < zone->fresh && zone->pages[end].place == PAGE_WITHDRAWN)
+        end++;
+    end = (uint32_t)align_down(end, grain);
+    char *start = zone->base + ((size_t)first << zone->shift);
+    if (!os_commit(start, (size_t)(end - first) << zone->shift)) {
+        end = least;
+        if (!os_commit(start, (size_t)(end - first) << zone->shift))
+            return false;
+    }
+    for (uint32_t i = first; i < end; i++)
+        zone->pages[i].place = PAGE_FREE;
+    return true;
+}
+
+// Nothing of it is used, so no pointer of the program's leads here.
+static size_t zone_leave(zone_t *zone)
+{
+    size_t bytes = (size_t)zone->bound << zone->shift;
+    if (zone->base == NULL || zone->clean.count != zone->fresh)
+        return 0;
+    atomic_fetch_add_explicit(&zone->generation, 1, memory_order_seq_cst);
+    atomic_store_explicit(&zone->fresh, 0, memory_order_seq_cst);
+    os_unmap(zone->base, bytes);
+    os_unmap(zone->dirty.level[0], zone->meta_bytes); // its metadata starts there
+    *zone = (zone_t){.index = zone->index, .generation = zone->generation};
+    return bytes;
+}
+
+size_t zone_leave_empty(void)
+{
+    size_t total = 0;
+    if (!zone_lock_take())
+        return 0;
+    for (unsigned i = (unsigned)zone_first_count; i < zone_count(); i++)
+        total += zone_leave(&zones[i]);
+    lock_give(&zone_lock);
+    return total;
+}
+
+// A zone may be left, and its place be taken by another one, while this looks at it. Neither can be the one that a live
+// block is in: that was there before, and stays. So what changed meanwhile is passed over.
 page_t *zone_page_of_later(const void *address)
 {
     unsigned count = zone_count();
     for (unsigned i = (unsigned)zone_first_count; i < count; i++) {
         zone_t *zone = &zones[i];
-        size_t offset = (uintptr_t)address - (uintptr_t)zone->base;
-        if (offset >> zone->shift < atomic_load_explicit(&zone->fresh, memory_order_acquire))
-            return &zone->pages[offset >> zone->shift];
+        uint32_t generation = atomic_load_explicit(&zone->generation, memory_order_acquire);
+        uint32_t fresh = atomic_load_explicit(&zone->fresh, memory_order_acquire);
+        size_t index = ((uintptr_t)address - (uintptr_t)zone->base) >> zone->shift;
+        page_t *pages = zone->pages;
+        atomic_thread_fence(memory_order_acquire);
+        if (index < fresh && atomic_load_explicit(&zone->generation, memory_order_relaxed) == generation)
+            return &pages[index];
     }
     return NULL;
 }

@@ -18,14 +18,16 @@
 #define ZONE_KINDS (SMALL_ZONES + MEDIUM_ZONES)
 
 typedef struct zone {
-    char *base;       // [const]
+    char *base;       // [const] these five until the zone is left (zone_leave): then NULL and 0
     page_t *pages;    // [const] descriptors
     uint32_t bound;   // [const] pages reserved
     uint8_t shift;    // [const] log2 of the page size
     uint8_t kind;     // [const] 0, 1 = small (low, high), 2..4 = medium
     uint8_t index;    // [const]
     _Atomic uint32_t fresh;     // pages ever used
-    _Atomic uint32_t committed; // pages that may be used, and whose descriptors may be read
+    _Atomic uint32_t committed; // pages that may be used
+    _Atomic uint32_t described; // pages whose descriptors may be read: as many as were ever committed
+    _Atomic uint32_t generation; // how often the zone was left: tells zone_page_of_later what it looks at
     bitset_t dirty, clean;      // free pages below fresh
     size_t meta_bytes;          // [const] reserved for descriptors and sets
 } zone_t;
@@ -53,6 +55,10 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner);
 void zone_page_free(page_t *page);
 // Gives free pages' memory back, highest addresses first, until `bytes` are purged or none is left. Returns the bytes.
 size_t zone_purge(size_t bytes);
+// When memory is refused: what is clean is reserved only, so that others can have it. Returns the bytes.
+size_t zone_withdraw(void);
+// When addresses are refused: gives those of zones that were added and hold no used page back. Returns the bytes.
+size_t zone_leave_empty(void);
 
 POOL_LOCAL extern zone_t zones[ZONES_MAX];
 POOL_LOCAL extern size_t zone_first_count;   // [const] zones reserved at the start, side by side, all of one size

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,7 +32,8 @@ typedef enum call {
     CALL_RESIZE = 32,
     CALL_REFRESH = 64,
     CALL_HOLE = 128, // a move succeeds, but somebody else takes the addresses it leaves
-    CALL_ALL = 127
+    CALL_WITHDRAW = 256,
+    CALL_ALL = 511 & ~CALL_HOLE
 } call_t;
 
 typedef struct scenario {
@@ -41,33 +43,38 @@ typedef struct scenario {
     bool from_start;    // the first call of all may fail; else the pool starts and works before
     bool must_refuse;   // NULL must have been an answer
     size_t focus_bytes; // most requests are this long; 0: of all sizes
+    bool limited;       // under an address limit, where zones are added and left
 } scenario_t;
 
 #define LARGE_FOCUS ((size_t)300 << 10)
 
 static const scenario_t scenarios[] = {
-    {"nothing-at-all", CALL_ALL, 1, true, true, 0},
-    {"nothing-any-more", CALL_ALL, 1, false, true, 0},
-    {"first-and-every-second", CALL_ALL, 2, true, false, 0},
-    {"every-third", CALL_ALL, 3, false, false, 0},
-    {"every-seventeenth", CALL_ALL, 17, true, false, 0},
-    {"no-reservation", CALL_RESERVE, 1, true, true, 0},
-    {"no-commit", CALL_COMMIT, 1, false, false, 0},
-    {"every-seventh-commit", CALL_COMMIT, 7, true, false, 0},
-    {"no-mapping", CALL_MAP, 1, true, false, 0},
-    {"no-commit-no-mapping", CALL_COMMIT | CALL_MAP, 1, false, true, 0},
-    {"locked-memory", CALL_PURGE, 1, false, false, 0},
-    {"every-second-purge", CALL_PURGE, 2, false, false, 0},
-    {"locked-memory-no-refresh", CALL_PURGE | CALL_REFRESH, 1, false, false, 0},
-    {"every-third-purge-or-refresh", CALL_PURGE | CALL_REFRESH, 3, false, false, 0},
-    {"large-locked-memory", CALL_PURGE, 1, false, false, LARGE_FOCUS},
-    {"large-every-second-purge", CALL_PURGE, 2, false, false, LARGE_FOCUS},
-    {"large-no-purge-no-refresh", CALL_PURGE | CALL_REFRESH, 1, false, false, LARGE_FOCUS},
-    {"large-every-second-commit", CALL_COMMIT, 2, false, false, LARGE_FOCUS},
-    {"large-no-move", CALL_MOVE | CALL_RESIZE, 1, false, false, LARGE_FOCUS},
-    {"large-every-second-move", CALL_MOVE | CALL_RESIZE, 2, false, false, LARGE_FOCUS},
-    {"large-every-move-leaves-a-hole", CALL_HOLE, 1, false, false, LARGE_FOCUS},
-    {"large-every-third", CALL_ALL | CALL_HOLE, 3, false, false, LARGE_FOCUS},
+    {"nothing-at-all", CALL_ALL, 1, true, true, 0, false},
+    {"nothing-any-more", CALL_ALL, 1, false, true, 0, false},
+    {"first-and-every-second", CALL_ALL, 2, true, false, 0, false},
+    {"every-third", CALL_ALL, 3, false, false, 0, false},
+    {"every-seventeenth", CALL_ALL, 17, true, false, 0, false},
+    {"no-reservation", CALL_RESERVE, 1, true, true, 0, false},
+    {"no-commit", CALL_COMMIT, 1, false, false, 0, false},
+    {"every-seventh-commit", CALL_COMMIT, 7, true, false, 0, false},
+    {"no-mapping", CALL_MAP, 1, true, false, 0, false},
+    {"no-commit-no-mapping", CALL_COMMIT | CALL_MAP, 1, false, true, 0, false},
+    {"locked-memory", CALL_PURGE, 1, false, false, 0, false},
+    {"every-second-purge", CALL_PURGE, 2, false, false, 0, false},
+    {"locked-memory-no-refresh", CALL_PURGE | CALL_REFRESH, 1, false, false, 0, false},
+    {"every-third-purge-or-refresh", CALL_PURGE | CALL_REFRESH, 3, false, false, 0, false},
+    {"large-locked-memory", CALL_PURGE, 1, false, false, LARGE_FOCUS, false},
+    {"large-every-second-purge", CALL_PURGE, 2, false, false, LARGE_FOCUS, false},
+    {"large-no-purge-no-refresh", CALL_PURGE | CALL_REFRESH, 1, false, false, LARGE_FOCUS, false},
+    {"large-every-second-commit", CALL_COMMIT, 2, false, false, LARGE_FOCUS, false},
+    {"large-no-move", CALL_MOVE | CALL_RESIZE, 1, false, false, LARGE_FOCUS, false},
+    {"large-every-second-move", CALL_MOVE | CALL_RESIZE, 2, false, false, LARGE_FOCUS, false},
+    {"large-every-move-leaves-a-hole", CALL_HOLE, 1, false, false, LARGE_FOCUS, false},
+    {"large-every-third", CALL_ALL | CALL_HOLE, 3, false, false, LARGE_FOCUS, false},
+    {"no-commit-no-withdrawal", CALL_COMMIT | CALL_MAP | CALL_WITHDRAW, 2, false, false, 0, false},
+    {"limited-every-third-reservation", CALL_RESERVE | CALL_MAP, 3, false, false, 0, true},
+    {"limited-every-second-commit", CALL_COMMIT | CALL_MAP, 2, false, false, 0, true},
+    {"limited-every-fifth", CALL_ALL, 5, false, false, 0, true},
 };
 
 static unsigned failing_calls, failing_every; // set while all threads are quiet
@@ -97,6 +104,8 @@ void *__real_os_resize(void *start, size_t old_bytes, size_t new_bytes);
 void *__wrap_os_resize(void *start, size_t old_bytes, size_t new_bytes);
 bool __real_os_refresh(void *start, size_t bytes);
 bool __wrap_os_refresh(void *start, size_t bytes);
+bool __real_os_withdraw(void *start, size_t bytes);
+bool __wrap_os_withdraw(void *start, size_t bytes);
 
 void *__wrap_os_reserve(size_t bytes, size_t alignment)
 {
@@ -138,6 +147,11 @@ void *__wrap_os_resize(void *start, size_t old_bytes, size_t new_bytes)
 bool __wrap_os_refresh(void *start, size_t bytes)
 {
     return !fails(CALL_REFRESH) && __real_os_refresh(start, bytes);
+}
+
+bool __wrap_os_withdraw(void *start, size_t bytes)
+{
+    return !fails(CALL_WITHDRAW) && __real_os_withdraw(start, bytes);
 }
 
 // --- a scenario ------------------------------------------------------------------------------------------------------
@@ -221,9 +235,21 @@ static void failures_end(void)
     check_quiet();
 }
 
+// Enough for the threads' stacks and blocks, so that refusals are ours alone. Sanitizers need all addresses themselves.
+static void address_limit_set(void)
+{
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+    struct rlimit limit = {(size_t)2 << 30, (size_t)2 << 30};
+    if (setrlimit(RLIMIT_AS, &limit) != 0)
+        shadow_fail("no address limit");
+#endif
+}
+
 static void scenario_run(const scenario_t *scenario, uint64_t seed)
 {
     large_blocks = scenario->focus_bytes != 0;
+    if (scenario->limited)
+        address_limit_set();
     for (unsigned i = 0; i < THREADS; i++) {
         shadow_start(&shadows[i], large_blocks ? large_slot_count : slot_count, shadow_random(&seed));
         shadows[i].may_fail = true;

@@ -1,6 +1,8 @@
 // tests/unit/support.c - see support.h.
 #include "support.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,4 +85,13 @@ page_t *support_page(const void *block)
     if (page == NULL)
         abort();
     return page;
+}
+
+bool support_writable(void *address)
+{
+    int saved = errno, zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    bool writable = zero >= 0 && read(zero, address, 1) == 1;
+    close(zero);
+    errno = saved;
+    return writable;
 }

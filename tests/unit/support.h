@@ -23,6 +23,8 @@ int support_fork(void (*function)(void *), void *argument);
 uint64_t support_random(uint64_t *state);
 // Blocks from malloc until the class's head list is empty; returns how many. They are put at blocks[].
 unsigned support_drain_head(size_t size_bytes, void **blocks, unsigned most);
+// Whether a byte can be written there: asked of the kernel, which changes it to 0.
+bool support_writable(void *address);
 // The page a small or medium block is in.
 page_t *support_page(const void *block);
 

@@ -182,3 +182,39 @@ Test(extent, check_sees_a_gap)
     cr_assert_not_null(extent_check());
     extent_node(a)->grains = 4;
 }
+
+// --- when memory is refused ------------------------------------------------------------------------------------------
+
+Test(extent, what_is_free_is_withdrawn_and_can_be_had_again)
+{
+    extent_id_t id[4];
+    char *start[4];
+    for (unsigned i = 0; i < 4; i++) {
+        id[i] = get_live(8);
+        start[i] = extent_node(id[i])->start;
+    }
+    put(id[1]);
+    cr_assert_gt(extent_withdraw(), 8 * LARGE_GRAIN_BYTES); // and what was committed ahead
+    cr_assert_not(support_writable(start[1]));
+    cr_assert(support_writable(start[0]) && support_writable(start[2]));
+    cr_assert_eq(extent_withdraw(), 0);
+    put(id[2]); // joins it
+    cr_assert_geq(extent_withdraw(), 8 * LARGE_GRAIN_BYTES);
+    extent_id_t again = get_live(3), behind = get_live(5), more = get_live(20);
+    cr_assert_eq(extent_node(again)->start, start[1]);
+    memset(extent_node(again)->start, 1, 3 * LARGE_GRAIN_BYTES);
+    memset(extent_node(behind)->start, 1, 5 * LARGE_GRAIN_BYTES);
+    memset(extent_node(more)->start, 1, 20 * LARGE_GRAIN_BYTES);
+}
+
+Test(extent, one_can_grow_into_what_was_withdrawn)
+{
+    extent_id_t id = get_live(2), behind = get_live(8), last = get_live(1);
+    put(behind);
+    cr_assert_gt(extent_withdraw(), 0);
+    cr_assert(extent_grow(id, 6));
+    memset(extent_node(id)->start, 1, 6 * LARGE_GRAIN_BYTES);
+    cr_assert_not(support_writable(extent_node(id)->start + 6 * LARGE_GRAIN_BYTES), "the rest stays as it was");
+    cr_assert(extent_grow(last, 3));
+    memset(extent_node(last)->start, 1, 3 * LARGE_GRAIN_BYTES);
+}

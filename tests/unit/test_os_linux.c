@@ -8,6 +8,7 @@
 
 #include "books.h"
 #include "os_linux.h"
+#include "support.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -42,6 +43,20 @@ Test(os_linux, committed_memory_is_zero_and_can_be_written)
         cr_assert_eq(start[MIB + i], 0);
     memset(start + MIB, 0x5a, MIB);
     cr_assert_eq(books_resident(start, start + 4 * MIB), MIB);
+}
+
+Test(os_linux, withdrawn_memory_is_gone_and_can_be_committed_again)
+{
+    char *start = os_map(2 * MIB, os_page_bytes());
+    memset(start, 0x5a, 2 * MIB);
+    cr_assert(os_withdraw(start, MIB));
+    cr_assert_eq(books_resident(start, start + 2 * MIB), MIB);
+    cr_assert_not(support_writable(start));
+    cr_assert_not(support_writable(start + MIB - 1));
+    cr_assert_eq(start[MIB], 0x5a);
+    cr_assert(os_commit(start, MIB));
+    cr_assert_eq(start[MIB - 1], 0);
+    memset(start, 0x5a, MIB);
 }
 
 Test(os_linux, purged_memory_is_gone_and_reads_as_zero)

@@ -1,6 +1,7 @@
 // tests/unit/test_zone.c - pages from the zones: where they are, which one comes next, what is given back.
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "books.h"
 #include "check.h"
@@ -175,6 +176,114 @@ Test(zone, a_zone_grows_as_pages_are_wanted)
     zone_t *zone = zone_of(first);
     cr_assert_geq(atomic_load(&zone->committed), atomic_load(&zone->fresh));
     cr_assert_lt((atomic_load(&zone->committed) - atomic_load(&zone->fresh)) * LOW_PAGE_BYTES, (size_t)32 << 20);
+}
+
+// --- when memory is refused ------------------------------------------------------------------------------------------
+
+#define MANY 64u
+
+static void many_free_clean(page_t **page, unsigned class)
+{
+    for (unsigned i = 0; i < MANY; i++)
+        page[i] = zone_page_alloc(class, &heap_none);
+    for (unsigned i = 0; i < MANY; i++) {
+        if (i == MANY / 2)
+            continue; // one stays in their midst
+        page_dirty(page[i]);
+        zone_page_free(page[i]);
+    }
+    zone_purge(SIZE_MAX);
+}
+
+static void withdraw_and_take_again(unsigned class)
+{
+    page_t *page[MANY];
+    many_free_clean(page, class);
+    zone_t *zone = zone_of(page[0]);
+    uint32_t committed = zone->committed;
+    cr_assert_gt(zone_withdraw(), (MANY / 2) * page_class(page[0])->page_bytes);
+    cr_assert_null(check_pool(), "%s", check_pool());
+    cr_assert_not(support_writable(page[0]->start));
+    cr_assert_not(support_writable(page[MANY - 1]->start));
+    cr_assert(support_writable(page[MANY / 2]->start));
+    cr_assert_leq(zone->committed, committed);
+    cr_assert_eq(zone_withdraw(), 0, "there is nothing left to withdraw");
+    for (unsigned i = 0; i < 2 * MANY; i++) {
+        page_t *again = zone_page_alloc(class, &heap_none);
+        cr_assert_not_null(again);
+        cr_assert_eq(again->start[0], 0);
+        page_touch(again);
+    }
+    cr_assert_null(check_pool(), "%s", check_pool());
+}
+
+Test(zone, small_pages_that_were_withdrawn_can_be_had_again)
+{
+    withdraw_and_take_again(SMALL);
+}
+
+Test(zone, medium_pages_that_were_withdrawn_can_be_had_again)
+{
+    withdraw_and_take_again(MEDIUM);
+}
+
+// Under an address limit zones are small at first, and are added to.
+static void zone_begin_limited(void)
+{
+    struct rlimit limit = {(size_t)1 << 30, (size_t)1 << 30};
+    cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    zone_begin();
+}
+
+TestSuite(zone_limited, .init = zone_begin_limited);
+
+static size_t addresses_of(unsigned kind)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < zone_count(); i++)
+        bytes += zone_get(i)->kind == kind ? (size_t)zone_get(i)->bound << zone_get(i)->shift : 0;
+    return bytes;
+}
+
+static void pages_come_and_go(unsigned class, size_t bytes)
+{
+    static page_t *page[1 << 14];
+    unsigned count = 0;
+    for (; count << zone_get(0)->shift < bytes; count++) {
+        page[count] = zone_page_alloc(class, &heap_none);
+        cr_assert_not_null(page[count]);
+        cr_assert_eq(zone_page_of(page[count]->start), page[count]);
+        page[count]->start[0] = 1;
+    }
+    for (unsigned i = 0; i < count; i++)
+        zone_page_free(page[i]);
+}
+
+Test(zone_limited, zones_without_a_used_page_give_their_addresses_back)
+{
+    unsigned kind = size_class_table[SMALL].zone;
+    size_t at_first = addresses_of(kind);
+    for (unsigned round = 0; round < 30; round++) { // more rounds than there can be zones
+        pages_come_and_go(SMALL, (size_t)100 << 20);
+        cr_assert_gt(addresses_of(kind), at_first);
+        zone_purge(SIZE_MAX);
+        cr_assert_gt(zone_leave_empty(), 0);
+        cr_assert_eq(addresses_of(kind), at_first);
+        cr_assert_null(check_pool(), "%s", check_pool());
+        page_t *medium = zone_page_alloc(MEDIUM, &heap_none);
+        cr_assert_eq(zone_page_of(medium->start), medium);
+    }
+}
+
+Test(zone_limited, a_zone_with_a_used_page_stays)
+{
+    page_t *page = zone_page_alloc(SMALL, &heap_none);
+    while (page->zone < zone_first_count)
+        page = zone_page_alloc(SMALL, &heap_none);
+    cr_assert_eq(zone_leave_empty(), 0);
+    zone_page_free(page);
+    cr_assert_gt(zone_leave_empty(), 0);
+    cr_assert_null(zone_page_of(page), "its descriptor has gone, too");
 }
 
 #define THREADS 4u
