@@ -259,6 +259,15 @@ static page_t *take_from(zone_t *zone, unsigned class)
     return take_fresh(zone, class);
 }
 
+// Whether it is for want of addresses that there is no page of the kind, and not of memory.
+static bool zones_are_full(unsigned kind)
+{
+    for (unsigned i = 0; i < zone_count(); i++)
+        if (zones[i].kind == kind && (zones[i].fresh < zones[i].bound || zones[i].clean.count != 0))
+            return false;
+    return true;
+}
+
 // Another zone of the kind, twice as large as all that there are of it, or as large as can be had.
 static bool zone_extend(unsigned kind)
 {
@@ -335,7 +344,7 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner)
     if (!zone_lock_take())
         return NULL;
     page_t *page = take_any(kind, class);
-    if (page == NULL && zone_extend(kind))
+    if (page == NULL && zones_are_full(kind) && zone_extend(kind))
         page = take_any(kind, class);
     if (page != NULL) {
         atomic_store_explicit(&page->remote, 0, memory_order_relaxed);
