@@ -1,16 +1,21 @@
 // preload/foreign.c - see foreign.h.
 //
-//   whose            where
-//   C library        between the break at our start and the break now
-//                    in an arena of a thread: a mapping that starts at a multiple of 64 MiB, and reserved
-//                    addresses behind it up to the next multiple
-//                    mapped alone: anonymous memory, 16 bytes behind the start of an OS page, if the break has moved
+//   whose            where                                                          and the header before the block says
+//   C library        between the break at our start and the break now               (is not looked at)
+//                    below that, where we came late: what the kernel calls "[heap]"   of the main arena
+//                    anonymous memory behind a multiple of 64 MiB that begins as      of a thread's arena
+//                    a thread's arena does
+//                    anonymous memory                                                 mapped alone, whole OS pages
 //   loader           in the loader's data or right behind it: what it allocated before it knew us is never given back
 //   nobody           all else
+//
+// The mappings come first: a header is read only where they say that memory is there to be read and may be the C
+// library's. Its words are those that the C library's own free goes by.
 #include "foreign.h"
 
-#include <errno.h>
 #include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -49,16 +54,17 @@ void foreign_start(void)
 
 // --- the map -------------------------------------------------------------------------------------------------------
 
+typedef char file_name_t[256];
+
 // What a walk over the mappings gathers about one address.
 typedef struct search {
     uintptr_t address;
     uintptr_t previous_end;
     bool previous_is_loader;
     bool found;
-    bool writable, anonymous, is_loader;
-    uintptr_t start;         // of the mapping that holds the address
-    uintptr_t reserved_end;  // of the inaccessible one right behind it; 0 if there is none
-    char loader_name[256];
+    bool writable, anonymous, is_loader, is_break;
+    uintptr_t start, end; // of the mapping that holds the address
+    const char *loader_name;
 } search_t;
 
 static bool is_anonymous(const procfs_mapping_t *mapping)
@@ -67,8 +73,9 @@ static bool is_anonymous(const procfs_mapping_t *mapping)
 }
 
 // The loader's file, by a variable of its own; or its zeroed data, which is anonymous and follows the file.
-static bool is_loader(search_t *search, const procfs_mapping_t *mapping, const char *loader)
+static bool is_loader(search_t *search, const procfs_mapping_t *mapping)
 {
+    const char *loader = search->loader_name;
     bool named = strcmp(mapping->name, loader) == 0 && loader[0] == '/';
     bool behind = search->previous_is_loader && is_anonymous(mapping) && mapping->start == search->previous_end;
     return named || behind;
@@ -76,43 +83,99 @@ static bool is_loader(search_t *search, const procfs_mapping_t *mapping, const c
 
 static bool find_loader(const procfs_mapping_t *mapping, void *context)
 {
-    search_t *search = context;
     uintptr_t variable = (uintptr_t)&__libc_stack_end;
     if (variable < mapping->start || variable >= mapping->end)
         return true;
-    strncpy(search->loader_name, mapping->name, sizeof search->loader_name - 1);
+    strncpy(context, mapping->name, sizeof(file_name_t) - 1);
     return false;
+}
+
+// Looked up once. Two threads that do so at the same time write the same.
+static const char *loader_name_get(void)
+{
+    static file_name_t name;
+    static _Atomic bool known;
+    if (!atomic_load_explicit(&known, memory_order_acquire)) {
+        procfs_mappings(0, find_loader, name);
+        atomic_store_explicit(&known, true, memory_order_release);
+    }
+    return name;
 }
 
 static bool find_address(const procfs_mapping_t *mapping, void *context)
 {
     search_t *search = context;
-    if (search->found) { // this is the one behind it
-        bool reserved = mapping->start == search->previous_end && !mapping->readable && !mapping->writable;
-        search->reserved_end = reserved ? mapping->end : 0;
-        return false;
-    }
-    search->is_loader = is_loader(search, mapping, search->loader_name);
+    search->is_loader = is_loader(search, mapping);
     search->found = search->address >= mapping->start && search->address < mapping->end;
     search->start = mapping->start;
-    search->writable = mapping->writable;
+    search->end = mapping->end;
+    search->writable = mapping->readable && mapping->writable;
     search->anonymous = is_anonymous(mapping);
+    search->is_break = strcmp(mapping->name, "[heap]") == 0;
     search->previous_end = mapping->end;
     search->previous_is_loader = search->is_loader;
-    return search->address >= mapping->start;
+    return search->address >= mapping->end;
+}
+
+// --- the header --------------------------------------------------------------------------------------------------------
+
+// What glibc keeps in the words before a block, and at the start of each 64 MiB of a thread's arena (malloc/malloc.c and
+// malloc/arena.c, the same since 2.3 but for the names).
+typedef struct header {
+    uintptr_t before; // mapped alone: bytes between the mapping's start and this header
+    uintptr_t size;   // of header and block, and these flags
+} header_t;
+
+enum { HEADER_USED_BEFORE = 1, HEADER_MAPPED = 2, HEADER_THREAD_ARENA = 4, HEADER_FLAGS = 7 };
+
+_Static_assert(sizeof(header_t) == HEADER_BYTES, "two words");
+
+static const size_t header_size_least = 2 * sizeof(header_t);
+static const size_t arena_start_most = 256; // an arena stands right behind the note at the start of its first 64 MiB
+
+static bool header_read(const search_t *search, header_t *header)
+{
+    uintptr_t at = search->address - sizeof(header_t);
+    if (at < search->start)
+        return false;
+    memcpy(header, (const void *)at, sizeof(header_t));
+    uintptr_t size = header->size & ~(uintptr_t)HEADER_FLAGS;
+    return size >= header_size_least && size <= search->end - at;
+}
+
+static bool is_mapped_alone(const search_t *search, const header_t *header)
+{
+    uintptr_t at = search->address - sizeof(header_t), page = (uintptr_t)getpagesize();
+    uintptr_t size = header->size & ~(uintptr_t)HEADER_FLAGS;
+    return (header->size & HEADER_FLAGS) == HEADER_MAPPED && header->before <= at - search->start &&
+           (at - header->before) % page == 0 && (header->before + size) % page == 0;
+}
+
+static bool is_in_arena(const search_t *search, const header_t *header)
+{
+    uintptr_t note = search->address & ~(ARENA_BYTES - 1), arena;
+    if ((header->size & (HEADER_FLAGS ^ HEADER_USED_BEFORE)) != HEADER_THREAD_ARENA || note < search->start)
+        return false;
+    memcpy(&arena, (const void *)note, sizeof arena);
+    return arena != 0 && arena % HEADER_BYTES == 0 && arena % ARENA_BYTES <= arena_start_most;
+}
+
+static bool is_in_main_arena(const header_t *header)
+{
+    return (header->size & (HEADER_FLAGS ^ HEADER_USED_BEFORE)) == 0;
+}
+
+static bool is_libc(const search_t *search)
+{
+    header_t header;
+    if (!(search->anonymous || search->is_break) || !header_read(search, &header))
+        return false;
+    if (search->is_break)
+        return is_in_main_arena(&header);
+    return is_mapped_alone(search, &header) || is_in_arena(search, &header);
 }
 
 // --- the decision --------------------------------------------------------------------------------------------------
-
-static bool is_arena(const search_t *search)
-{
-    return search->start % ARENA_BYTES == 0 && search->reserved_end == search->start + ARENA_BYTES;
-}
-
-static bool is_mapped_alone(const search_t *search)
-{
-    return break_now() != break_at_start && search->address % (uintptr_t)getpagesize() == HEADER_BYTES;
-}
 
 static origin_t origin_of(const void *block)
 {
@@ -121,14 +184,13 @@ static origin_t origin_of(const void *block)
         return ORIGIN_NOBODY;
     if (address >= break_at_start && address < break_now())
         return ORIGIN_LIBC;
-    search_t search = {.address = address};
-    procfs_mappings(0, find_loader, &search);
+    search_t search = {.address = address, .loader_name = loader_name_get()};
     procfs_mappings(0, find_address, &search);
     if (!search.found || !search.writable)
         return ORIGIN_NOBODY;
     if (search.is_loader)
         return ORIGIN_LOADER;
-    return search.anonymous && (is_arena(&search) || is_mapped_alone(&search)) ? ORIGIN_LIBC : ORIGIN_NOBODY;
+    return is_libc(&search) ? ORIGIN_LIBC : ORIGIN_NOBODY;
 }
 
 // Only free can be served here. For the other functions the pool reports failure to entry.c, which asks foreign_was.

@@ -1,7 +1,8 @@
 // preload/foreign.h - pointers that came from the C library's own malloc, or from the loader's.
 //
 // They reach us where something binds to the C library's malloc past us (a plugin opened with RTLD_DEEPBIND) and the
-// block is freed through us. Whose a pointer is follows from its address alone; the memory near it is never read here.
+// block is freed through us. Whose memory it is follows from its address alone; what is before it is read only where that
+// may be the C library's.
 #ifndef TARN_FOREIGN_H
 #define TARN_FOREIGN_H
 

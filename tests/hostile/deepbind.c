@@ -59,14 +59,40 @@ FACT(realloc_and_malloc_usable_size_take_them_too)
 FACT(free_takes_aligned_blocks_of_a_deepbound_plugin)
 {
     plugin_load();
+    size_t before = rss_bytes();
     for (size_t alignment = 16; alignment <= 65536; alignment *= 4)
         for (size_t i = 0; i < COUNT(sizes); i++) {
             void *blocks[4];
             for (size_t j = 0; j < COUNT(blocks); j++)
-                blocks[j] = plugin_memalign(alignment, sizes[i]);
+                block_fill(blocks[j] = plugin_memalign(alignment, sizes[i]), sizes[i] < 100000 ? sizes[i] : 100000, j);
             for (size_t j = 0; j < COUNT(blocks); j++)
                 free(blocks[j]);
         }
+    CHECK(rss_bytes() < before + 8 * MIB, "grown from %zu to %zu", before, rss_bytes());
+}
+
+// More than 64 MiB, so that the arena of the thread has several parts, all but the last full to the brim.
+enum { FILLING = 2000 };
+static const size_t filling_bytes = 100000;
+
+static void *fill_in_thread(void *blocks)
+{
+    for (size_t i = 0; i < FILLING; i++)
+        ((void **)blocks)[i] = plugin_malloc(filling_bytes);
+    return NULL;
+}
+
+FACT(free_takes_all_of_an_arena_that_a_plugin_s_thread_has_filled)
+{
+    static void *blocks[FILLING];
+    pthread_t thread;
+    plugin_load();
+    CHECK(pthread_create(&thread, NULL, fill_in_thread, blocks) == 0, "no thread");
+    pthread_join(thread, NULL);
+    for (size_t i = 0; i < FILLING; i++) {
+        CHECK(malloc_usable_size(blocks[i]) >= filling_bytes, "block %zu", i);
+        free(blocks[i]);
+    }
 }
 
 static void *allocate_in_thread(void *blocks)

@@ -54,6 +54,7 @@ FREE = {
     'free_of_code': FOREIGN,
     'free_of_a_mapping_of_the_program': FOREIGN,
     'free_inside_a_mapping_of_the_program': FOREIGN,
+    'free_16_bytes_into_a_mapping_of_the_program': FOREIGN,
     'free_inside_an_inaccessible_mapping': FOREIGN,
     'free_of_a_small_number': FOREIGN,
     'free_of_a_small_number_as_the_first_call_of_all': FOREIGN,

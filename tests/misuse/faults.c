@@ -377,6 +377,14 @@ FAULT(free_of_a_mapping_of_the_program)
     free(announce_foreign(foreign_mapping()));
 }
 
+// Where the C library has blocks that it mapped alone, in a program whose break has moved, as the C library moves it.
+FAULT(free_16_bytes_into_a_mapping_of_the_program)
+{
+    if (sbrk(4096) == (void *)-1)
+        abort();
+    free(announce_foreign((char *)foreign_mapping() + 16));
+}
+
 FAULT(free_inside_a_mapping_of_the_program)
 {
     free(announce_foreign((char *)foreign_mapping() + 64));
