@@ -268,16 +268,6 @@ FACT(all_mremaps_may_be_refused_from_any_one_on)
     refuse_each(INJECT_MREMAP, "mremap", true);
 }
 
-FACT(any_one_munmap_may_be_refused)
-{
-    refuse_each(INJECT_MUNMAP, "munmap", false);
-}
-
-FACT(all_munmaps_may_be_refused_from_any_one_on)
-{
-    refuse_each(INJECT_MUNMAP, "munmap", true);
-}
-
 // --- from the first instruction on -------------------------------------------------------------------------------------
 
 static const char *const names[INJECT_CALLS] = {"mmap", "mprotect", "madvise", "mremap", "munmap"};
@@ -327,10 +317,25 @@ FACT(all_calls_may_be_refused_from_the_very_first_on)
     refuse_at_start("on");
 }
 
-// There the pool makes do with small mappings, and asks for more of them as it goes.
-FACT(any_one_mmap_may_be_refused_under_an_address_space_limit)
+// There the pool makes do with small mappings, asks for more of them as it goes, and gives them back.
+static void refuse_under_limit(const char *call, const char *how)
 {
     inject_find();
     for (int nth = 1; nth < 40; nth += nth < FIRST ? 1 : 5)
-        run_from_start("mmap", nth, "once", 600 * MIB);
+        run_from_start(call, nth, how, 600 * MIB);
+}
+
+FACT(any_one_mmap_may_be_refused_under_an_address_space_limit)
+{
+    refuse_under_limit("mmap", "once");
+}
+
+FACT(any_one_munmap_may_be_refused_under_an_address_space_limit)
+{
+    refuse_under_limit("munmap", "once");
+}
+
+FACT(all_munmaps_may_be_refused_from_any_one_on_under_an_address_space_limit)
+{
+    refuse_under_limit("munmap", "on");
 }
