@@ -217,9 +217,9 @@ static bool commit_to(size_t grains)
 {
     char *from = range + (committed_grains << LARGE_GRAIN_SHIFT);
     size_t page = os_page_bytes();
-    uintptr_t table_from = align_down((uintptr_t)(table + committed_grains), page);
+    uintptr_t table_from = align_up((uintptr_t)(table + table_grains), page); // the page before is in use
     uintptr_t table_to = align_up((uintptr_t)(table + grains), page);
-    if (!os_commit((void *)table_from, table_to - table_from))
+    if (table_from < table_to && !os_commit((void *)table_from, table_to - table_from))
         return false;
     if (!os_commit(from, (grains - committed_grains) << LARGE_GRAIN_SHIFT))
         return false;

@@ -13,7 +13,7 @@ size_t os_address_limit_bytes(void);  // RLIMIT_AS, or SIZE_MAX
 
 // Reserves addresses without memory behind them (PROT_NONE), aligned to a power of two. NULL if refused.
 void *os_reserve(size_t bytes, size_t alignment);
-// Makes a reserved range usable. Its memory reads as zero until written.
+// Makes a reserved range usable. Its memory reads as zero until written: what is in use already must not be part of it.
 bool os_commit(void *start, size_t bytes);
 // The opposite: the range is as os_reserve returned it, with neither name nor advice. False: nothing has changed.
 bool os_withdraw(void *start, size_t bytes);

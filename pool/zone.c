@@ -148,17 +148,18 @@ bool zone_start(void)
     return true;
 }
 
+// What lies between two addresses, but for an OS page that the one before shares with what is committed already.
+static bool commit_between(const void *from, const void *to)
+{
+    uintptr_t start = align_up((uintptr_t)from, os_page_bytes()), end = align_up((uintptr_t)to, os_page_bytes());
+    return start >= end || os_commit((void *)start, end - start);
+}
+
 static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
 {
-    size_t os_page = os_page_bytes();
-    uintptr_t meta_from = align_down((uintptr_t)&zone->pages[from], os_page);
-    uintptr_t meta_to = align_up((uintptr_t)&zone->pages[to], os_page);
-    if (!os_commit((void *)meta_from, meta_to - meta_from))
+    if (!commit_between(&zone->pages[zone->described], &zone->pages[to]))
         return false;
-    char *start = zone->base + ((size_t)from << zone->shift), *end = zone->base + ((size_t)to << zone->shift);
-    start = (char *)align_down((uintptr_t)start, os_page);
-    end = (char *)align_up((uintptr_t)end, os_page);
-    if (!os_commit(start, (size_t)(end - start)))
+    if (!commit_between(zone->base + ((size_t)from << zone->shift), zone->base + ((size_t)to << zone->shift)))
         return false;
     atomic_store_explicit(&zone->committed, to, memory_order_release);
     if (zone->index == 0 && from == 0)
