@@ -156,27 +156,7 @@ static unsigned class_for(size_t size_bytes)
     return size_bytes <= zone_max_bytes() ? size_class_of(size_bytes) : 0;
 }
 
-// A medium request that the current page serves from what is resident: the common case, so short. NULL: any other.
-static inline void *alloc_medium_quick(size_t size_bytes)
-{
-    unsigned class = size_class_medium(size_bytes);
-    heap_t *heap = heap_self;
-    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
-    page_t *page = bin->current;
-    if (unlikely(page == NULL))
-        return NULL;
-    uint64_t dirty = page->free_bits & ~page->clean_bits;
-    if (unlikely(dirty == 0 || requested_due(heap, class)))
-        return NULL;
-    size_t block_bytes = size_class_table[class].block_bytes;
-    page->free_bits ^= dirty & -dirty;
-    page->left++;
-    bin->handed++;
-    heap->idle_bytes -= block_bytes;
-    return page->start + bits_lowest(dirty) * block_bytes;
-}
-
-static __attribute__((noinline)) void *malloc_general(size_t size_bytes)
+void *pool_malloc_slow(size_t size_bytes)
 {
     bool clean;
     heap_t *heap = heap_self;
@@ -189,17 +169,6 @@ static __attribute__((noinline)) void *malloc_general(size_t size_bytes)
             return block;
     }
     return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
-}
-
-// Two functions, so that the common case saves no registers.
-void *pool_malloc_slow(size_t size_bytes)
-{
-    if (likely(size_bytes - SMALL_MAX_BYTES - 1 < MEDIUM_MAX_BYTES - SMALL_MAX_BYTES)) {
-        void *block = alloc_medium_quick(size_bytes);
-        if (likely(block != NULL))
-            return block;
-    }
-    return malloc_general(size_bytes);
 }
 
 void *pool_calloc(size_t size_bytes)

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "heap.h"
+#include "requested.h"
 
 // Settings, read once when the pool starts.
 typedef struct pool_options {
@@ -57,6 +57,37 @@ void pool_thread_exit(void);
 void pool_fork_prepare(void);
 void pool_fork_parent(void);
 void pool_fork_child(void);
+
+// A medium request that the current page serves from what is resident: the common case, so short. NULL: any other.
+static inline void *pool_alloc_medium_quick(size_t size_bytes)
+{
+    unsigned class = size_class_medium(size_bytes);
+    heap_t *heap = heap_self;
+    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    page_t *page = bin->current;
+    if (unlikely(page == NULL))
+        return NULL;
+    uint64_t dirty = page->free_bits & ~page->clean_bits;
+    if (unlikely(dirty == 0 || requested_due(heap, class)))
+        return NULL;
+    size_t block_bytes = size_class_table[class].block_bytes;
+    page->free_bits ^= dirty & -dirty;
+    page->left++;
+    bin->handed++;
+    heap->idle_bytes -= block_bytes;
+    return page->start + bits_lowest(dirty) * block_bytes;
+}
+
+// Past the fast path: a function of the caller's, so that the common case of a medium request saves no registers.
+static inline void *pool_malloc_medium_or(size_t size_bytes, void *(*slow)(size_t))
+{
+    if (likely(size_bytes - SMALL_MAX_BYTES - 1 < MEDIUM_MAX_BYTES - SMALL_MAX_BYTES)) {
+        void *block = pool_alloc_medium_quick(size_bytes);
+        if (likely(block != NULL))
+            return block;
+    }
+    return slow(size_bytes);
+}
 
 static inline void *pool_malloc(size_t size_bytes)
 {

@@ -15,7 +15,8 @@ page_t *zone_high_pages;
 lock_t zone_lock = {.rank = LOCK_ZONES};
 
 zone_t zones[ZONES_MAX];
-size_t zone_first_count;
+zone_place_t zone_places[ZONE_KINDS];
+size_t zone_first_count, zone_first_mask;
 unsigned zone_first_shift;
 static _Atomic unsigned zones_used;
 static size_t max_bytes;
@@ -141,6 +142,11 @@ bool zone_start(void)
     max_bytes = kinds == ZONE_KINDS ? MEDIUM_MAX_BYTES : limited_max_bytes;
     zone_first_count = kinds;
     zone_first_shift = bits_highest(bytes);
+    zone_first_mask = bytes - 1;
+    for (unsigned i = 0; i < kinds; i++) {
+        zone_places[i].pages = zones[i].pages;
+        zone_places[i].shift = zones[i].shift;
+    }
     zone_front_base = (uintptr_t)zones[0].base;
     zone_front_pages = zones[0].pages;
     zone_high_base = (uintptr_t)zones[1].base;
@@ -155,6 +161,13 @@ static bool commit_between(const void *from, const void *to)
     return start >= end || os_commit((void *)start, end - start);
 }
 
+static void fresh_set(zone_t *zone, uint32_t fresh)
+{
+    atomic_store_explicit(&zone->fresh, fresh, memory_order_release);
+    if (zone->index < zone_first_count)
+        atomic_store_explicit(&zone_places[zone->index].fresh, fresh, memory_order_release);
+}
+
 static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
 {
     if (!commit_between(&zone->pages[zone->described], &zone->pages[to]))
@@ -163,7 +176,7 @@ static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
         return false;
     atomic_store_explicit(&zone->committed, to, memory_order_release);
     if (zone->index == 0 && from == 0)
-        atomic_store_explicit(&zone->fresh, 1, memory_order_release); // page 0 of zone 0 is the number "none"
+        fresh_set(zone, 1); // page 0 of zone 0 is the number "none"
     if (to <= zone->described) // it was committed before, and withdrawn
         return true;
     atomic_store_explicit(&zone->described, to, memory_order_release);
@@ -247,7 +260,7 @@ static page_t *take_fresh(zone_t *zone, unsigned class)
     page->zone = zone->index;
     page->start = zone->base + ((size_t)index << zone->shift);
     page_init(page, class, true);
-    atomic_store_explicit(&zone->fresh, index + 1, memory_order_release);
+    fresh_set(zone, index + 1);
     return page;
 }
 

@@ -60,9 +60,18 @@ size_t zone_withdraw(void);
 // When addresses are refused: gives those of zones that were added and hold no used page back. Returns the bytes.
 size_t zone_leave_empty(void);
 
+// What free needs of a zone of the start, in 16 bytes: an index is a shift.
+typedef struct zone_place {
+    page_t *pages;          // [const]
+    _Atomic uint32_t fresh; // as in zone_t
+    uint32_t shift;         // [const]
+} zone_place_t;
+
 POOL_LOCAL extern zone_t zones[ZONES_MAX];
+POOL_LOCAL extern zone_place_t zone_places[ZONE_KINDS];
 POOL_LOCAL extern size_t zone_first_count;   // [const] zones reserved at the start, side by side, all of one size
-POOL_LOCAL extern unsigned zone_first_shift; // [const] log2 of the size of each
+POOL_LOCAL extern size_t zone_first_mask;    // [const] size of each, less one
+POOL_LOCAL extern unsigned zone_first_shift; // [const] its log2
 
 page_t *zone_page_of_later(const void *address); // in the zones added since the start
 
@@ -72,9 +81,9 @@ static inline page_t *zone_page_of_first(const void *address)
     size_t offset = (uintptr_t)address - zone_front_base, which = offset >> zone_first_shift;
     if (unlikely(which >= zone_first_count))
         return NULL;
-    zone_t *zone = &zones[which];
-    size_t index = (offset & (((size_t)1 << zone_first_shift) - 1)) >> zone->shift;
-    return likely(index < atomic_load_explicit(&zone->fresh, memory_order_acquire)) ? &zone->pages[index] : NULL;
+    zone_place_t *place = &zone_places[which];
+    size_t index = (offset & zone_first_mask) >> place->shift;
+    return likely(index < atomic_load_explicit(&place->fresh, memory_order_acquire)) ? &place->pages[index] : NULL;
 }
 
 // The page that an address lies in, owned or not; NULL if it is in no zone. Any thread, no lock.

@@ -12,6 +12,7 @@
 #include "export.h"
 #include "foreign.h"
 
+#define NOINLINE __attribute__((noinline))
 #define COLD __attribute__((noinline, cold))
 
 static void *or_enomem(void *block)
@@ -23,9 +24,14 @@ static void *or_enomem(void *block)
 
 // --- the fast paths ------------------------------------------------------------------------------------------------
 
-static COLD void *malloc_slow(size_t size_bytes)
+static COLD void *malloc_general(size_t size_bytes)
 {
     return or_enomem(pool_malloc_slow(size_bytes));
+}
+
+static NOINLINE void *malloc_slow(size_t size_bytes)
+{
+    return pool_malloc_medium_or(size_bytes, malloc_general);
 }
 
 EXPORT void *malloc(size_t size_bytes)
