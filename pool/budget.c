@@ -175,9 +175,14 @@ size_t budget_limit(budget_kind_t kind)
     return base + size_min(get(&credit[kind]), credit_allowance(kind));
 }
 
-size_t budget_excess(size_t more_bytes)
+bool budget_fits(size_t bytes)
 {
-    size_t kept = get(&retained) + more_bytes;
+    return bytes <= BUDGET_FLOOR_BYTES || bytes <= budget_limit(BUDGET_WHOLE);
+}
+
+size_t budget_excess(void)
+{
+    size_t kept = get(&retained);
     if (kept <= BUDGET_FLOOR_BYTES)
         return 0; // without a look at the clock
     size_t limit = budget_limit(BUDGET_WHOLE);

@@ -12,6 +12,7 @@
 #define TARN_BUDGET_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "bits.h"
 
@@ -36,7 +37,9 @@ size_t budget_used(void);
 size_t budget_used_peak(void);
 size_t budget_purged_total(void);
 size_t budget_limit(budget_kind_t kind);
-// How much would be kept whole beyond the limit with `more_bytes` more; 0 if within.
-size_t budget_excess(size_t more_bytes);
+// How much is kept whole beyond the limit; 0 if within.
+size_t budget_excess(void);
+// Whether so much could be kept if nothing else were.
+bool budget_fits(size_t bytes);
 
 #endif

@@ -30,6 +30,11 @@ large_counts_t large_counts(void)
     return counts;
 }
 
+bool large_in_range(const void *block)
+{
+    return extent_in_range(block);
+}
+
 // --- the cache -------------------------------------------------------------------------------------------------------
 
 static void cache_add(extent_id_t id)
@@ -347,12 +352,11 @@ static void direct_free(extent_id_t id)
 // The lock is held before, and afterwards if the result says so.
 static bool dispose(extent_id_t id)
 {
-    size_t bytes = extent_node(id)->used_bytes;
     bool locked = true;
     if (extent_node(id)->direct) {
         direct_free(id);
-    } else if (budget_excess(bytes) == 0) {
-        cache_add(id);
+    } else if (budget_fits(extent_node(id)->used_bytes)) {
+        cache_add(id); // what is too much by that goes next, the oldest first: the newest is wanted soonest
     } else {
         size_t released = extent_release(id, &locked);
         if (released != 0)
@@ -399,7 +403,7 @@ large_result_t large_free(void *block)
     }
     if (locked)
         lock_give(&extent_lock);
-    size_t excess = result == LARGE_DONE ? budget_excess(0) : 0;
+    size_t excess = result == LARGE_DONE ? budget_excess() : 0;
     if (unlikely(excess != 0)) // what was cached when more was in use
         large_purge(excess);
     return result;

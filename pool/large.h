@@ -23,6 +23,8 @@ typedef enum large_result {
     LARGE_BUSY      // a fork does not finish: nothing was done
 } large_result_t;
 
+// Whether the address lies in the range of large blocks. Any thread, no lock.
+bool large_in_range(const void *block);
 large_result_t large_free(void *block);
 large_result_t large_usable(const void *block, size_t *bytes);
 // The same without the lock, for a block that the caller holds; 0 if it is none or a direct mapping.

@@ -167,6 +167,10 @@ void *pool_malloc_slow(size_t size_bytes)
         void *block = alloc_class(heap, class, size_bytes, &clean);
         if (likely(block != NULL))
             return block;
+    } else if (likely(heap != &heap_none)) {
+        void *block = large_alloc(GRANULE_BYTES, size_bytes, &clean);
+        if (likely(block != NULL))
+            return block;
     }
     return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
 }
@@ -328,7 +332,7 @@ static __attribute__((noinline)) void free_general(page_t *page, void *block)
 {
     if (block == NULL)
         return;
-    if (page == NULL)
+    if (page == NULL && !large_in_range(block))
         page = zone_page_of_later(block);
     if (page != NULL)
         free_in_page(page, block);

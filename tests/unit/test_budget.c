@@ -48,14 +48,23 @@ Test(budget, a_large_heap_may_keep_its_percentage)
 
 Test(budget, what_is_kept_beyond_the_limit_is_excess)
 {
-    cr_assert_eq(budget_excess(0), 0);
-    cr_assert_eq(budget_excess(BUDGET_FLOOR_BYTES), 0);
-    cr_assert_eq(budget_excess(BUDGET_FLOOR_BYTES + 5), 5);
-    budget_retain(MIB);
-    cr_assert_eq(budget_excess(0), 0);
-    cr_assert_eq(budget_excess(7), 7);
-    budget_release(MIB);
-    cr_assert_eq(budget_excess(7), 0);
+    cr_assert_eq(budget_excess(), 0);
+    budget_retain(BUDGET_FLOOR_BYTES);
+    cr_assert_eq(budget_excess(), 0);
+    budget_retain(5);
+    cr_assert_eq(budget_excess(), 5);
+    budget_release(5);
+    cr_assert_eq(budget_excess(), 0);
+}
+
+Test(budget, what_fits_the_limit_alone_may_be_kept)
+{
+    budget_retain(BUDGET_FLOOR_BYTES);
+    cr_assert(budget_fits(BUDGET_FLOOR_BYTES));
+    cr_assert_not(budget_fits(BUDGET_FLOOR_BYTES + 1));
+    budget_use(1000 * MIB);
+    cr_assert(budget_fits(1000 * MIB / 100 * BUDGET_WASTE_PERCENT));
+    cr_assert_not(budget_fits(1000 * MIB / 100 * BUDGET_WASTE_PERCENT + 1));
 }
 
 Test(budget, the_counters_count)
