@@ -393,42 +393,15 @@ static void *move(void *block, size_t old_bytes, size_t size_bytes)
     return moved;
 }
 
-// A block stays while it is at least half used.
-static bool fits_in_place(size_t old_bytes, size_t size_bytes)
-{
-    return size_bytes <= old_bytes && size_bytes >= old_bytes / 2;
-}
-
-// The common case, short: a small block whose class still suits the size.
-static inline bool realloc_changes_nothing(void *block, size_t size_bytes)
-{
-    size_t offset = (uintptr_t)block - zone_front_base;
-    const page_t *page = &zone_front_pages[offset >> LOW_PAGE_SHIFT];
-    if (unlikely(offset >= zone_front_limit)) {
-        offset = (uintptr_t)block - zone_high_base;
-        if (offset >= zone_high_limit)
-            return false;
-        page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
-    }
-    if (unlikely(heap_requested_exact))
-        return false;
-    const size_class_t *class = page_class(page);
-    size_t in_page = offset & (class->page_bytes - 1);
-    return page_owner((page_t *)page) != NULL && fits_in_place(class->block_bytes, size_bytes) &&
-           size_class_index(class, in_page) * (size_t)class->block_bytes == in_page && page->list != block;
-}
-
-void *pool_realloc(void *block, size_t size_bytes)
+void *pool_realloc_slow(void *block, size_t size_bytes)
 {
     if (block == NULL)
         return pool_malloc(size_bytes);
-    if (likely(realloc_changes_nothing(block, size_bytes)))
-        return block;
     page_t *page;
     size_t old_bytes = usable("realloc", block, &page);
     if (old_bytes == 0 || size_bytes > PTRDIFF_MAX)
         return NULL;
-    if (page != NULL && fits_in_place(old_bytes, size_bytes)) {
+    if (page != NULL && pool_fits_in_place(old_bytes, size_bytes)) {
         if (unlikely(heap_requested_exact))
             requested_note(heap_self, page->class, block, size_bytes);
         return block;

@@ -42,7 +42,7 @@ bool pool_start(void);
 void *pool_malloc_slow(size_t size_bytes);
 void *pool_calloc(size_t size_bytes); // zeroed; the caller has multiplied, and checked the overflow
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of two
-void *pool_realloc(void *block, size_t size_bytes);            // block may be NULL; size 0 is served as 1
+void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
 void pool_free_slow(void *block);
 size_t pool_usable_size(void *block); // constant for the block's life; 0 for NULL
 
@@ -92,6 +92,54 @@ static inline void *pool_malloc_medium_or(size_t size_bytes, void *(*slow)(size_
 static inline void *pool_malloc(size_t size_bytes)
 {
     return heap_alloc_small_or(size_bytes, pool_malloc_slow);
+}
+
+// An aligned request that a head list serves: blocks of the small classes are 16 bytes apart in size and stand at
+// multiples of it, so the size rounded up to the alignment is itself a class. NULL: any other.
+static inline void *pool_aligned_quick(size_t alignment, size_t size_bytes)
+{
+    if (unlikely(alignment > SMALL_MAX_BYTES || size_bytes - 1 >= SMALL_MAX_BYTES))
+        return NULL;
+    size_t bytes = align_up(size_bytes, size_max(alignment, GRANULE_BYTES));
+    if (unlikely(bytes > SMALL_MAX_BYTES))
+        return NULL;
+    block_t **head = &heap_self->head[bytes >> GRANULE_SHIFT];
+    block_t *block = *head;
+    if (likely(block != NULL))
+        *head = block->next;
+    return block;
+}
+
+// A block stays while it is at least half used.
+static inline bool pool_fits_in_place(size_t old_bytes, size_t size_bytes)
+{
+    return size_bytes <= old_bytes && size_bytes >= old_bytes / 2;
+}
+
+// A resize that changes nothing: the common case of a small block. False: any other, or something is wrong.
+static inline bool pool_realloc_stays(void *block, size_t size_bytes)
+{
+    size_t offset = (uintptr_t)block - zone_front_base;
+    page_t *page;
+    if (likely(offset < zone_front_limit)) {
+        page = &zone_front_pages[offset >> LOW_PAGE_SHIFT];
+    } else {
+        offset = (uintptr_t)block - zone_high_base;
+        if (unlikely(offset >= zone_high_limit))
+            return false;
+        page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
+    }
+    size_t block_bytes = (size_t)page->class << GRANULE_SHIFT;
+    if (unlikely(!pool_fits_in_place(block_bytes, size_bytes) || page_owner(page) == NULL || page->list == block))
+        return false;
+    const size_class_t *class = page_class(page);
+    size_t in_page = offset & (class->page_bytes - 1);
+    return size_class_index(class, in_page) * block_bytes == in_page && likely(!heap_requested_exact);
+}
+
+static inline void *pool_realloc(void *block, size_t size_bytes)
+{
+    return likely(pool_realloc_stays(block, size_bytes)) ? block : pool_realloc_slow(block, size_bytes);
 }
 
 static inline void pool_free(void *block)

@@ -63,14 +63,19 @@ static COLD void *realloc_failed(void *block, size_t size_bytes)
     return or_enomem(NULL);
 }
 
-EXPORT void *realloc(void *block, size_t size_bytes)
+static NOINLINE void *realloc_slow(void *block, size_t size_bytes)
 {
     if (unlikely(size_bytes == 0 && block != NULL)) {
         pool_free(block);
         return NULL;
     }
-    void *resized = pool_realloc(block, size_bytes);
+    void *resized = pool_realloc_slow(block, size_bytes);
     return likely(resized != NULL) ? resized : realloc_failed(block, size_bytes);
+}
+
+EXPORT void *realloc(void *block, size_t size_bytes)
+{
+    return likely(pool_realloc_stays(block, size_bytes)) ? block : realloc_slow(block, size_bytes);
 }
 
 EXPORT void *reallocarray(void *block, size_t count, size_t size_bytes)
@@ -98,7 +103,7 @@ EXPORT void free_aligned_sized(void *block, size_t alignment, size_t size_bytes)
 
 // --- alignment -----------------------------------------------------------------------------------------------------
 
-EXPORT void *memalign(size_t alignment, size_t size_bytes)
+static NOINLINE void *memalign_slow(size_t alignment, size_t size_bytes)
 {
     const size_t largest = SIZE_MAX / 2 + 1;
     if (alignment > largest) {
@@ -110,17 +115,28 @@ EXPORT void *memalign(size_t alignment, size_t size_bytes)
     return or_enomem(pool_aligned_alloc(size_max(alignment, GRANULE_BYTES), size_bytes));
 }
 
+static inline void *aligned(size_t alignment, size_t size_bytes)
+{
+    void *block = is_power_of_two(alignment) ? pool_aligned_quick(alignment, size_bytes) : NULL;
+    return likely(block != NULL) ? block : memalign_slow(alignment, size_bytes);
+}
+
+EXPORT void *memalign(size_t alignment, size_t size_bytes)
+{
+    return aligned(alignment, size_bytes);
+}
+
 EXPORT void *aligned_alloc(size_t alignment, size_t size_bytes)
 {
-    return memalign(alignment, size_bytes);
+    return aligned(alignment, size_bytes);
 }
 
 EXPORT int posix_memalign(void **result, size_t alignment, size_t size_bytes)
 {
     if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
         return EINVAL;
-    void *block = pool_aligned_alloc(alignment, size_bytes);
-    if (block == NULL)
+    void *block = pool_aligned_quick(alignment, size_bytes);
+    if (unlikely(block == NULL && (block = pool_aligned_alloc(alignment, size_bytes)) == NULL))
         return ENOMEM;
     *result = block;
     return 0;
