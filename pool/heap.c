@@ -128,7 +128,7 @@ void heap_page_event(page_t *page)
 
 heap_t *heap_inbox_push(page_t *page)
 {
-    heap_t *owner = page_owner(page);
+    heap_t *owner = atomic_load_explicit(&page->owner, memory_order_seq_cst); // see heap_give_up
     page_id_t id = zone_page_id(page), first = atomic_load_explicit(&owner->inbox, memory_order_relaxed);
     do
         __atomic_store_n(&page->inbox_next, first, __ATOMIC_RELAXED);
@@ -137,7 +137,7 @@ heap_t *heap_inbox_push(page_t *page)
     return owner;
 }
 
-static void small_collect(page_t *page, uint64_t word)
+static void small_collect(heap_t *heap, page_t *page, uint64_t word)
 {
     block_t *first = remote_first(word), *last = NULL;
     unsigned count = remote_count(word);
@@ -147,6 +147,7 @@ static void small_collect(page_t *page, uint64_t word)
             last = last->next;
     }
     page_put_list(page, first, last, count);
+    heap_handover_count(&heap->small[page->class].handover, 0, count);
 }
 
 static void medium_collect(heap_t *heap, page_t *page, uint64_t word)
@@ -156,6 +157,7 @@ static void medium_collect(heap_t *heap, page_t *page, uint64_t word)
     page->free_bits |= freed;
     page->left = (uint16_t)(page->left - count);
     heap->idle_bytes += (size_t)count * page_class(page)->block_bytes;
+    heap_handover_count(&heap->medium[page->class - CLASS_FIRST_MEDIUM].handover, 0, count);
 }
 
 void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
@@ -164,7 +166,7 @@ void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
     if ((word & ~REMOTE_QUEUED) == 0)
         return;
     if (page_is_small(page))
-        small_collect(page, word);
+        small_collect(heap, page, word);
     else
         medium_collect(heap, page, word);
 }
@@ -298,7 +300,8 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
     page->scanned = 0;
     if (old != NULL && old != page) {
         old->place = PAGE_UNLISTED;
-        heap_settle(heap, old);
+        if (!heap_give_up(heap, old, &bin->handover))
+            heap_settle(heap, old);
     }
     if (page->list == NULL) {
         bool fresh = page_carve(page);
@@ -357,6 +360,7 @@ block_t *heap_refill(heap_t *heap, unsigned class)
     list = page_take_list(page, &count);
     page_arm(page, 0);
     heap->small[class].handed += count;
+    heap_handover_count(&heap->small[class].handover, count, 0);
     heap->small[class].head_page = page;
     heap->head[class] = list->next;
     return list;

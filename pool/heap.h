@@ -16,6 +16,12 @@
 #include "remote.h"
 #include "zone.h"
 
+// Whether the blocks of a class are mostly freed by others. Both halve now and then, so that the past fades.
+typedef struct handover {
+    uint32_t handed; // [owner] blocks given to the program of late
+    uint32_t remote; // [owner] blocks that others have freed of late
+} handover_t;
+
 typedef struct small_bin {
     page_t *current;              // [owner] the page that refills take from; NULL at first
     page_t *head_page;            // [owner] the page whose blocks the head list has: the current one, or another heap's
@@ -24,12 +30,14 @@ typedef struct small_bin {
     page_id_t scanned;            // [owner] nearly empty pages that purge.c need not look at
     page_id_t uncarved;           // [owner] pages with an empty list and carve steps left
     uint64_t handed;              // [owner] blocks ever put on the head list
+    handover_t handover;
 } small_bin_t;
 
 typedef struct medium_bin {
     page_t *current;  // [owner] the page that blocks are taken from; NULL at first
     page_id_t pages;  // [owner] other pages with free blocks
     uint64_t handed;  // [owner] blocks ever given to the program
+    handover_t handover; // counted in pages' blocks
 } medium_bin_t;
 
 // Frees of other heaps' small blocks, gathered by page.
@@ -75,6 +83,9 @@ struct heap {
 // first allocation and after its end. Initial-exec: the loader places it, no call is made to reach it.
 extern heap_t heap_none;
 POOL_LOCAL extern __thread heap_t *heap_self __attribute__((tls_model("initial-exec")));
+
+// An orphan from the start, and for ever: full pages that others will free stand here until one of them does.
+POOL_LOCAL extern heap_t heap_commons;
 
 // Whether every request's size is noted (pool_options_t). [const] after the start.
 extern bool heap_requested_exact;
@@ -199,6 +210,10 @@ extern lock_t heap_lock;
 
 // The calling thread gets a heap: an orphan, or a new one. NULL: no memory.
 heap_t *heap_begin(void);
+// The page left its place as the current one. If it is full, and blocks of its kind are mostly freed by others, it goes to
+// the commons: whoever frees into it becomes its owner. True: it went.
+bool heap_give_up(heap_t *heap, page_t *page, handover_t *handover);
+void heap_handover_count(handover_t *handover, unsigned handed, unsigned remote);
 // Empties the inbox of a heap that is an orphan by now: who pushed there looks afterwards, since nobody else will.
 void heap_drain_orphan(heap_t *heap);
 // The calling thread's heap becomes an orphan.

@@ -107,7 +107,9 @@ static void current_set(heap_t *heap, medium_bin_t *bin, page_t *page)
     page->floor = NO_EVENT;
     if (old != NULL) {
         old->place = PAGE_UNLISTED;
-        heap_medium_settle(heap, old);
+        heap_handover_count(&bin->handover, page_class(old)->block_count, 0);
+        if (!heap_give_up(heap, old, &bin->handover))
+            heap_medium_settle(heap, old);
     }
 }
 

@@ -9,6 +9,8 @@
 lock_t heap_lock = {.rank = LOCK_HEAPS};
 meta_arena_t registry_arena; // [heaps]
 
+heap_t heap_commons;
+
 static _Atomic(heap_t *) all_heaps;
 static _Atomic unsigned alive_count;
 static heap_t *orphans;                // [heaps]
@@ -42,14 +44,23 @@ static void state_set(heap_t *heap, heap_state_t state)
     atomic_store_explicit(&heap->state, state, memory_order_seq_cst);
 }
 
+static void heap_register(heap_t *heap)
+{
+    heap->next_heap = heap_first();
+    atomic_store_explicit(&all_heaps, heap, memory_order_release);
+}
+
 static heap_t *heap_create(void)
 {
     // Whole cache lines, so that two threads' heaps share none.
     heap_t *heap = meta_alloc(&registry_arena, align_up(sizeof(heap_t), CACHE_LINE_BYTES), CACHE_LINE_BYTES);
     if (heap == NULL)
         return NULL;
-    heap->next_heap = heap_first();
-    atomic_store_explicit(&all_heaps, heap, memory_order_release);
+    if (heap_first() != NULL && state_of(&heap_commons) != HEAP_ORPHAN) { // the second: there are others now
+        state_set(&heap_commons, HEAP_ORPHAN);
+        heap_register(&heap_commons);
+    }
+    heap_register(heap);
     return heap;
 }
 
@@ -94,6 +105,7 @@ void heap_end(void)
     heap_t *heap = heap_self;
     heap_flush(heap);
     heap_purge_idle(heap, SIZE_MAX); // nobody looks at an orphan's idle memory
+    heap_purge_excess(heap);
     heap_self = &heap_none;
     while (!lock_take(&heap_lock)) // only while a fork hangs
         os_yield();
@@ -102,6 +114,25 @@ void heap_end(void)
     heap_inbox_drain(heap);
     orphan_push(heap);
     lock_give(&heap_lock);
+}
+
+// Of late: blocks by the ten thousand.
+static const unsigned handover_most = 1 << 14;
+
+void heap_handover_count(handover_t *handover, unsigned handed, unsigned remote)
+{
+    handover->handed += handed;
+    handover->remote += remote;
+    if (unlikely(handover->handed > handover_most)) {
+        handover->handed /= 2;
+        handover->remote /= 2;
+    }
+}
+
+static handover_t *handover_of(heap_t *heap, const page_t *page)
+{
+    return page_is_small(page) ? &heap->small[page->class].handover
+                               : &heap->medium[page->class - CLASS_FIRST_MEDIUM].handover;
 }
 
 // An orphan's page changes hands. [heaps]
@@ -114,7 +145,30 @@ static void page_move(heap_t *from, heap_t *to, page_t *page)
         heap_unlist(from, page);
     from->idle_bytes -= idle;
     to->idle_bytes += idle;
+    if (from == &heap_commons) // blocks that their owner frees, it seems
+        heap_handover_count(handover_of(to, page), page_class(page)->block_count, 0);
     atomic_store_explicit(&page->owner, to, memory_order_relaxed);
+}
+
+static bool is_full(const page_t *page)
+{
+    return page_used(page) == page_class(page)->block_count;
+}
+
+// Whoever frees at the same time has changed `remote` before it reads the owner. So it sees the commons, or its change is
+// seen here, and the page is taken back.
+bool heap_give_up(heap_t *heap, page_t *page, handover_t *handover)
+{
+    if (likely(handover->remote <= handover->handed / 2) || heap_alive_count() < 2 || !is_full(page) ||
+        heap_requested_exact || atomic_load_explicit(&page->remote, memory_order_relaxed) != 0)
+        return false;
+    if (page_is_small(page))
+        page_arm(page, 0);
+    handover->handed -= (uint32_t)size_min(handover->handed, page_class(page)->block_count); // who will free them is not seen here
+    atomic_store_explicit(&page->owner, &heap_commons, memory_order_seq_cst);
+    if (unlikely(atomic_load_explicit(&page->remote, memory_order_seq_cst) != 0))
+        heap_adopt_page(heap, page);
+    return true;
 }
 
 static void page_settle(heap_t *heap, page_t *page)
@@ -153,6 +207,12 @@ static void orphans_rotate(heap_t *last)
 static bool adopt_class_locked(heap_t *heap, unsigned class)
 {
     heap_t *orphan = orphans;
+    page_t *common = orphan_page(&heap_commons, class);
+    if (common != NULL) {
+        page_move(&heap_commons, heap, common);
+        page_settle(heap, common);
+        return page_owner(common) == heap;
+    }
     for (unsigned tries = 0; orphan != NULL; orphan = orphan->next_orphan) {
         page_t *page = orphan_page(orphan, class);
         if (page != NULL) {
@@ -171,7 +231,7 @@ static bool adopt_class_locked(heap_t *heap, unsigned class)
 
 bool heap_adopt_class(heap_t *heap, unsigned class)
 {
-    if (registry_orphans() == 0 || !lock_take(&heap_lock))
+    if ((registry_orphans() == 0 && heap_alive_count() < 2) || !lock_take(&heap_lock))
         return false;
     bool adopted = adopt_class_locked(heap, class);
     lock_give(&heap_lock);

@@ -7,7 +7,7 @@ bool remote_free_list(page_t *page, block_t *first, block_t *last, unsigned coun
     do
         last->next = remote_first(old);
     while (!atomic_compare_exchange_weak_explicit(&page->remote, &old, remote_push(old, first, count),
-                                                  memory_order_release, memory_order_relaxed));
+                                                  memory_order_seq_cst, memory_order_relaxed));
     return remote_must_queue(old);
 }
 
@@ -18,7 +18,7 @@ bool remote_free_bit(page_t *page, unsigned index, bool *already)
         if ((*already = old >> index & 1))
             return false;
     while (!atomic_compare_exchange_weak_explicit(&page->remote, &old, remote_push_bit(old, index),
-                                                  memory_order_release, memory_order_relaxed));
+                                                  memory_order_seq_cst, memory_order_relaxed));
     return remote_must_queue(old);
 }
 

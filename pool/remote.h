@@ -7,7 +7,7 @@
 //   small    63      62..59  58..48   47..0         medium   63      55..0
 //            queued  -       count    first block            queued  a bit a block
 //
-// push (anyone):   old -> remote_push(old, ...), by compare-and-swap, release
+// push (anyone):   old -> remote_push(old, ...), by compare-and-swap, sequentially consistent (heap_give_up)
 // collect (owner): word & QUEUED stays, the rest is taken, acquire; from an inbox the word becomes 0
 #ifndef TARN_REMOTE_H
 #define TARN_REMOTE_H

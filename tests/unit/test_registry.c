@@ -26,7 +26,7 @@ static unsigned heap_count(void)
 {
     unsigned count = 0;
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
-        count++;
+        count += heap != &heap_commons;
     return count;
 }
 
@@ -34,7 +34,7 @@ static unsigned heaps_in(heap_state_t state)
 {
     unsigned count = 0;
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
-        count += atomic_load(&heap->state) == (int)state;
+        count += heap != &heap_commons && atomic_load(&heap->state) == (int)state;
     return count;
 }
 
@@ -187,4 +187,83 @@ Test(registry, an_orphan_is_still_one_in_the_child)
 {
     support_thread(leave, NULL);
     cr_assert_eq(support_fork(in_child_of_orphan, NULL), 0);
+}
+
+// --- the commons -----------------------------------------------------------------------------------------------------
+
+#define MANY 6000u
+static void *many[MANY];
+
+static void fill_many(size_t size_bytes)
+{
+    for (unsigned i = 0; i < MANY; i++)
+        many[i] = pool_malloc(size_bytes);
+}
+
+static void free_many(void *unused)
+{
+    (void)unused;
+    for (unsigned i = 0; i < MANY; i++)
+        pool_free(many[i]);
+}
+
+static unsigned blocks_in_pages_of(heap_t *heap)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < MANY; i++)
+        count += page_owner(zone_page_of(many[i])) == heap;
+    return count;
+}
+
+static void *live_on(void *unused)
+{
+    pool_free(pool_malloc(SIZE));
+    pthread_barrier_wait(&together);
+    pthread_barrier_wait(&together);
+    pool_thread_exit();
+    return unused;
+}
+
+// fill and free in `rounds` rounds, all blocks freed by other threads, while a further thread lives.
+static void hand_over(size_t size_bytes, unsigned rounds)
+{
+    pthread_t other;
+    pthread_barrier_init(&together, NULL, 2);
+    cr_assert_eq(pthread_create(&other, NULL, live_on, NULL), 0);
+    pthread_barrier_wait(&together);
+    for (unsigned round = 0; round < rounds; round++) {
+        fill_many(size_bytes);
+        if (round + 1 == rounds)
+            cr_assert_gt(blocks_in_pages_of(&heap_commons), MANY / 4 * 3);
+        support_thread(free_many, NULL);
+    }
+    pthread_barrier_wait(&together);
+    pthread_join(other, NULL);
+}
+
+Test(registry, full_pages_that_others_free_go_to_them)
+{
+    hand_over(SIZE, 3);
+    unsigned per_page = size_class_table[size_class_of(SIZE)].block_count;
+    cr_assert_leq(blocks_in_pages_of(heap_self), per_page, "but for the current page");
+    cr_assert_eq(blocks_in_pages_of(&heap_commons), 0);
+}
+
+Test(registry, full_pages_of_medium_blocks_too)
+{
+    hand_over(3000, 3);
+    unsigned per_page = size_class_table[size_class_of(3000)].block_count;
+    cr_assert_leq(blocks_in_pages_of(heap_self), per_page, "but for the current page");
+}
+
+Test(registry, who_frees_the_own_blocks_again_keeps_the_pages)
+{
+    hand_over(SIZE, 3);
+    for (unsigned round = 0; round < 3; round++) {
+        fill_many(SIZE);
+        free_many(NULL);
+    }
+    fill_many(SIZE);
+    cr_assert_eq(blocks_in_pages_of(&heap_commons), 0);
+    free_many(NULL);
 }
