@@ -196,6 +196,13 @@ void heap_inbox_drain(heap_t *heap)
 
 // Hands a slot's blocks over. The owner cannot go away: heaps are never freed, and a page with used blocks keeps an
 // owner. It can become an orphan at any time; then the page is taken over here, so that its frees are not stranded.
+_Static_assert(SMALL_CLASSES == 64 && MEDIUM_CLASSES == 64, "a bit each");
+
+static void small_see(heap_t *heap, unsigned class)
+{
+    heap->small_seen |= (uint64_t)1 << (class - 1);
+}
+
 static void hand_over(heap_t *heap, page_t *page, block_t *first, block_t *last, unsigned count)
 {
     if (remote_free_list(page, first, last, count))
@@ -296,6 +303,7 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
     if (page == NULL)
         return NULL;
     bin->current = page;
+    small_see(heap, class);
     page->place = PAGE_CURRENT;
     page->scanned = 0;
     if (old != NULL && old != page) {
@@ -342,6 +350,7 @@ static block_t *ring_borrow(heap_t *heap, unsigned class)
     heap->ring_used -= slot->count;
     heap->small[class].handed += slot->count;
     heap->small[class].head_page = slot->page;
+    small_see(heap, class);
     heap->head[class] = list->next;
     *slot = (ring_slot_t){0};
     return list;
@@ -410,13 +419,32 @@ static void current_flush(heap_t *heap, unsigned class)
     heap_settle(heap, page);
 }
 
+void heap_class_flush(heap_t *heap, unsigned class)
+{
+    if (class >= CLASS_FIRST_MEDIUM) {
+        heap_medium_class_flush(heap, class);
+        return;
+    }
+    head_flush(heap, class);
+    current_flush(heap, class);
+    heap->small_seen &= ~((uint64_t)1 << (class - 1));
+}
+
 void heap_flush(heap_t *heap)
 {
     heap_ring_flush(heap);
-    for (unsigned class = 1; class <= SMALL_CLASSES; class++) {
-        head_flush(heap, class);
-        current_flush(heap, class);
-    }
-    heap_medium_flush(heap);
+    while (heap->small_seen != 0)
+        heap_class_flush(heap, bits_lowest(heap->small_seen) + 1);
+    while (heap->medium_seen != 0)
+        heap_class_flush(heap, bits_lowest(heap->medium_seen) + CLASS_FIRST_MEDIUM);
     heap_inbox_drain(heap);
+}
+
+void heap_borrowed_flush(heap_t *heap)
+{
+    for (uint64_t rest = heap->small_seen; rest != 0; rest &= rest - 1) {
+        unsigned class = bits_lowest(rest) + 1;
+        if (heap->small[class].head_page != heap->small[class].current)
+            head_flush(heap, class);
+    }
 }

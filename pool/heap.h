@@ -62,6 +62,8 @@ struct heap {
     block_t *head[SMALL_CLASSES + 1]; // [owner] head[0] stays empty
     small_bin_t small[SMALL_CLASSES + 1];
     medium_bin_t medium[MEDIUM_CLASSES];
+    uint64_t small_seen, medium_seen; // [owner] classes that have a current page or a head list, a bit each: what
+                                 // heap_flush has to look at
     uint32_t ring_used;          // [owner] blocks in the ring
     uint8_t ring_of[SMALL_CLASSES + 1]; // [owner] the place in the ring that last got a block of the class
     size_t idle_bytes;           // [owner] free and resident in partly used pages, about
@@ -74,6 +76,7 @@ struct heap {
     _Atomic int state;           // [atomic] heap_state_t; written under LOCK_HEAPS
     heap_t *next_heap;           // [const] the registry: all heaps ever
     heap_t *next_orphan;         // [heaps]
+    size_t orphaned_bytes;       // [heaps] what it kept when it became an orphan, about
     // Behind what every allocation needs:
     _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner]
     size_sample_t sample[CLASS_COUNT]; // [owner]
@@ -192,6 +195,10 @@ heap_t *heap_inbox_push(page_t *page);
 void heap_unlist(heap_t *heap, page_t *page);
 // Head lists go back to their pages, ring and inbox are emptied, empty pages are given up.
 void heap_flush(heap_t *heap);
+// The same of one class: it has no head list and no current page then.
+void heap_class_flush(heap_t *heap, unsigned class);
+// Hands the borrowed head lists over.
+void heap_borrowed_flush(heap_t *heap);
 void heap_ring_flush(heap_t *heap);
 // A free of another heap's small block. heap may be heap_none. False: it is on its way already (a double free).
 bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
@@ -202,7 +209,7 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
 block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean);
 void heap_free_medium(heap_t *heap, page_t *page, unsigned index);
 void heap_medium_settle(heap_t *heap, page_t *page);
-void heap_medium_flush(heap_t *heap);
+void heap_medium_class_flush(heap_t *heap, unsigned class);
 
 // --- the registry of heaps (registry.c) --------------------------------------------------------------------------
 
@@ -210,6 +217,8 @@ extern lock_t heap_lock;
 
 // The calling thread gets a heap: an orphan, or a new one. NULL: no memory.
 heap_t *heap_begin(void);
+// Orphans give back what they keep for the next thread. Returns the bytes.
+size_t heap_orphans_purge(void);
 // The page left its place as the current one. If it is full, and blocks of its kind are mostly freed by others, it goes to
 // the commons: whoever frees into it becomes its owner. True: it went.
 bool heap_give_up(heap_t *heap, page_t *page, handover_t *handover);

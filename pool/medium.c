@@ -103,6 +103,7 @@ static void current_set(heap_t *heap, medium_bin_t *bin, page_t *page)
 {
     page_t *old = bin->current;
     bin->current = page;
+    heap->medium_seen |= (uint64_t)1 << (page->class - CLASS_FIRST_MEDIUM);
     page->place = PAGE_CURRENT;
     page->floor = NO_EVENT;
     if (old != NULL) {
@@ -170,15 +171,15 @@ block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
     return (block_t *)(page->start + index * block_bytes);
 }
 
-void heap_medium_flush(heap_t *heap)
+void heap_medium_class_flush(heap_t *heap, unsigned class)
 {
-    for (unsigned i = 0; i < MEDIUM_CLASSES; i++) {
-        page_t *page = heap->medium[i].current;
-        if (page == NULL)
-            continue;
-        heap->medium[i].current = NULL;
-        heap_collect(heap, page, false);
-        page->place = PAGE_UNLISTED;
-        heap_medium_settle(heap, page);
-    }
+    unsigned i = class - CLASS_FIRST_MEDIUM;
+    page_t *page = heap->medium[i].current;
+    heap->medium_seen &= ~((uint64_t)1 << i);
+    if (page == NULL)
+        return;
+    heap->medium[i].current = NULL;
+    heap_collect(heap, page, false);
+    page->place = PAGE_UNLISTED;
+    heap_medium_settle(heap, page);
 }

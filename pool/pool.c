@@ -104,6 +104,7 @@ static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *
 static bool give_back_all(heap_t *heap)
 {
     size_t given = heap == NULL ? 0 : heap_purge_idle(heap, SIZE_MAX);
+    given += heap_orphans_purge();
     given += zone_purge(SIZE_MAX);
     return (given += large_purge(SIZE_MAX)) != 0;
 }
@@ -423,6 +424,7 @@ bool pool_trim(size_t keep_bytes)
         heap_flush(heap_self);
         given = heap_purge_idle(heap_self, SIZE_MAX);
     }
+    given += heap_orphans_purge();
     while ((kept = budget_retained()) > keep_bytes) {
         size_t purged = zone_purge(kept - keep_bytes);
         purged += large_purge(kept - keep_bytes);

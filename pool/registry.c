@@ -1,6 +1,7 @@
 // pool/registry.c - all heaps: given to threads, left by them, adopted from. See heap.h.
 #include <assert.h>
 
+#include "budget.h"
 #include "heap.h"
 #include "meta.h"
 #include "os_linux.h"
@@ -14,6 +15,7 @@ heap_t heap_commons;
 static _Atomic(heap_t *) all_heaps;
 static _Atomic unsigned alive_count;
 static heap_t *orphans;                // [heaps]
+static _Atomic size_t orphans_bytes;   // what they keep, about
 static _Atomic unsigned orphan_count; // read without the lock to see that there is nothing to adopt
 
 // How many orphans are looked at for pages of a class before a fresh page is taken.
@@ -71,7 +73,14 @@ static heap_t *orphan_pop(void)
         return NULL;
     orphans = heap->next_orphan;
     atomic_fetch_sub_explicit(&orphan_count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&orphans_bytes, heap->orphaned_bytes, memory_order_relaxed);
     return heap;
+}
+
+// Idle in its pages, and on its head lists: a carve step each, about.
+static size_t kept_bytes(const heap_t *heap)
+{
+    return heap->idle_bytes + bits_count(heap->small_seen) * CARVE_BYTES;
 }
 
 static void orphan_push(heap_t *heap)
@@ -79,6 +88,8 @@ static void orphan_push(heap_t *heap)
     heap->next_orphan = orphans;
     orphans = heap;
     atomic_fetch_add_explicit(&orphan_count, 1, memory_order_relaxed);
+    heap->orphaned_bytes = kept_bytes(heap);
+    atomic_fetch_add_explicit(&orphans_bytes, heap->orphaned_bytes, memory_order_relaxed);
 }
 
 heap_t *heap_begin(void)
@@ -98,13 +109,24 @@ heap_t *heap_begin(void)
     return heap;
 }
 
+// The next thread is likely to want what this one leaves: its head lists, and what is idle in its pages. All orphans
+// together may keep as much as the budget's floor, since nobody looks at it until then. Read without the lock: about.
+static bool orphans_may_keep(const heap_t *heap)
+{
+    return atomic_load_explicit(&orphans_bytes, memory_order_relaxed) + kept_bytes(heap) <= BUDGET_FLOOR_BYTES;
+}
+
 // The state changes before the inbox is emptied for the last time; who queues a page looks at the state afterwards
 // (heap_adopt_page). So one of the two sees the other.
 void heap_end(void)
 {
     heap_t *heap = heap_self;
-    heap_flush(heap);
-    heap_purge_idle(heap, SIZE_MAX); // nobody looks at an orphan's idle memory
+    heap_ring_flush(heap);
+    heap_borrowed_flush(heap);
+    if (!orphans_may_keep(heap)) {
+        heap_flush(heap);
+        heap_purge_idle(heap, SIZE_MAX);
+    }
     heap_purge_excess(heap);
     heap_self = &heap_none;
     while (!lock_take(&heap_lock)) // only while a fork hangs
@@ -180,15 +202,24 @@ static void page_settle(heap_t *heap, page_t *page)
         heap_medium_settle(heap, page);
 }
 
-static page_t *orphan_page(heap_t *orphan, unsigned class)
+static page_t *listed_page(const heap_t *orphan, unsigned class)
 {
     if (class >= CLASS_FIRST_MEDIUM)
         return zone_page_by_id(orphan->medium[class - CLASS_FIRST_MEDIUM].pages);
-    small_bin_t *bin = &orphan->small[class];
+    const small_bin_t *bin = &orphan->small[class];
     for (unsigned bucket = BUCKETS; bucket-- > 0;)
         if (bin->bucket[bucket] != 0)
             return zone_page_by_id(bin->bucket[bucket]);
     return zone_page_by_id(bin->scanned != 0 ? bin->scanned : bin->uncarved);
+}
+
+static page_t *orphan_page(heap_t *orphan, unsigned class)
+{
+    page_t *page = listed_page(orphan, class);
+    if (page != NULL)
+        return page;
+    heap_class_flush(orphan, class);
+    return listed_page(orphan, class);
 }
 
 // The orphans that were looked at go to the end, so that the next call sees others.
@@ -238,6 +269,19 @@ bool heap_adopt_class(heap_t *heap, unsigned class)
     return adopted;
 }
 
+size_t heap_orphans_purge(void)
+{
+    size_t purged = 0;
+    if (!lock_take(&heap_lock))
+        return 0;
+    for (heap_t *heap = orphans; heap != NULL; heap = heap->next_orphan) {
+        heap_flush(heap);
+        purged += heap_purge_idle(heap, SIZE_MAX);
+    }
+    lock_give(&heap_lock);
+    return purged;
+}
+
 void heap_drain_orphan(heap_t *heap)
 {
     if (state_of(heap) != HEAP_ORPHAN || !lock_take(&heap_lock))
@@ -258,6 +302,8 @@ bool heap_adopt_page(heap_t *heap, page_t *page)
     bool adopt = owner != NULL && owner != heap && state_of(owner) == HEAP_ORPHAN;
     if (adopt) {
         heap_inbox_drain(owner); // nobody else will
+        if (page_owner(page) == owner && page->place == PAGE_CURRENT)
+            heap_class_flush(owner, page->class);
         adopt = page_owner(page) == owner;
     }
     if (adopt && heap != &heap_none) {

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "budget.h"
 #include "check.h"
 #include "registry.h"
 #include "support.h"
@@ -187,6 +188,33 @@ Test(registry, an_orphan_is_still_one_in_the_child)
 {
     support_thread(leave, NULL);
     cr_assert_eq(support_fork(in_child_of_orphan, NULL), 0);
+}
+
+static void take_one(void *block)
+{
+    *(void **)block = pool_malloc(SIZE);
+}
+
+Test(registry, an_orphan_keeps_its_head_lists_for_the_next_thread)
+{
+    void *first, *second;
+    support_thread(take_one, &first);
+    support_thread(take_one, &second);
+    cr_assert_eq((char *)second, (char *)first + SIZE, "the list went on where it stood");
+    pool_free(first);
+    pool_free(second);
+}
+
+Test(registry, what_orphans_keep_can_be_given_back)
+{
+    support_thread(leave, NULL);
+    for (unsigned i = 0; i < 64; i++)
+        pool_free(left[i]);
+    heap_ring_flush(heap_self);
+    pool_trim(0);
+    cr_assert_eq(budget_retained(), 0);
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+        cr_assert_eq(heap->small_seen | heap->medium_seen, 0);
 }
 
 // --- the commons -----------------------------------------------------------------------------------------------------
