@@ -129,6 +129,21 @@ Test(lock, without_a_fork_it_is_waited_for_as_long_as_it_takes)
     pthread_join(thread, NULL);
 }
 
+Test(lock, whoever_can_do_without_it_waits_only_so_long)
+{
+    pthread_t thread;
+    taken = false;
+    cr_assert_eq(pthread_create(&thread, NULL, give_later, NULL), 0); // after 100 ms
+    while (!*(volatile bool *)&taken)
+        os_yield();
+    uint64_t since_ms = os_now_ms();
+    cr_assert_not(lock_take_within(&low, 20));
+    cr_assert_lt(os_now_ms() - since_ms, 80);
+    cr_assert(lock_take_within(&low, 10000));
+    lock_give(&low);
+    pthread_join(thread, NULL);
+}
+
 static void *got;
 static unsigned char *got_calloc;
 
