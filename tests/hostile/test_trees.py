@@ -13,18 +13,55 @@ from harness import Hostile
 
 SOURCES = pathlib.Path(__file__).resolve().parent
 
-# Works, then runs the command that its arguments are.
+# Works, in threads and a child too, then runs the command that its arguments are.
 PROGRAM = r'''
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+static void *work(void *unused)
+{
+    void *blocks[300];
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 300; i++)
+            blocks[i] = memset(malloc(i % 50 == 0 ? i * 1000 + 1 : i * 7 + 1), 1, i + 1);
+        for (int i = 0; i < 300; i++)
+            free(realloc(blocks[i], i * 20 + 1));
+    }
+    return malloc(100);
+}
+
+static void handle(int number)
+{
+    signal(number, SIG_DFL);
+}
+
 int main(int count, char **arguments)
 {
-    for (int i = 1; i < 3000; i++)
-        free(memset(malloc(i * 100), 1, i * 100));
-    char *block = realloc(malloc(10), 1000000);
-    printf("%s\n", block != NULL ? "worked" : "no memory");
+    pthread_t threads[4];
+    void *block;
+    int status = -1;
+    for (int i = 0; i < 4; i++)
+        if (pthread_create(&threads[i], NULL, work, NULL) != 0)
+            return 2;
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], &block);
+        free(block);
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        free(work(NULL));
+        _exit(0);
+    }
+    if (waitpid(child, &status, 0) != child || status != 0)
+        return 3;
+    signal(SIGUSR1, handle);
+    raise(SIGUSR1);
+    printf("%s\n", "worked");
     fflush(stdout);
     if (count > 1)
         execv(arguments[1], arguments + 1);
@@ -38,7 +75,7 @@ class Trees(Hostile):
         program = self.folder / name
         if text is not None:
             arguments = (*arguments, '-x', 'c', '-')
-        result = subprocess.run([*compiler, '-g', '-o', program, *arguments], input=text, text=True, check=False,
+        result = subprocess.run([*compiler, '-g', '-pthread', '-o', program, *arguments], input=text, text=True, check=False,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.assertEqual(result.returncode, 0, result.stdout)
         return program
@@ -68,6 +105,9 @@ class Trees(Hostile):
     def test_a_static_musl_program_in_the_tree(self):
         self.require_tree(self.compile('musl-static', self.musl(), '-static', text=PROGRAM))
 
+    def test_a_musl_program_in_the_tree(self):
+        self.require_tree(self.compile('musl', self.musl(), text=PROGRAM))
+
     def test_an_auditor_of_the_loader(self):
         auditor = self.compile('auditor.so', self.cc(), '-shared', '-fPIC', SOURCES / 'auditor.c')
         for options in ('stats=off', 'stats=text'):
@@ -77,7 +117,7 @@ class Trees(Hostile):
             self.assertEqual(len(self.reports(result.stderr)), int(options == 'stats=text'), result.stderr)
 
     def test_a_program_with_its_own_malloc_keeps_it(self):
-        program = self.compile('own', self.cc(), '-fno-builtin', '-pthread', SOURCES / 'own_malloc.c')
+        program = self.compile('own', self.cc(), '-fno-builtin', SOURCES / 'own_malloc.c')
         self.require_worked(self.run_program(program, environment={'LD_PRELOAD': ''}))
         self.require_worked(self.run_program(program))
         result = self.run_program(program, options='stats=text')
@@ -85,7 +125,7 @@ class Trees(Hostile):
         self.assertEqual([name for name, _ in self.reports(result.stderr)], ['own'], result.stderr)
 
     def test_a_program_that_wraps_malloc_and_free_alone(self):
-        program = self.compile('wrapper', self.cc(), '-fno-builtin', '-pthread', '-DWRAPPER', SOURCES / 'own_malloc.c')
+        program = self.compile('wrapper', self.cc(), '-fno-builtin', '-DWRAPPER', SOURCES / 'own_malloc.c')
         self.require_worked(self.run_program(program))
 
     def test_a_daemon(self):
