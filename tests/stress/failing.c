@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,7 +46,7 @@ typedef struct scenario {
     bool from_start;    // the first call of all may fail; else the pool starts and works before
     bool must_refuse;   // NULL must have been an answer
     size_t focus_bytes; // most requests are this long; 0: of all sizes
-    bool limited;       // under an address limit, where zones are added and left
+    bool limited;       // the pool believes in an address limit, under which zones are added and left
 } scenario_t;
 
 #define LARGE_FOCUS ((size_t)300 << 10)
@@ -97,6 +96,14 @@ static bool fails(call_t call)
         return false;
     atomic_fetch_add(&calls_failed, 1);
     return true;
+}
+
+static size_t address_limit = SIZE_MAX; // what the pool is told of one
+
+size_t __wrap_os_address_limit_bytes(void);
+size_t __wrap_os_address_limit_bytes(void)
+{
+    return address_limit;
 }
 
 void *__real_os_reserve(size_t bytes, size_t alignment);
@@ -244,21 +251,11 @@ static void failures_end(void)
     check_quiet();
 }
 
-// Enough for the threads' stacks and blocks, so that refusals are ours alone. Sanitizers need all addresses themselves.
-static void address_limit_set(void)
-{
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-    struct rlimit limit = {(size_t)2 << 30, (size_t)2 << 30};
-    if (setrlimit(RLIMIT_AS, &limit) != 0)
-        shadow_fail("no address limit");
-#endif
-}
-
 static void scenario_run(const scenario_t *scenario, uint64_t seed)
 {
     large_blocks = scenario->focus_bytes != 0;
     if (scenario->limited)
-        address_limit_set();
+        address_limit = (size_t)2 << 30;
     for (unsigned i = 0; i < THREADS; i++) {
         shadow_start(&shadows[i], large_blocks ? large_slot_count : slot_count, shadow_random(&seed));
         shadows[i].may_fail = true;
