@@ -106,6 +106,12 @@ size_t __wrap_os_address_limit_bytes(void)
     return address_limit;
 }
 
+bool __wrap_os_commit_counts(void);
+bool __wrap_os_commit_counts(void)
+{
+    return true;
+}
+
 void *__real_os_reserve(size_t bytes, size_t alignment);
 void *__wrap_os_reserve(size_t bytes, size_t alignment);
 bool __real_os_commit(void *start, size_t bytes);
