@@ -45,20 +45,33 @@ static bool lock_spin(lock_t *lock, uintptr_t owner)
     return false;
 }
 
-static bool fork_takes_too_long(uint64_t *since_ms)
+static bool fork_is_under_way(void)
 {
-    if (atomic_load_explicit(&forks_under_way, memory_order_relaxed) == 0) {
-        *since_ms = 0;
-        return false;
-    }
-    if (*since_ms == 0)
-        *since_ms = os_now_ms();
-    return os_now_ms() - *since_ms > atomic_load_explicit(&fork_patience_ms, memory_order_relaxed);
+    return atomic_load_explicit(&forks_under_way, memory_order_relaxed) != 0;
 }
 
-static bool lock_sleep(lock_t *lock, uintptr_t owner)
+// What a waiter has seen.
+typedef struct wait {
+    uint64_t since_ms, fork_since_ms; // 0: not yet, no fork
+} wait_t;
+
+static bool waited_too_long(wait_t *wait, uint64_t patience_ms)
 {
-    uint64_t since_ms = 0;
+    uint64_t now_ms = os_now_ms();
+    if (wait->since_ms == 0)
+        wait->since_ms = now_ms;
+    if (!fork_is_under_way())
+        wait->fork_since_ms = 0;
+    else if (wait->fork_since_ms == 0)
+        wait->fork_since_ms = now_ms;
+    uint64_t fork_ms = wait->fork_since_ms == 0 ? 0 : now_ms - wait->fork_since_ms;
+    return fork_ms > atomic_load_explicit(&fork_patience_ms, memory_order_relaxed) ||
+           now_ms - wait->since_ms > patience_ms;
+}
+
+static bool lock_sleep(lock_t *lock, uintptr_t owner, uint64_t patience_ms)
+{
+    wait_t wait = {0};
     if (fork_has(lock))
         return true; // lock_give leaves it to fork
     atomic_fetch_add_explicit(&lock->waiters, 1, memory_order_seq_cst);
@@ -66,7 +79,7 @@ static bool lock_sleep(lock_t *lock, uintptr_t owner)
     for (;;) {
         uint32_t generation = __atomic_load_n(&lock->generation, __ATOMIC_SEQ_CST);
         mine = lock_try(lock, owner);
-        if (mine || fork_takes_too_long(&since_ms))
+        if (mine || waited_too_long(&wait, patience_ms))
             break;
         os_wait(&lock->generation, generation);
     }
@@ -83,22 +96,27 @@ bool lock_fork_hangs(void)
     return hangs;
 }
 
-static bool take_as(lock_t *lock, uintptr_t owner)
+static bool take_as(lock_t *lock, uintptr_t owner, uint64_t patience_ms)
 {
-    bool mine = lock_try(lock, owner) || lock_spin(lock, owner) || lock_sleep(lock, owner);
+    bool mine = lock_try(lock, owner) || lock_spin(lock, owner) || lock_sleep(lock, owner, patience_ms);
     gave_up |= !mine;
     return mine;
 }
 
-bool lock_take(lock_t *lock)
+bool lock_take_within(lock_t *lock, uint64_t patience_ms)
 {
     assert((ranks_held >> lock->rank) == 0); // this rank or a higher one is held: the order is broken
-    bool mine = take_as(lock, thread_self());
+    bool mine = take_as(lock, thread_self(), patience_ms);
 #ifndef NDEBUG
     if (mine)
         ranks_held |= 1u << lock->rank;
 #endif
     return mine;
+}
+
+bool lock_take(lock_t *lock)
+{
+    return lock_take_within(lock, UINT64_MAX);
 }
 
 static void owner_clear(lock_t *lock)
@@ -129,7 +147,7 @@ bool lock_is_mine(const lock_t *lock)
 
 bool lock_fork_take(lock_t *lock)
 {
-    return take_as(lock, thread_self() | by_fork);
+    return take_as(lock, thread_self() | by_fork, UINT64_MAX);
 }
 
 void lock_fork_give(lock_t *lock)

@@ -118,6 +118,27 @@ bool os_commit(void *start, size_t bytes)
     return done || (forbidden && os_refresh(start, bytes));
 }
 
+// By number, since open and close are points where a thread can be cancelled.
+static bool overcommits_nothing(void)
+{
+    char mode = '0';
+    int file = (int)syscall(SYS_openat, AT_FDCWD, "/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    syscall(SYS_read, file, &mode, sizeof(mode));
+    syscall(SYS_close, file);
+    return mode == '2';
+}
+
+bool os_commit_counts(void)
+{
+    int saved = errno;
+    struct rlimit limit;
+    bool counts = (getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) || overcommits_nothing();
+    errno = saved;
+    return counts;
+}
+
 // Not by mprotect: a kernel that counts what it has promised would count it still.
 bool os_withdraw(void *start, size_t bytes)
 {

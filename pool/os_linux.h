@@ -17,6 +17,8 @@ void *os_reserve(size_t bytes, size_t alignment);
 bool os_commit(void *start, size_t bytes);
 // The opposite: the range is as os_reserve returned it, with neither name nor advice. False: nothing has changed.
 bool os_withdraw(void *start, size_t bytes);
+// Whether committed memory counts against the process (RLIMIT_DATA) or the machine before it is used.
+bool os_commit_counts(void);
 // Whether the kernel's overcommit policy would grant so much memory at once: asked by mapping it and letting it go.
 bool os_would_grant(size_t bytes);
 // os_reserve and os_commit in one.

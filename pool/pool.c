@@ -110,18 +110,18 @@ static bool give_back_all(heap_t *heap)
 }
 
 // What was given back may still be held against the process (zone.c says how); it goes, too, and with it the pages that
-// blocks are taken from now. More than the machine has cannot be had by that.
-static bool withdraw_all(heap_t *heap, size_t size_bytes)
+// blocks are taken from now.
+static void withdraw_all(heap_t *heap)
 {
-    if (size_bytes > os_memory_bytes())
-        return false;
     if (heap != NULL)
         heap_flush(heap);
     give_back_all(heap);
-    // The tables of exact sizes are made for the zones that there are.
-    size_t bytes = heap_requested_exact ? 0 : zone_leave_empty();
-    bytes += zone_withdraw();
-    return (bytes += large_withdraw()) != 0;
+    if (!heap_requested_exact) // the tables of exact sizes are made for the zones that there are
+        zone_leave_empty();
+    if (os_commit_counts()) { // else it would cost mappings for nothing
+        zone_withdraw();
+        large_withdraw();
+    }
 }
 
 static void *alloc_tier(size_t alignment, size_t size_bytes, unsigned class, bool *clean)
@@ -143,8 +143,10 @@ static void *alloc_or_retry(size_t alignment, size_t size_bytes, unsigned class,
         heap_t *heap = heap_self == &heap_none ? NULL : heap_self;
         if (!hangs && give_back_all(heap))
             block = alloc_tier(alignment, size_bytes, class, clean);
-        if (block == NULL && !hangs && withdraw_all(heap, size_bytes))
+        if (block == NULL && !hangs && size_bytes <= os_memory_bytes()) { // more than the machine has cannot be had so
+            withdraw_all(heap);
             block = alloc_tier(alignment, size_bytes, class, clean);
+        }
         if (block == NULL && (hangs || lock_fork_hangs()))
             block = reserve_alloc(alignment, size_bytes);
     }

@@ -448,6 +448,8 @@ void survey_take_unlocked(survey_t *out)
     totals(out);
 }
 
+static const uint64_t lock_patience_ms = 1000; // far longer than any section under a lock
+
 static lock_t *const locks[] = {&heap_lock, &zone_lock, &extent_lock};
 
 void survey_abandon(void)
@@ -463,9 +465,12 @@ void survey_take(survey_t *out)
     bool inside = false; // a signal handler has interrupted the pool in this thread
     for (unsigned i = 0; i < LOCK_RANKS; i++)
         inside |= lock_is_mine(locks[i]);
-    // Not taken then, or when a fork does not finish: a survey without the locks is better than none, and than a hang.
-    for (unsigned i = 0; i < LOCK_RANKS; i++)
-        taken[i] = !inside && lock_take(locks[i]);
+    // Not taken then, or when a fork does not finish, or a holder was stopped for good (by a debugger, or in a signal
+    // handler): a survey without the locks is better than none, and than a hang at exit.
+    for (unsigned i = 0; i < LOCK_RANKS; i++) {
+        taken[i] = !inside && lock_take_within(locks[i], lock_patience_ms);
+        inside |= !taken[i]; // and is not waited for three times
+    }
     survey_take_unlocked(out);
     for (unsigned i = LOCK_RANKS; i-- > 0;)
         if (taken[i])

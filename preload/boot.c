@@ -8,6 +8,7 @@
 #include "fatal.h"
 #include "foreign.h"
 #include "fork.h"
+#include "glibc.h"
 #include "options.h"
 #include "output.h"
 #include "process.h"
@@ -32,6 +33,8 @@ __attribute__((constructor)) static void boot(void)
 {
     // The pool itself waits for the first allocation: some programs make none.
     options_read(BUDGET_WASTE_PERCENT);
+    if (!glibc_is_here())
+        options.stats = STATS_OFF;
     foreign_start();
     fork_start();
     output_start();

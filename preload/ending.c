@@ -11,12 +11,9 @@
 
 #include "exit_report.h"
 #include "export.h"
+#include "glibc.h"
 #include "kernel.h"
 #include "output.h"
-
-// How C++ registers destructors of thread_local objects. exit runs the calling thread's before everything else.
-int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object, void *library) __attribute__((weak));
-extern void *__dso_handle;
 
 static void exit_begins(void *unused)
 {
@@ -32,8 +29,9 @@ static void exit_ends(int status, void *unused)
     output_end();
 }
 
-static void quick_exit_ends(void)
+static void quick_exit_ends(void *unused)
 {
+    (void)unused;
     exit_report_write(END_QUICK_EXIT, EXIT_SUCCESS);
 }
 
@@ -49,7 +47,7 @@ static bool can_register(void)
 void ending_start(void)
 {
     on_exit(exit_ends, NULL);
-    at_quick_exit(quick_exit_ends);
+    __cxa_at_quick_exit(quick_exit_ends, &__dso_handle);
     if (__cxa_thread_atexit_impl && can_register())
         __cxa_thread_atexit_impl(exit_begins, NULL, &__dso_handle);
 }

@@ -11,6 +11,7 @@
 
 #include "fatal.h"
 #include "kernel.h"
+#include "glibc.h"
 #include "options.h"
 #include "output.h"
 #include "process.h"

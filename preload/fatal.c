@@ -6,10 +6,8 @@
 #include <unistd.h>
 
 #include "exit_report.h"
+#include "glibc.h"
 #include "kernel.h"
-
-// The C library's own sigaction under a name that signals.c does not define.
-int __sigaction(int number, const struct sigaction *action, struct sigaction *old);
 
 // What the C library adds to the flags on its way to the kernel, and hands out again with them.
 #define FLAG_RESTORER 0x04000000

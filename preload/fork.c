@@ -1,10 +1,11 @@
 // preload/fork.c - see fork.h.
 #include "fork.h"
 
-#include <pthread.h>
+#include <dlfcn.h>
 
 #include "../pool/pool.h"
 #include "exit_report.h"
+#include "glibc.h"
 #include "output.h"
 #include "process.h"
 #include "stats_api.h"
@@ -18,7 +19,15 @@ static void fork_in_child(void)
     stats_api_forked();
 }
 
+// The GNU C library's pthread_atfork is linked into each library that calls it; others have a function of that name.
 void fork_start(void)
 {
-    pthread_atfork(pool_fork_prepare, pool_fork_parent, fork_in_child);
+    int (*atfork)(void (*)(void), void (*)(void), void (*)(void)) = NULL;
+    if (glibc_is_here()) {
+        __register_atfork(pool_fork_prepare, pool_fork_parent, fork_in_child, &__dso_handle);
+        return;
+    }
+    *(void **)&atfork = dlsym(RTLD_DEFAULT, "pthread_atfork");
+    if (atfork != NULL)
+        atfork(pool_fork_prepare, pool_fork_parent, fork_in_child);
 }

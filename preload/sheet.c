@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "glibc.h"
 #include "procfs.h"
 
 static uint64_t peak_from_usage(void)

@@ -2,17 +2,25 @@
 //
 // The elders are written out over sigaction as the C library has them, since its own would bypass ours. What it calls
 // inside (system, posix_spawn, abort) reads and restores our handler as it would any other.
+#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
 
 #include "export.h"
 #include "fatal.h"
-
-// As fatal.c: the C library's own.
-int __sigaction(int number, const struct sigaction *action, struct sigaction *old);
+#include "glibc.h"
 
 static sigset_t interrupting; // signals for which siginterrupt was asked; signal(2) heeds it
+
+// The C library's own.
+static int action_pass_on(int number, const struct sigaction *action, struct sigaction *old)
+{
+    int (*next)(int, const struct sigaction *, struct sigaction *) = __sigaction;
+    if (!glibc_is_here())
+        *(void **)&next = dlsym(RTLD_NEXT, "sigaction");
+    return next(number, action, old);
+}
 
 EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *old)
 {
@@ -22,7 +30,7 @@ EXPORT int sigaction(int number, const struct sigaction *action, struct sigactio
         fatal_substitute(number, &substitute);
         action = &substitute;
     }
-    int result = __sigaction(number, action, old);
+    int result = action_pass_on(number, action, old);
     if (result == 0 && old != NULL)
         fatal_hide(old);
     return result;

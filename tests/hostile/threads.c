@@ -1,4 +1,6 @@
 // tests/hostile/threads.c - threads that come and go, on the smallest stacks, cancelled, and at their very end.
+//
+//   TARN_TEST_THREADS=10000     so many rounds of threads that are created and end (default 250)
 #include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -38,13 +40,21 @@ static void free_left(void *left)
 }
 
 // What one thread leaves behind, another frees; nothing may pile up.
+static size_t rounds_wanted(void)
+{
+    const char *wanted = getenv("TARN_TEST_THREADS");
+    return wanted != NULL ? strtoul(wanted, NULL, 10) : 250;
+}
+
 FACT(a_storm_of_threads_leaves_no_memory_behind)
 {
-    enum { WAVES = 250, AT_ONCE = 8, WARM_UP = 25 };
+    enum { AT_ONCE = 8, WARM_UP = 25 };
+    const size_t waves = rounds_wanted();
     pthread_t threads[AT_ONCE];
     void *left[AT_ONCE] = {NULL};
     size_t before = 0;
-    for (size_t wave = 0; wave < WAVES; wave++) {
+    for (size_t wave = 0; wave < waves; wave++) {
+        alarm(FACT_SECONDS);
         for (size_t i = 0; i < AT_ONCE; i++)
             threads[i] = thread_start(leave_some, (void *)(wave * AT_ONCE + i + 1));
         for (size_t i = 0; i < AT_ONCE; i++) {

@@ -3,15 +3,18 @@
 // so does the pool.
 //
 //   failing [--seed N] [--steps N] [SCENARIO]
+//   failing --each [--seed N] [--steps N]        one scenario, by one thread and by three: once without a failure, then
+//                                                again and again, with the first call failing, the second, and so on
+//                                                to the last; then the same with all calls failing from that one on
 //
 // The linker puts the functions here in front of os_linux's (-Wl,--wrap). Each scenario runs in a process of its own,
 // with the pool not yet started.
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,7 +46,7 @@ typedef struct scenario {
     bool from_start;    // the first call of all may fail; else the pool starts and works before
     bool must_refuse;   // NULL must have been an answer
     size_t focus_bytes; // most requests are this long; 0: of all sizes
-    bool limited;       // under an address limit, where zones are added and left
+    bool limited;       // the pool believes in an address limit, under which zones are added and left
 } scenario_t;
 
 #define LARGE_FOCUS ((size_t)300 << 10)
@@ -78,15 +81,34 @@ static const scenario_t scenarios[] = {
 };
 
 static unsigned failing_calls, failing_every; // set while all threads are quiet
+static unsigned failing_nth; // this one; 0: every failing_every-th
+static bool failing_onwards; // and all behind it
 static _Atomic unsigned calls_made, calls_failed;
 
 // --- in front of os_linux --------------------------------------------------------------------------------------------
 
 static bool fails(call_t call)
 {
-    if ((failing_calls & call) == 0 || atomic_fetch_add(&calls_made, 1) % failing_every != failing_every - 1)
+    if ((failing_calls & call) == 0)
+        return false;
+    unsigned number = atomic_fetch_add(&calls_made, 1) + 1;
+    if (failing_nth == 0 ? number % failing_every != 0 : failing_onwards ? number < failing_nth : number != failing_nth)
         return false;
     atomic_fetch_add(&calls_failed, 1);
+    return true;
+}
+
+static size_t address_limit = SIZE_MAX; // what the pool is told of one
+
+size_t __wrap_os_address_limit_bytes(void);
+size_t __wrap_os_address_limit_bytes(void)
+{
+    return address_limit;
+}
+
+bool __wrap_os_commit_counts(void);
+bool __wrap_os_commit_counts(void)
+{
     return true;
 }
 
@@ -235,21 +257,11 @@ static void failures_end(void)
     check_quiet();
 }
 
-// Enough for the threads' stacks and blocks, so that refusals are ours alone. Sanitizers need all addresses themselves.
-static void address_limit_set(void)
-{
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-    struct rlimit limit = {(size_t)2 << 30, (size_t)2 << 30};
-    if (setrlimit(RLIMIT_AS, &limit) != 0)
-        shadow_fail("no address limit");
-#endif
-}
-
 static void scenario_run(const scenario_t *scenario, uint64_t seed)
 {
     large_blocks = scenario->focus_bytes != 0;
     if (scenario->limited)
-        address_limit_set();
+        address_limit = (size_t)2 << 30;
     for (unsigned i = 0; i < THREADS; i++) {
         shadow_start(&shadows[i], large_blocks ? large_slot_count : slot_count, shadow_random(&seed));
         shadows[i].may_fail = true;
@@ -294,22 +306,91 @@ static bool scenario_passes(const scenario_t *scenario, const char *program, uin
     return true;
 }
 
+// --- each call -------------------------------------------------------------------------------------------------------
+
+// A small heap's work: what it asks of the kernel is soon asked. In a child. Returns how many calls were made.
+static unsigned each_run(unsigned nth, bool threads, uint64_t seed)
+{
+    failing_nth = nth;
+    failing_calls = CALL_ALL;
+    for (unsigned i = 0; i < THREADS; i++) {
+        shadow_start(&shadows[i], slot_count / 4, shadow_random(&seed));
+        shadows[i].may_fail = true;
+    }
+    if (threads)
+        work_all();
+    else
+        shadow_steps(&shadows[0], steps);
+    pool_trim(0);
+    unsigned made = calls_made;
+    check_quiet();
+    failing_calls = 0;
+    for (unsigned i = 0; i < THREADS; i++)
+        shadow_free_all(&shadows[i]);
+    check_quiet();
+    return made;
+}
+
+// Returns the number of calls that were made, 0 if something was wrong.
+static unsigned each_run_apart(unsigned nth, bool threads, uint64_t seed)
+{
+    int ends[2], status = -1;
+    unsigned made = 0;
+    fflush(NULL);
+    if (pipe(ends) != 0)
+        return 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        snprintf(shadow_replay, sizeof(shadow_replay), "--each --seed %llu --steps %u, call %u%s",
+                 (unsigned long long)seed, steps, nth, threads ? " beside threads" : "");
+        alarm(120);
+        made = each_run(nth, threads, seed);
+        _exit(write(ends[1], &made, sizeof made) != sizeof made);
+    }
+    close(ends[1]);
+    bool told = read(ends[0], &made, sizeof made) == sizeof made;
+    close(ends[0]);
+    waitpid(pid, &status, 0);
+    if (told && status == 0)
+        return made;
+    printf("call %u refused%s: FAILED with status %#x, seed %llu\n", nth, threads ? " beside threads" : "",
+           (unsigned)status, (unsigned long long)seed);
+    return 0;
+}
+
+static bool each_passes(bool threads, bool onwards, uint64_t seed)
+{
+    failing_onwards = onwards;
+    unsigned calls = each_run_apart(UINT_MAX, threads, seed); // that one never comes
+    bool passes = calls != 0;
+    for (unsigned nth = 1; nth <= calls; nth++)
+        passes &= each_run_apart(nth, threads, seed) != 0;
+    printf("each of %u calls failed%s, %s\n", calls, failing_onwards ? " with all behind it" : " once",
+           threads ? "beside threads" : "one thread");
+    return passes;
+}
+
 int main(int count, char **arguments)
 {
     uint64_t seed = 1;
     const char *only = NULL;
-    bool passes = true;
+    bool passes = true, each = false;
     unsigned run = 0;
     for (int i = 1; i < count; i++) {
         if (strcmp(arguments[i], "--seed") == 0 && i + 1 < count)
             seed = strtoull(arguments[++i], NULL, 0);
         else if (strcmp(arguments[i], "--steps") == 0 && i + 1 < count)
             steps = (unsigned)strtoul(arguments[++i], NULL, 0);
+        else if (strcmp(arguments[i], "--each") == 0)
+            each = true;
         else
             only = arguments[i];
     }
     os_start(); // for the model; the pool's own start comes in each child
     model_start(MEDIUM_MAX_BYTES);
+    if (each)
+        return !(each_passes(false, false, seed) & each_passes(true, false, seed) & each_passes(false, true, seed) &
+                 each_passes(true, true, seed));
     for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
         if (only == NULL || strcmp(only, scenarios[i].name) == 0) {
             passes &= scenario_passes(&scenarios[i], arguments[0], seed);

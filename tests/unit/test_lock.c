@@ -107,11 +107,13 @@ Test(lock, whoever_waits_for_a_fork_that_hangs_gives_up_and_is_told_so_once)
     cr_assert_not(hangs);
 }
 
+static _Atomic bool held;
+
 static void *give_later(void *unused)
 {
     (void)unused;
     lock_take(&low);
-    *(volatile bool *)&taken = true;
+    held = true;
     usleep(100 * 1000); // far longer than the patience with forks
     lock_give(&low);
     return NULL;
@@ -126,6 +128,31 @@ Test(lock, without_a_fork_it_is_waited_for_as_long_as_it_takes)
     cr_assert(lock_take(&low));
     lock_give(&low);
     cr_assert_not(lock_fork_hangs());
+    pthread_join(thread, NULL);
+}
+
+static _Atomic bool told;
+
+static void *give_when_told(void *unused)
+{
+    lock_take(&low);
+    held = true;
+    while (!told)
+        usleep(1000);
+    lock_give(&low);
+    return unused;
+}
+
+Test(lock, whoever_can_do_without_it_waits_only_so_long)
+{
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, give_when_told, NULL), 0);
+    while (!held)
+        os_yield();
+    cr_assert_not(lock_take_within(&low, 20));
+    told = true;
+    cr_assert(lock_take_within(&low, 50000));
+    lock_give(&low);
     pthread_join(thread, NULL);
 }
 

@@ -156,6 +156,13 @@ Test(os_linux, the_limit_of_addresses_is_seen)
     }
 }
 
+Test(os_linux, under_a_data_limit_committed_memory_counts)
+{
+    struct rlimit limit = {(rlim_t)1 << 33, (rlim_t)1 << 33};
+    cr_assert_eq(setrlimit(RLIMIT_DATA, &limit), 0);
+    cr_assert(os_commit_counts());
+}
+
 Test(os_linux, time_goes_on_and_waiting_ends)
 {
     uint32_t word = 5;

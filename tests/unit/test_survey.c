@@ -1,6 +1,8 @@
 // tests/unit/test_survey.c - the heap as plain data: the books close, against /proc/self/smaps too, and what is counted
 // is what was done.
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <unistd.h>
 
 #include "books.h"
 #include "os_linux.h"
@@ -263,4 +265,27 @@ Test(survey, the_books_balance_after_random_work)
             live += blocks[i] != NULL;
         cr_assert_eq(survey.live_blocks, live);
     }
+}
+
+static _Atomic bool held;
+
+static void *hold_for_ever(void *unused)
+{
+    cr_assert(lock_take(&zone_lock));
+    held = true;
+    for (;;)
+        pause();
+    return unused;
+}
+
+// As a thread that a debugger or a signal handler has stopped inside the pool, when another one calls exit.
+Test(survey, a_lock_that_is_never_given_back_is_not_waited_for)
+{
+    pthread_t thread;
+    allocate(100, 100);
+    cr_assert_eq(pthread_create(&thread, NULL, hold_for_ever, NULL), 0);
+    while (!held)
+        os_yield();
+    take();
+    cr_assert_eq(class_for(100)->live_blocks, 100);
 }
