@@ -317,6 +317,12 @@ static inline bool free_medium_quick(page_t *page, void *block)
     return true;
 }
 
+// Whether a small block is not carved, or the last one that its owner freed.
+static inline bool looks_freed(const page_t *page, const void *block, size_t offset)
+{
+    return !(page->carved >> (offset >> CARVE_SHIFT) & 1) || page->list == block;
+}
+
 // A free of another thread's small block that only gathers it: the common case of those. False: any other.
 static inline bool free_remote_quick(page_t *page, void *block)
 {
@@ -327,8 +333,7 @@ static inline bool free_remote_quick(page_t *page, void *block)
     size_t offset = (size_t)((char *)block - page->start);
     if (unlikely((size_t)size_class_index(class, offset) * class->block_bytes != offset))
         return false;
-    bool carved = page->carved >> (offset >> CARVE_SHIFT) & 1;
-    return carved && page->list != block && heap_ring_add(heap, page, block);
+    return !looks_freed(page, block, offset) && heap_ring_add(heap, page, block);
 }
 
 static __attribute__((noinline)) void free_general(page_t *page, void *block)
