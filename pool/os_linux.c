@@ -295,3 +295,36 @@ uint64_t os_now_ms(void)
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
+
+int os_thread_id(void)
+{
+    return (int)syscall(SYS_gettid);
+}
+
+// "/proc/self/task/1234/stat"
+static void stat_path(char *path, int thread)
+{
+    char digits[12], *digit = digits;
+    path = stpcpy(path, "/proc/self/task/");
+    for (; thread != 0; thread /= 10)
+        *digit++ = (char)('0' + thread % 10);
+    while (digit != digits)
+        *path++ = *--digit;
+    strcpy(path, "/stat");
+}
+
+// "1234 (name) S ...": the name may hold anything.
+bool os_thread_runs(int thread)
+{
+    int saved = errno;
+    char path[48], text[128] = "";
+    stat_path(path, thread);
+    int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        syscall(SYS_read, file, text, sizeof(text) - 1);
+        syscall(SYS_close, file);
+    }
+    errno = saved;
+    const char *name_end = strrchr(text, ')');
+    return name_end != NULL && (name_end[2] == 'R' || name_end[2] == 'D');
+}

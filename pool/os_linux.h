@@ -45,5 +45,8 @@ void os_wait(uint32_t *word, uint32_t expected);
 void os_wake_one(uint32_t *word);
 void os_yield(void);
 uint64_t os_now_ms(void); // monotonic, coarse
+int os_thread_id(void);
+// Whether the thread of this process runs, or would if it had a processor. False: it sleeps, or nothing is known of it.
+bool os_thread_runs(int thread);
 
 #endif

@@ -286,8 +286,11 @@ static const char *large_wrong(large_result_t result)
 
 static void free_large(void *block)
 {
-    if (reserve_has(block))
+    if (reserve_has(block)) {
+        if (!reserve_free(block))
+            misuse("free", block, "double free, or never allocated", 0);
         return;
+    }
     large_result_t result = large_free(block);
     if (result == LARGE_DONE || result == LARGE_BUSY)
         return;
@@ -370,9 +373,13 @@ static size_t usable(const char *function, void *block, page_t **page)
         misuse(function, block, wrong[0] == 'd' ? "not a live block" : wrong, page_block_bytes(*page));
         return 0;
     }
-    if (reserve_has(block))
-        return reserve_usable(block);
     size_t bytes = 0;
+    if (reserve_has(block)) {
+        bytes = reserve_usable(block);
+        if (bytes == 0)
+            misuse(function, block, "not a live block", 0);
+        return bytes;
+    }
     large_result_t result = large_usable(block, &bytes);
     if (result == LARGE_BUSY) // a fork does not finish; a live block's node changes at its holder's hands only
         return large_usable_unlocked(block);
