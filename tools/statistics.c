@@ -26,7 +26,7 @@ double statistics_median(values_t values)
     return sorted_median(sorted, values.count);
 }
 
-// --- the exact distribution of a rank sum ------------------------------------------------------------------------------
+// --- the exact distribution of a rank sum ----------------------------------------------------------------------------
 
 // ways[k][s]: how many ways to choose k of the ranks with the sum s. Doubles hold C(100, 50) = 1.0e29 well enough.
 typedef struct deals {
@@ -74,7 +74,7 @@ static double deals_share_beyond(const deals_t *deals, long mean_doubled, long d
     return beyond / all;
 }
 
-// --- the test ------------------------------------------------------------------------------------------------------------
+// --- the test --------------------------------------------------------------------------------------------------------
 
 typedef struct ranked {
     double value;
@@ -118,10 +118,10 @@ double statistics_rank_sum_p(values_t one, values_t other)
     return p;
 }
 
-// --- the ratio -----------------------------------------------------------------------------------------------------------
+// --- the ratio -------------------------------------------------------------------------------------------------------
 
-// How many of the n x m ratios, from either end, lie outside the interval: the most that leave at most half of the error
-// to each side. 0 if even none is too many. U, the rank sum less its least value, counts the ratios above 1.
+// How many of the n x m ratios, from either end, lie outside the interval: the most that leave at most half of the
+// error to each side. 0 if even none is too many. U, the rank sum less its least value, counts the ratios above 1.
 static int ratios_outside(int count, int base_count)
 {
     int ranks[2 * STATISTICS_RUNS_MAX];
@@ -158,7 +158,7 @@ ratio_t statistics_ratio(values_t values, values_t base)
     return (ratio_t){sorted_median(ratios, count), true, ratios[outside - 1], ratios[count - outside]};
 }
 
-// --- many questions --------------------------------------------------------------------------------------------------------
+// --- many questions --------------------------------------------------------------------------------------------------
 
 // The smallest p is multiplied by the number of questions, the next by one less, and so on; none overtakes the next.
 void statistics_holm(double *p, int count)

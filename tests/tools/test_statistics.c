@@ -12,10 +12,11 @@
 
 static void expect_close(double actual, double expected, const char *what)
 {
-    cr_assert(fabs(actual - expected) <= 1e-9 * fmax(1, fabs(expected)), "%s: %.12g, not %.12g", what, actual, expected);
+    cr_assert(fabs(actual - expected) <= 1e-9 * fmax(1, fabs(expected)), "%s: %.12g, not %.12g", what, actual,
+              expected);
 }
 
-// --- chance: every seed is fixed, so that a failure replays ----------------------------------------------------------------
+// --- chance: every seed is fixed, so that a failure replays ----------------------------------------------------------
 
 static uint64_t chance;
 
@@ -46,7 +47,7 @@ static values_t skewed_fill(double *items, int count, double centre)
     return (values_t){items, count};
 }
 
-// --- medians and ratios ------------------------------------------------------------------------------------------------------
+// --- medians and ratios ----------------------------------------------------------------------------------------------
 
 Test(statistics, the_median_is_the_middle_or_between_the_two_middle_ones)
 {
@@ -62,11 +63,13 @@ Test(statistics, the_ratio_is_the_median_of_all_ratios)
     expect_close(statistics_ratio(VALUES(8, 8, 8, 8), VALUES(4, 4, 4, 4)).estimate, 2, "equal ones");
 }
 
-// Tables of the critical value of U at 0.025 on each side: 4 x 4: 0, 5 x 5: 2, 8 x 8: 13, 10 x 10: 23, 20 x 20: 127. The
-// interval runs from the ratio behind as many as that to the one before as many.
+// Tables of the critical value of U at 0.025 on each side: 4 x 4: 0, 5 x 5: 2, 8 x 8: 13, 10 x 10: 23, 20 x 20: 127.
+// The interval runs from the ratio behind as many as that to the one before as many.
 Test(statistics, the_interval_agrees_with_the_tables)
 {
-    static const struct { int runs, critical; } table[] = {{4, 0}, {5, 2}, {8, 13}, {10, 23}, {20, 127}};
+    static const struct {
+        int runs, critical;
+    } table[] = {{4, 0}, {5, 2}, {8, 13}, {10, 23}, {20, 127}};
     for (size_t row = 0; row < sizeof table / sizeof table[0]; row++) {
         int runs = table[row].runs;
         double high[STATISTICS_RUNS_MAX], low[STATISTICS_RUNS_MAX];
@@ -109,7 +112,7 @@ Test(statistics, the_interval_holds_the_true_ratio_as_often_as_it_says)
     cr_assert_gt(missed, ROUNDS * 2 / 100, "%d of %d: wider than need be", missed, ROUNDS);
 }
 
-// --- the test ----------------------------------------------------------------------------------------------------------------
+// --- the test --------------------------------------------------------------------------------------------------------
 
 Test(statistics, p_is_the_share_of_deals_that_are_as_uneven)
 {
@@ -152,7 +155,7 @@ Test(statistics, the_most_runs_are_tested_exactly_too)
     cr_assert(fabs(p * 1.00891344545564193e29 / 2 - 1) < 1e-9, "%g", p); // C(100, 50)
 }
 
-// --- many questions ------------------------------------------------------------------------------------------------------------
+// --- many questions --------------------------------------------------------------------------------------------------
 
 Test(statistics, holm_corrects_step_by_step)
 {
