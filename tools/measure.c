@@ -28,6 +28,7 @@ enum {
     INTERVAL_SHARE = 100,             // of the time so far
     COST_SHARE = 50,                  // a sample takes at most two percent of a processor until the next
     GRACE_MS = 1000,                  // between asking to end and ending by force
+    GIVE_UP_MS = 5 * GRACE_MS,        // what lives on then is another user's, or hangs in the kernel
     POLL_NS = 10 * NS_PER_MS,         // between two looks whether all have ended
 };
 
@@ -73,6 +74,7 @@ void measure_begin(void)
     sigemptyset(&waited_for);
     sigaddset(&waited_for, SIGCHLD);
     sigaddset(&waited_for, SIGINT);
+    sigaddset(&waited_for, SIGQUIT);
     sigaddset(&waited_for, SIGTERM);
     sigaddset(&waited_for, SIGHUP);
     sigprocmask(SIG_BLOCK, &waited_for, &mask_before);
@@ -251,14 +253,16 @@ static int tree_end(sampler_t *sampler, pid_t pid, measurement_t *measurement)
     int seen = tree->count;
     tree_signal(tree, SIGTERM);
     tree_signal(tree, SIGCONT); // what is stopped hears nothing else
-    bool patient = true;
-    for (uint64_t until_ns = now_ns() + (uint64_t)GRACE_MS * NS_PER_MS; tree->count > 0; tree_read(tree, pid)) {
+    uint64_t begin_ns = now_ns(), grace_ns = (uint64_t)GRACE_MS * NS_PER_MS;
+    while (tree->count > 0 && now_ns() - begin_ns < (uint64_t)GIVE_UP_MS * NS_PER_MS) {
         int number = signal_await(POLL_NS);
-        patient = patient && (number < 0 || number == SIGCHLD) && now_ns() < until_ns;
+        if (number > 0 && number != SIGCHLD)
+            grace_ns = 0;
         if (ended_collect(pid, measurement))
             pid = 0; // its number may be anybody's now
-        if (!patient)
+        if (now_ns() - begin_ns >= grace_ns)
             tree_signal(tree, SIGKILL);
+        tree_read(tree, pid);
     }
     return seen;
 }

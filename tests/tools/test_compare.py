@@ -82,8 +82,9 @@ class CommandLine(Compare):
                 self.assert_refused(self.compare(option, value, 'true'), option if option != '--html' or not value
                                     else value)
 
-    def test_a_folder_is_no_page(self):
-        self.assert_refused(self.compare('--html', self.folder, 'true'), self.folder)
+    def test_a_folder_or_device_is_no_page(self):
+        for path in (self.folder, '/dev/null', '/dev/stdout'):
+            self.assert_refused(self.compare('--html', path, 'true'), path, 'regular file')
         self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_without_a_command_it_is_refused(self):
@@ -366,7 +367,7 @@ class Ending(Compare):
         return time.monotonic() - begin
 
     def test_an_interrupt_ends_the_command_and_what_it_started(self):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
             self.assert_stops('sh -c "sleep 60; true" sh "$1" & setsid sh -c "sleep 60; true" sh "$1" &', number)
 
     def test_also_one_that_does_not_want_to(self):
@@ -477,13 +478,12 @@ class Equals(Compare):
         self.assertEqual(self.metric(figures, 'fat', 'peak_bytes')['difference'], 'more')
         self.assertEqual(self.metric(figures, 'slow', 'peak_bytes')['difference'], 'none')
         self.assertEqual(self.metric(figures, 'slow', 'cpu_ns')['difference'], 'more')
-        self.assertEqual(self.metric(figures, 'slow', 'wall_ns')['difference'], 'more')
         self.assertIn('none is better than system', figures['verdict']['text'])
 
     def test_the_better_one_is_named(self):
         figures = self.figures('--with', f'{stand_in("fat")},{stand_in("slow")},system', '--base', 'slow', '--seed', 3,
                                self.grow, 8, 5)
-        self.assertEqual(figures['verdict']['time']['metric'], 'wall_ns')
+        self.assertIn(figures['verdict']['time']['metric'], ('wall_ns', 'cpu_ns'))    # wall, unless it is too noisy
         self.assertIn(figures['verdict']['time']['best'], ('system', 'fat'))
         self.assertIsNone(figures['verdict']['memory']['best'])
         turned = self.figures('--with', f'{stand_in("fat")},{stand_in("same")},system', '--base', 'fat', '--seed', 3,
