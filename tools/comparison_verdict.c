@@ -151,6 +151,12 @@ static void headline_write(const comparison_t *comparison, const verdict_t *verd
     int faster = verdict->time.row, smaller = verdict->memory.row;
     if (faster >= 0 && faster == smaller)
         fprintf(file, "%s suits this command, in time and in memory", name_of(comparison, faster));
+    else if (faster >= 0 && smaller >= 0 && verdict->time.level[smaller])
+        fprintf(file, "%s suits this command: best in memory, level with the best in time",
+                name_of(comparison, smaller));
+    else if (faster >= 0 && smaller >= 0 && verdict->memory.level[faster])
+        fprintf(file, "%s suits this command: best in time, level with the best in memory",
+                name_of(comparison, faster));
     else if (faster >= 0 && smaller >= 0)
         fprintf(file, "%s for time, %s for memory", name_of(comparison, faster), name_of(comparison, smaller));
     else if (faster >= 0)
