@@ -115,6 +115,11 @@ class Figures(Compare):
             self.assertLess(metrics['cpu_ns']['median'], 200e6)               # it sleeps
             self.assertGreaterEqual(metrics['faults']['median'], 40 * MIB / 2**21)    # with the largest pages
 
+    def test_a_peak_between_two_samples_is_not_missed(self):
+        figures = self.figures('-n', 5, self.grow, 40, 0)
+        for row in figures['allocators']:
+            self.assertGreaterEqual(min(row['metrics']['peak_bytes']['values']), 40 * MIB)
+
     def test_the_whole_process_tree_counts(self):
         figures = self.figures('-n', 3, 'sh', '-c', f'{self.grow} 20 150 30; true')
         row = self.rows(figures)['system']
@@ -396,6 +401,13 @@ class Ending(Compare):
         self.assertEqual(result.returncode, 0)
         self.assertEqual(json.loads(result.stdout)['notes'], [])
         os.kill(int((self.folder / 'before').read_text()), signal.SIGKILL)    # it is still there
+
+    def test_and_its_cpu_time_is_not_the_command_s(self):
+        burning = f'(sleep 1; LD_PRELOAD={FOLDER}/libslow.so {self.grow} 1 1)'
+        result = subprocess.run(['sh', '-c', f'{burning} & exec {TARN} compare --json -n 6 --with system sleep 0.4'],
+                                env=self.environment, check=True, stdout=subprocess.PIPE, text=True,
+                                timeout=PATIENCE_S)
+        self.assertLess(max(self.metric(json.loads(result.stdout), 'system', 'cpu_ns')['values']), 50e6)
 
 
 class Page(Compare):

@@ -119,6 +119,17 @@ Test(comparison, a_wide_spread_hides_a_difference)
     cr_assert_eq(comparison.rows[1].cells[METRIC_WALL].difference, DIFFERENCE_LESS);
 }
 
+// By itself such an uneven deal is one of 146; among ten figures one like it is nothing.
+Test(comparison, what_would_be_seen_alone_may_be_chance_among_many)
+{
+    comparison_t comparison = compared((const kind_t[ROWS]){{100, 100, 60}, {74, 100, 60}, {100, 100, 60}}, RUNS);
+    const row_t *base = &comparison.rows[0], *row = &comparison.rows[1];
+    double alone = statistics_rank_sum_p(comparison_values(row, METRIC_WALL), comparison_values(base, METRIC_WALL));
+    cr_assert_lt(alone, COMPARISON_ALARM);
+    cr_assert_gt(row->cells[METRIC_WALL].p, COMPARISON_ALARM);
+    cr_assert_eq(row->cells[METRIC_WALL].difference, DIFFERENCE_NONE);
+}
+
 Test(comparison, the_typical_run_has_the_median_peak)
 {
     comparison_t comparison = compared((const kind_t[ROWS]){{100, 100, 5}, {100, 100, 5}, {100, 100, 5}}, 5);
