@@ -103,12 +103,26 @@ static void crowd(void)
         pthread_join(all[i], NULL);
 }
 
+// More blocks than the first table of pack has room for, freed in another order than they came, and so twice.
+static void many(void)
+{
+    enum { COUNT = 40000, STRIDE = 7919 }; // a prime: each block's turn comes once
+    static void *blocks[COUNT];
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < COUNT; i++)
+            blocks[i] = malloc(24 + i % 3 * 16);
+        for (size_t i = 0; i < COUNT; i++)
+            free(blocks[i * STRIDE % COUNT]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         void (*run)(void);
-    } modes[] = {{"each", each_once}, {"failing", failing}, {"threads", threads}, {"child", child}, {"crowd", crowd}};
+    } modes[] = {{"each", each_once}, {"failing", failing}, {"threads", threads},
+                 {"child", child},    {"crowd", crowd},     {"many", many}};
     for (size_t i = 0; argc == 2 && i < sizeof modes / sizeof modes[0]; i++)
         if (strcmp(modes[i].name, argv[1]) == 0) {
             modes[i].run();
