@@ -88,13 +88,13 @@ static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
 }
 
 // Standard error may be a pipe that nobody reads: there a signal has to be able to end the process.
-static bool deliver(const writer_t *report, const sigset_t *mask)
+static int deliver(const writer_t *report, const sigset_t *mask)
 {
     if (options.stats_file[0] != '\0')
         return stats_file_write(options.stats_file, report->buffer, report->length);
-    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    kernel_signal_mask(SIG_SETMASK, mask, NULL);
     output_stderr(report->buffer, report->length);
-    return true;
+    return 0;
 }
 
 // The caller has claimed it. 0, or what went wrong: EFAULT for the heap. Signals wait meanwhile, but for faults.
@@ -102,14 +102,10 @@ static int write_report(sheet_end_t ended_by, int value)
 {
     writer_t writer = WRITER(buffer);
     sigset_t held, before;
-    int error = 0;
     fatal_waiting_signals(&held);
-    pthread_sigmask(SIG_BLOCK, &held, &before);
-    if (!compose_watched(&writer, ended_by, value))
-        error = EFAULT;
-    else if (!deliver(&writer, &before))
-        error = errno;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    kernel_signal_mask(SIG_BLOCK, &held, &before);
+    int error = compose_watched(&writer, ended_by, value) ? deliver(&writer, &before) : EFAULT;
+    kernel_signal_mask(SIG_SETMASK, &before, NULL);
     return error;
 }
 
@@ -153,8 +149,10 @@ int exit_report_now(void)
     }
     int error = write_report(END_REQUEST, 0);
     done(OWNER_NONE);
-    errno = error != 0 ? error : errno;
-    return error == 0 ? 0 : -1;
+    if (error == 0)
+        return 0;
+    errno = error;
+    return -1;
 }
 
 void exit_report_forked(void)

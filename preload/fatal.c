@@ -128,7 +128,7 @@ static void substitute_default(int number)
 // Not as init of a container: the kernel spares it every default action, and a handler would interrupt its calls.
 void fatal_start(void)
 {
-    if (!exit_report_wanted() || getpid() == 1)
+    if (!exit_report_wanted() || kernel_getpid() == 1)
         return;
     standing_in = true;
     for (size_t i = 0; i < COUNT(fatal); i++)

@@ -18,10 +18,10 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../pool/pool.h"
+#include "kernel.h"
 #include "procfs.h"
 
 // glibc's: the heaps of its arenas, and the header of a block.
@@ -40,16 +40,10 @@ typedef enum origin { ORIGIN_NOBODY, ORIGIN_LIBC, ORIGIN_LOADER } origin_t;
 static uintptr_t break_at_start;
 static __thread const void *handed_on __attribute__((tls_model("initial-exec"))); // see foreign_was
 
-// Linux's brk(0) tells the break and changes nothing.
-static uintptr_t break_now(void)
-{
-    return (uintptr_t)syscall(SYS_brk, 0);
-}
-
 void foreign_start(void)
 {
     if (break_at_start == 0) // the first caller's word counts: boot, or an allocation before it
-        break_at_start = break_now();
+        break_at_start = kernel_break();
 }
 
 // --- the map -------------------------------------------------------------------------------------------------------
@@ -182,7 +176,7 @@ static origin_t origin_of(const void *block)
     uintptr_t address = (uintptr_t)block;
     if (address % HEADER_BYTES != 0)
         return ORIGIN_NOBODY;
-    if (address >= break_at_start && address < break_now())
+    if (address >= break_at_start && address < kernel_break())
         return ORIGIN_LIBC;
     search_t search = {.address = address, .loader_name = loader_name_get()};
     procfs_mappings(0, find_address, &search);

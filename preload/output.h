@@ -25,8 +25,8 @@ void output_end(void);
 // of it (SIGPIPE, SIGTTOU, SIGXFSZ).
 void output_stderr(const char *text, size_t length);
 
-// The same to any descriptor; false if not all could be written.
-bool output_write(int fd, const char *text, size_t length);
+// The same to any descriptor; 0, or the errno of what came before all was written.
+int output_write(int fd, const char *text, size_t length);
 
 // One line, "tarn: " before it and a newline behind it; what is over 1000 bytes is cut.
 void output_line(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,9 +1,8 @@
 // preload/procfs.c - see procfs.h.
 #include "procfs.h"
 
-#include <string.h>
-
 #include "kernel.h"
+#include "text.h"
 #include "writer.h"
 
 typedef bool line_visit_t(const char *line, void *context);
@@ -11,15 +10,15 @@ typedef bool line_visit_t(const char *line, void *context);
 // Hands over the complete lines in buffer[0..length) and moves the rest to the front. Returns its length, or -1: stop.
 static ssize_t lines_visit(char *buffer, size_t length, line_visit_t *visit, void *context)
 {
-    char *line = buffer, *end = buffer + length, *newline;
-    while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
-        *newline = '\0';
+    char *line = buffer;
+    for (size_t line_length; (line_length = text_find_within(line, '\n', length)) < length; length -= line_length + 1) {
+        line[line_length] = '\0';
         if (!visit(line, context))
             return -1;
-        line = newline + 1;
+        line += line_length + 1;
     }
-    memmove(buffer, line, (size_t)(end - line));
-    return end - line;
+    text_copy(buffer, line, length); // from the first byte on, so they may overlap
+    return (ssize_t)length;
 }
 
 static bool procfs_lines(const char *path, procfs_buffer_t *buffer, line_visit_t *visit, void *context)
@@ -61,14 +60,13 @@ static procfs_mapping_t mapping_parse(const char *line)
     line += *line == '-';
     mapping.end = number_parse(&line, 16);
     line += *line == ' ';
-    if (strnlen(line, 4) == 4) {
+    if (text_length_within(line, 4) == 4) {
         mapping.readable = line[0] == 'r';
         mapping.writable = line[1] == 'w';
         mapping.is_private = line[3] == 'p';
     }
     for (int field = 0; field < 4; field++) { // permissions, offset, device, inode
-        line += strcspn(line, " ");
-        line += strspn(line, " ");
+        line = text_skip(text_find(line, ' '), ' ');
     }
     mapping.name = line;
     return mapping;
@@ -102,11 +100,10 @@ bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, v
 // "KEY:   1234 kB": true and the number, if line has this key.
 static bool field_parse(const char *line, const char *key, uint64_t *value)
 {
-    size_t length = strlen(key);
-    if (strncmp(line, key, length) != 0)
+    if (!text_begins(line, key))
         return false;
-    line += length;
-    line += strspn(line, " \t");
+    for (line += text_length(key); *line == ' ' || *line == '\t';)
+        line++;
     *value = number_parse(&line, 10);
     return true;
 }
