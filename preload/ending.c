@@ -15,21 +15,21 @@
 #include "kernel.h"
 #include "output.h"
 
-static void exit_begins(void *unused)
+static RARE void exit_begins(void *unused)
 {
     (void)unused;
     if (exit_report_wanted())
         output_keep();
 }
 
-static void exit_ends(int status, void *unused)
+static RARE void exit_ends(int status, void *unused)
 {
     (void)unused;
     exit_report_write(END_EXIT, status);
     output_end();
 }
 
-static void quick_exit_ends(void *unused)
+static RARE void quick_exit_ends(void *unused)
 {
     (void)unused;
     exit_report_write(END_QUICK_EXIT, EXIT_SUCCESS);

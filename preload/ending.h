@@ -2,7 +2,9 @@
 #ifndef TARN_ENDING_H
 #define TARN_ENDING_H
 
+#include "../pool/bits.h"
+
 // Asks to be called at the end. From the constructor, as early as can be: handlers run in reverse order.
-void ending_start(void);
+RARE void ending_start(void);
 
 #endif

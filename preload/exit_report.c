@@ -28,12 +28,12 @@
 static _Atomic int owner; // [atomic] claim: acquire, done: release
 
 // [owner] Where to go on when the report cannot be composed, and whether that is where we are.
-static sigjmp_buf behind;
+static RARE_DATA sigjmp_buf behind;
 static volatile sig_atomic_t composing;
 
 // [owner] Untouched, and so not resident, until the report.
-static sheet_t sheet;
-static char buffer[REPORT_BYTES];
+static RARE_DATA sheet_t sheet;
+static RARE_DATA char buffer[REPORT_BYTES];
 
 bool exit_report_wanted(void)
 {

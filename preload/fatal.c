@@ -75,7 +75,7 @@ static bool stack_is_enough(void)
     return (uintptr_t)__builtin_frame_address(0) - (uintptr_t)stack.ss_sp >= STACK_NEEDED_BYTES;
 }
 
-static void fatal_handler(int number, siginfo_t *info, void *context)
+static RARE void fatal_handler(int number, siginfo_t *info, void *context)
 {
     int saved_errno = errno;
     (void)context;

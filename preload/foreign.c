@@ -87,7 +87,7 @@ static bool find_loader(const procfs_mapping_t *mapping, void *context)
 // Looked up once. Two threads that do so at the same time write the same.
 static const char *loader_name_get(void)
 {
-    static file_name_t name;
+    static RARE_DATA file_name_t name;
     static _Atomic bool known;
     if (!atomic_load_explicit(&known, memory_order_acquire)) {
         procfs_mappings(0, find_loader, name);

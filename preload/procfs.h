@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "../pool/bits.h"
+
 // Room for the longest line: a path of PATH_MAX behind the numbers of a mapping. What is longer still (the kernel
 // writes a newline in a path as four letters) falls into two lines, of which the second says nothing to anybody here.
 #define PROCFS_LINE_BYTES (4096 + 512)
@@ -20,7 +22,7 @@ typedef struct procfs_mapping {
 
 // Calls visit for every mapping of the process (pid 0: this one), lowest address first, until it returns false.
 // False if the file cannot be read.
-bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context);
+RARE bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context);
 
 typedef struct procfs_memory {
     uint64_t rss_bytes;      // 0: not known
@@ -33,7 +35,7 @@ typedef struct procfs_buffer {
 } procfs_buffer_t;
 
 // Both of this process. The memory costs the kernel a walk over the page tables.
-procfs_memory_t procfs_memory(procfs_buffer_t *buffer);
-uint32_t procfs_threads(procfs_buffer_t *buffer); // 0: not known
+RARE procfs_memory_t procfs_memory(procfs_buffer_t *buffer);
+RARE uint32_t procfs_threads(procfs_buffer_t *buffer); // 0: not known
 
 #endif

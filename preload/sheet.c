@@ -34,7 +34,7 @@ static void process_figures(sheet_t *sheet, const procfs_memory_t *memory)
 
 void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value)
 {
-    static procfs_buffer_t buffer; // one sheet is taken at a time
+    static RARE_DATA procfs_buffer_t buffer; // one sheet is taken at a time
     sheet->ended_by = ended_by;
     sheet->value = value;
     sheet->threads = procfs_threads(&buffer);

@@ -13,7 +13,7 @@
 #define NAMES_TRIED 8 // files of a process that died in the midst, with this pid, may be in the way
 
 // Static: one report at a time (exit_report.c), and two paths are much for a small stack.
-static char path[PATH_MAX], temporary[PATH_MAX];
+static RARE_DATA char path[PATH_MAX], temporary[PATH_MAX];
 
 static bool path_expand(const char *pattern)
 {

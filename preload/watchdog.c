@@ -17,7 +17,7 @@
 static int timer = -1;
 static void (*on_expiry)(void);
 
-static void watchdog_handler(int number, siginfo_t *info, void *context)
+static RARE void watchdog_handler(int number, siginfo_t *info, void *context)
 {
     (void)number;
     (void)context;
