@@ -12,12 +12,14 @@
 #include "requested.h"
 #include "reserve.h"
 
-// A loop, where memset would be the first call into the C library's text of a small program (kernel_call.h).
+// A loop, where memset would be the first call into the C library's text of a small program (kernel_call.h). What is zero
+// is not written, and so not resident, in static memory.
 static void memory_clear(void *start, size_t bytes)
 {
     unsigned char *at = start;
     for (size_t i = 0; i < bytes; i++)
-        at[i] = 0;
+        if (at[i] != 0)
+            at[i] = 0;
 }
 
 // --- residency -------------------------------------------------------------------------------------------------------

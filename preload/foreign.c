@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "../pool/pool.h"
+#include "ending.h"
 #include "kernel.h"
 #include "procfs.h"
 
@@ -190,6 +191,8 @@ static origin_t origin_of(const void *block)
 // Only free can be served here. For the other functions the pool reports failure to entry.c, which asks foreign_was.
 bool pool_hook_foreign(const char *function, void *address)
 {
+    if (ending_has(address))
+        return strcmp(function, "free") == 0;
     int saved = errno; // free keeps it, whatever the search meets
     origin_t origin = __libc_free != NULL ? origin_of(address) : ORIGIN_NOBODY;
     errno = saved;

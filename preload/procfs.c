@@ -110,49 +110,38 @@ static bool field_parse(const char *line, const char *key, uint64_t *value)
 
 static bool status_visit(const char *line, void *context)
 {
-    procfs_memory_t *memory = context;
+    procfs_status_t *status = context;
     uint64_t value;
     if (field_parse(line, "VmHWM:", &value))
-        memory->peak_rss_bytes = value * 1024;
+        status->peak_rss_bytes = value * 1024;
     else if (field_parse(line, "VmRSS:", &value))
-        memory->rss_bytes = value * 1024;
-    return memory->rss_bytes == 0; // it comes last
+        status->rss_bytes = value * 1024;
+    else if (field_parse(line, "Threads:", &value))
+        status->threads = (uint32_t)value;
+    return status->threads == 0; // it comes last
 }
 
-static bool threads_visit(const char *line, void *context)
+procfs_status_t procfs_status(procfs_buffer_t *buffer)
 {
-    uint64_t value;
-    if (!field_parse(line, "Threads:", &value))
-        return true;
-    *(uint32_t *)context = (uint32_t)value;
-    return false;
-}
-
-uint32_t procfs_threads(procfs_buffer_t *buffer)
-{
-    uint32_t threads = 0;
-    procfs_lines("/proc/self/status", buffer, threads_visit, &threads);
-    return threads;
+    procfs_status_t status = {0};
+    procfs_lines("/proc/self/status", buffer, status_visit, &status);
+    return status;
 }
 
 static bool rollup_visit(const char *line, void *context)
 {
-    procfs_memory_t *memory = context;
     uint64_t value;
     if (!field_parse(line, "Rss:", &value))
         return true;
-    memory->rss_bytes = value * 1024;
+    *(uint64_t *)context = value * 1024;
     return false;
 }
 
-procfs_memory_t procfs_memory(procfs_buffer_t *buffer)
+uint64_t procfs_rss_bytes(procfs_buffer_t *buffer)
 {
-    procfs_memory_t memory = {0};
-    procfs_lines("/proc/self/status", buffer, status_visit, &memory);
     // status reads counters that each processor updates in batches; smaps_rollup walks the page tables and is exact.
     // It cannot be opened in a process that gave up being dumpable: status must do then.
-    procfs_lines("/proc/self/smaps_rollup", buffer, rollup_visit, &memory);
-    if (memory.peak_rss_bytes < memory.rss_bytes)
-        memory.peak_rss_bytes = memory.rss_bytes;
-    return memory;
+    uint64_t rss_bytes = 0;
+    procfs_lines("/proc/self/smaps_rollup", buffer, rollup_visit, &rss_bytes);
+    return rss_bytes != 0 ? rss_bytes : procfs_status(buffer).rss_bytes;
 }

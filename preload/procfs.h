@@ -24,18 +24,19 @@ typedef struct procfs_mapping {
 // False if the file cannot be read.
 RARE bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context);
 
-typedef struct procfs_memory {
-    uint64_t rss_bytes;      // 0: not known
-    uint64_t peak_rss_bytes; // 0: not known
-} procfs_memory_t;
+typedef struct procfs_status {
+    uint32_t threads;         // 0: not known, and so with the next two
+    uint64_t rss_bytes;       // about: what is exact is procfs_rss_bytes
+    uint64_t peak_rss_bytes;
+} procfs_status_t;
 
 // What a file is read through; the caller's, since signal handlers run on small stacks.
 typedef struct procfs_buffer {
     char bytes[PROCFS_LINE_BYTES];
 } procfs_buffer_t;
 
-// Both of this process. The memory costs the kernel a walk over the page tables.
-RARE procfs_memory_t procfs_memory(procfs_buffer_t *buffer);
-RARE uint32_t procfs_threads(procfs_buffer_t *buffer); // 0: not known
+// Both of this process. The latter costs the kernel a walk over the page tables; 0: not known.
+RARE procfs_status_t procfs_status(procfs_buffer_t *buffer);
+RARE uint64_t procfs_rss_bytes(procfs_buffer_t *buffer);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "../pool/bits.h"
 #include "../pool/survey.h"
+#include "procfs.h"
 #include "writer.h"
 
 typedef enum sheet_end { END_REQUEST, END_EXIT, END_UNDERSCORE_EXIT, END_QUICK_EXIT, END_SIGNAL } sheet_end_t;
@@ -19,9 +20,9 @@ typedef struct sheet {
     survey_t survey;
 } sheet_t;
 
-// Fills *sheet; one call at a time (exit_report.c sees to it). After an end that may have interrupted the allocator (a
+// Fills *sheet; reads through *buffer; one call at a time (exit_report.c sees to it). After an end that may have interrupted the allocator (a
 // signal, and _exit in a signal handler) it takes no lock, nor where no other thread could hold one.
-RARE void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value);
+RARE void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, procfs_buffer_t *buffer);
 
 // "exit", "SIGSEGV", ...
 RARE void sheet_end_write(writer_t *writer, const sheet_t *sheet);
