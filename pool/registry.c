@@ -10,7 +10,7 @@
 lock_t heap_lock = {.rank = LOCK_HEAPS};
 meta_arena_t registry_arena; // [heaps]
 
-heap_t heap_commons;
+RARE_DATA heap_t heap_commons;
 
 static _Atomic(heap_t *) all_heaps;
 static _Atomic unsigned alive_count;

@@ -9,6 +9,8 @@
 #include <limits.h>
 #include <stdbool.h>
 
+#include "../pool/bits.h"
+
 typedef enum stats_format { STATS_TEXT, STATS_JSON, STATS_OFF } stats_format_t;
 
 typedef struct options {
@@ -24,6 +26,6 @@ typedef struct options {
 extern options_t options;
 
 void options_read(unsigned default_waste_percent);
-void options_complain(void);
+RARE void options_complain(void);
 
 #endif
