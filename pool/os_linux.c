@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -288,7 +289,7 @@ uint64_t os_now_ms(void)
 
 int os_thread_id(void)
 {
-    return (int)syscall(SYS_gettid);
+    return (int)KERNEL_CALL0(SYS_gettid);
 }
 
 // "/proc/self/task/1234/stat"
@@ -306,15 +307,13 @@ static void stat_path(char *path, int thread)
 // "1234 (name) S ...": the name may hold anything.
 bool os_thread_runs(int thread)
 {
-    int saved = errno;
     char path[48], text[128] = "";
     stat_path(path, thread);
-    int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    int file = (int)KERNEL_CALL3(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     if (file >= 0) {
-        syscall(SYS_read, file, text, sizeof(text) - 1);
-        syscall(SYS_close, file);
+        KERNEL_CALL3(SYS_read, file, text, sizeof(text) - 1);
+        KERNEL_CALL1(SYS_close, file);
     }
-    errno = saved;
     const char *name_end = strrchr(text, ')');
     return name_end != NULL && (name_end[2] == 'R' || name_end[2] == 'D');
 }
