@@ -61,22 +61,24 @@ uint64_t sample_weight(size_t block_bytes, size_t rate_bytes)
 // become too small stays mapped, since somebody may be reading it: together they are as large as the last one.
 
 #define TABLE_ENTRIES_FIRST 256u // a page of 4 KiB
+#define TABLES_MAX 32u           // each is twice as large as the one before
 
 typedef struct entry {
     _Atomic uintptr_t key; // 0: none
     _Atomic uint32_t value;
 } entry_t;
 
-typedef struct table {
-    entry_t *entries;
-    size_t mask;
-} table_t;
+typedef struct table_range {
+    char *start, *end;
+} table_range_t;
 
 static lock_t table_lock = {.rank = LOCK_LARGE}; // no other lock is taken or held with it
 static _Atomic(entry_t *) table_entries; // [table] written: release, after the mask
 static _Atomic size_t table_mask;        // [table]
 static _Atomic uint32_t version;         // [table] odd: entries are on the move
 static _Atomic size_t table_count;       // [table] keys
+static table_range_t table_ranges[TABLES_MAX]; // [table] all there ever were, for the survey
+static _Atomic unsigned table_ranges_count;    // [table] written: release
 static bool marks_are_stale;             // in a fork's child: pages are marked of which no key is left
 
 static uintptr_t page_key(const page_t *page)
@@ -129,10 +131,13 @@ static bool table_grow(void)
     size_t old_mask = atomic_load_explicit(&table_mask, memory_order_relaxed);
     size_t count = old == NULL ? TABLE_ENTRIES_FIRST : (old_mask + 1) * 2;
     size_t bytes = align_up(count * sizeof(entry_t), os_page_bytes());
-    entry_t *entries = os_map(bytes, os_page_bytes());
+    unsigned index = atomic_load_explicit(&table_ranges_count, memory_order_relaxed);
+    entry_t *entries = index == TABLES_MAX ? NULL : os_map(bytes, os_page_bytes());
     if (entries == NULL)
         return false;
-    os_name(entries, bytes, "tarn samples");
+    os_name(entries, bytes, "tarn metadata");
+    table_ranges[index] = (table_range_t){(char *)entries, (char *)entries + bytes};
+    atomic_store_explicit(&table_ranges_count, index + 1, memory_order_release);
     for (size_t i = 0; old != NULL && i <= old_mask; i++) {
         uintptr_t key = atomic_load_explicit(&old[i].key, memory_order_relaxed);
         if (key != 0)
@@ -459,6 +464,15 @@ void heap_sample_resized(heap_t *heap, uint32_t number, void *old_block, size_t 
         sample_hook_death(number, old_block);
     if (anew || bytes > old_bytes)
         large_born(heap, block, size_bytes, anew ? bytes : bytes - old_bytes);
+}
+
+bool sample_bounds(unsigned index, char **start, char **end)
+{
+    if (index >= atomic_load_explicit(&table_ranges_count, memory_order_acquire))
+        return false;
+    *start = table_ranges[index].start;
+    *end = table_ranges[index].end;
+    return true;
 }
 
 // --- start, fork -----------------------------------------------------------------------------------------------------

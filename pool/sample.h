@@ -50,6 +50,9 @@ bool sample_forget(const void *block);
 // In the child of a fork, where the table may be torn: nothing is sampled any more, until sample_rate_set.
 void sample_fork_child(void);
 
+// The table's ranges; true while index is below their number.
+bool sample_bounds(unsigned index, char **start, char **end);
+
 uint64_t sample_weight(size_t block_bytes, size_t rate_bytes);
 uint64_t sample_random(uint64_t *state);
 // Exponentially distributed, mean 1: distances of the points.

@@ -13,6 +13,7 @@
 #include "registry.h"
 #include "requested.h"
 #include "reserve.h"
+#include "sample.h"
 
 // --- residency -------------------------------------------------------------------------------------------------------
 
@@ -355,6 +356,8 @@ static void meta_survey(survey_t *out, window_t *window)
     meta_range(out, window, start, end);
     for (unsigned i = 0; heap_requested_exact && requested_bounds(i, &start, &end); i++)
         meta_range(out, window, start, end);
+    for (unsigned i = 0; sample_bounds(i, &start, &end); i++)
+        meta_range(out, window, start, end);
     reserve_bounds(&start, &end);
     meta_range(out, window, start, end);
 }
@@ -457,6 +460,11 @@ static void totals(survey_t *out)
     out->budget_bytes = budget_limit(BUDGET_WHOLE);
     out->heaps = heap_alive_count();
     out->heaps_orphaned = registry_orphans();
+}
+
+uint64_t survey_glance(void)
+{
+    return budget_used() + budget_retained();
 }
 
 static void walk(survey_t *out, const survey_visitor_t *visitor)

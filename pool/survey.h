@@ -88,6 +88,9 @@ void survey_abandon(void);
 // The same without any lock, for a process that is about to die of a fatal signal.
 void survey_take_unlocked(survey_t *out);
 
+// Bytes in use and kept, about, from two counters: whether it may be time for a survey.
+uint64_t survey_glance(void);
+
 // Either of them, and what it comes by is shown.
 void survey_take_pages(survey_t *out, const survey_visitor_t *visitor, bool locked);
 

@@ -15,6 +15,7 @@
 #include "options.h"
 #include "output.h"
 #include "process.h"
+#include "recorder.h"
 #include "report.h"
 #include "stats_file.h"
 #include "watchdog.h"
@@ -35,10 +36,16 @@ static volatile sig_atomic_t composing;
 static sheet_t sheet;
 static char buffer[REPORT_BYTES];
 
-bool exit_report_wanted(void)
+// A report at the end, as against a snapshot for the recording.
+static bool text_wanted(void)
 {
     return options.stats != STATS_OFF && process_is_this() &&
            (options.stats_file[0] != '\0' || (process.topmost && output_exists()));
+}
+
+bool exit_report_wanted(void)
+{
+    return text_wanted() || recorder_is_on();
 }
 
 static bool claim(void)
@@ -63,7 +70,12 @@ static void done(int next_owner)
 static void compose(writer_t *writer, sheet_end_t ended_by, int value)
 {
     report_subject_t subject = {.program = process.name, .pid = process.pid};
-    sheet_take(&sheet, ended_by, value);
+    const survey_visitor_t *visitor = recorder_sheet_begin();
+    sheet_take(&sheet, ended_by, value, visitor);
+    if (visitor != NULL)
+        recorder_sheet_end(&sheet);
+    if (options.stats == STATS_OFF || (ended_by != END_REQUEST && !text_wanted()))
+        return;
     if (options.stats == STATS_JSON)
         report_json(writer, &sheet, &subject);
     else
@@ -90,6 +102,8 @@ static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
 // Standard error may be a pipe that nobody reads: there a signal has to be able to end the process.
 static bool deliver(const writer_t *report, const sigset_t *mask)
 {
+    if (report->length == 0)
+        return true;
     if (options.stats_file[0] != '\0')
         return stats_file_write(options.stats_file, report->buffer, report->length);
     pthread_sigmask(SIG_SETMASK, mask, NULL);
@@ -126,6 +140,7 @@ void exit_report_write(sheet_end_t ended_by, int value)
     int saved_errno = errno;
     if (exit_report_wanted() && claim()) {
         int error = write_report(ended_by, value);
+        recorder_end(ended_by, value);
         if (process.topmost)
             complain(error);
         done(OWNER_WRITTEN);
@@ -143,7 +158,7 @@ void exit_report_abandon(void)
 
 int exit_report_now(void)
 {
-    if (options.stats == STATS_OFF || !process_is_this()) {
+    if ((options.stats == STATS_OFF && !recorder_is_on()) || !process_is_this()) {
         errno = ENOTSUP;
         return -1;
     }

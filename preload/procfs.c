@@ -148,10 +148,36 @@ static bool rollup_visit(const char *line, void *context)
     return false;
 }
 
-procfs_memory_t procfs_memory(procfs_buffer_t *buffer)
+// Field 22 of stat; field 2, the name, stands in parentheses and may hold more of them.
+static bool stat_visit(const char *line, void *context)
+{
+    const char *field = strrchr(line, ')');
+    for (int number = 2; field != NULL && number < 22; number++) {
+        field = strchr(field, ' ');
+        field += field != NULL;
+    }
+    if (field != NULL)
+        *(uint64_t *)context = number_parse(&field, 10);
+    return false;
+}
+
+uint64_t procfs_start_ticks(procfs_buffer_t *buffer)
+{
+    uint64_t ticks = 0;
+    procfs_lines("/proc/self/stat", buffer, stat_visit, &ticks);
+    return ticks;
+}
+
+procfs_memory_t procfs_memory_quick(procfs_buffer_t *buffer)
 {
     procfs_memory_t memory = {0};
     procfs_lines("/proc/self/status", buffer, status_visit, &memory);
+    return memory;
+}
+
+procfs_memory_t procfs_memory(procfs_buffer_t *buffer)
+{
+    procfs_memory_t memory = procfs_memory_quick(buffer);
     // status reads counters that each processor updates in batches; smaps_rollup walks the page tables and is exact.
     // It cannot be opened in a process that gave up being dumpable: status must do then.
     procfs_lines("/proc/self/smaps_rollup", buffer, rollup_visit, &memory);

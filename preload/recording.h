@@ -177,7 +177,7 @@ typedef struct recording_size {
 
 #define RECORDING_SIZE_STEP_SHIFT 4
 #define RECORDING_SIZE_LINEAR_SHIFT 10 // up to here in steps of 16
-#define RECORDING_SIZES (64u + (48 - RECORDING_SIZE_LINEAR_SHIFT) * 16)
+#define RECORDING_SIZES_MAX (64u + (48 - RECORDING_SIZE_LINEAR_SHIFT) * 16)
 
 // Sizes 1..16 are record 0, 17..32 record 1, ..., 1009..1024 record 63, 1025..1088 record 64.
 static inline uint32_t recording_size_index(uint64_t requested_bytes)
@@ -188,7 +188,7 @@ static inline uint32_t recording_size_index(uint64_t requested_bytes)
     uint32_t highest = 63 - (uint32_t)__builtin_clzll(last);
     uint32_t step = (uint32_t)(last >> (highest - RECORDING_SIZE_STEP_SHIFT)) & 15;
     uint32_t index = 64 + (highest - RECORDING_SIZE_LINEAR_SHIFT) * 16 + step;
-    return index < RECORDING_SIZES ? index : RECORDING_SIZES - 1;
+    return index < RECORDING_SIZES_MAX ? index : RECORDING_SIZES_MAX - 1;
 }
 
 // The smallest size that record `index` counts.

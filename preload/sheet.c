@@ -17,7 +17,7 @@ static uint64_t peak_from_usage(void)
 // thread nobody else can have it, and no lock is needed.
 static bool locks_are_safe(const sheet_t *sheet)
 {
-    return sheet->ended_by == END_REQUEST || (sheet->ended_by != END_SIGNAL &&
+    return sheet->ended_by == END_REQUEST || sheet->ended_by == END_GLANCE || (sheet->ended_by != END_SIGNAL &&
                                               sheet->ended_by != END_UNDERSCORE_EXIT && sheet->threads != 1);
 }
 
@@ -32,17 +32,17 @@ static void process_figures(sheet_t *sheet, const procfs_memory_t *memory)
         sheet->peak_rss_bytes = sheet->rss_bytes;
 }
 
-void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value)
+void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor)
 {
-    static procfs_buffer_t buffer; // one sheet is taken at a time
+    static procfs_buffer_t for_report, for_glance; // one sheet of each is taken at a time
+    bool glance = ended_by == END_GLANCE;
+    procfs_buffer_t *buffer = glance ? &for_glance : &for_report;
     sheet->ended_by = ended_by;
     sheet->value = value;
-    sheet->threads = procfs_threads(&buffer);
-    if (locks_are_safe(sheet))
-        survey_take(&sheet->survey);
-    else
-        survey_take_unlocked(&sheet->survey);
-    procfs_memory_t memory = procfs_memory(&buffer); // after the survey, which touches memory of ours
+    sheet->threads = procfs_threads(buffer);
+    survey_take_pages(&sheet->survey, visitor, locks_are_safe(sheet));
+    // After the survey, which touches memory of ours.
+    procfs_memory_t memory = glance ? procfs_memory_quick(buffer) : procfs_memory(buffer);
     process_figures(sheet, &memory);
 }
 
