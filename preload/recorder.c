@@ -38,7 +38,7 @@
 
 #define HIGH_SHIFT 4       // a new high is one by 1/16 and more; DESIGN says 5 %
 #define CHANGE_SHIFT 3     // so is a change by 1/8
-#define TRIFLE_BYTES ((uint64_t)256 << 10)
+#define TRIFLE_BYTES ((uint64_t)1 << 20) // what the budget lets lie idle, whatever the heap's size
 #define LONG_AGO_NS ((uint64_t)1000000000)
 
 #define END_PATIENCE_MS 200

@@ -207,6 +207,8 @@ static void page_visit(void *unused, const survey_page_t *page)
     (void)unused;
     if (page->sampled)
         survivors_note(page);
+    if (page->live_blocks == 0 && page->resident_bytes == 0)
+        return; // addresses alone
     if (cells_seen++ % cell_pages == 0 && cell_room())
         cell_write(page);
 }
