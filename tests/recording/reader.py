@@ -168,9 +168,7 @@ class Recording:
 
     def faults(self, slack=0):
         found = [fault for snapshot in self.snapshots for fault in self.snapshot_faults(snapshot)]
-        if slack == 0 or self.header.end != RUNNING:
-            found += self.pinned_faults()
-        return found + list(self.site_faults(slack))
+        return found + list(self.pinned_faults()) + list(self.site_faults(slack))
 
 
 def describe(recording):
