@@ -187,6 +187,7 @@ static const char *set_bytes(size_t *option, word_t value, size_t least, size_t 
 
 static const char *set_sample(word_t value)
 {
+    options.sample_given = true;
     return set_bytes(&options.sample_bytes, value, 1, SAMPLE_BYTES_MAX, "bytes from 1 to 1GiB, as 65536 or 512KiB");
 }
 _Static_assert(SAMPLE_BYTES_MAX == (size_t)1 << 30, "said in the message above");

@@ -20,6 +20,7 @@ typedef struct options {
     bool profile;              // take samples, if there is a recording
     bool follow;               // a recording for each process, not for the topmost alone
     size_t sample_bytes;       // their mean distance
+    bool sample_given;         // it is to be kept to, whatever it costs
     size_t record_max_bytes;   // of a recording
     int record_signal;         // asks for a snapshot; 0: none does
     bool faulty;               // options_complain has something to say

@@ -168,16 +168,27 @@ uint64_t procfs_start_ticks(procfs_buffer_t *buffer)
     return ticks;
 }
 
-procfs_memory_t procfs_memory_quick(procfs_buffer_t *buffer)
+// In pages: size, resident, ...
+static bool statm_visit(const char *line, void *context)
 {
-    procfs_memory_t memory = {0};
-    procfs_lines("/proc/self/status", buffer, status_visit, &memory);
-    return memory;
+    const char *field = strchr(line, ' ');
+    field += field != NULL;
+    if (field != NULL)
+        *(uint64_t *)context = number_parse(&field, 10) * (uint64_t)getpagesize();
+    return false;
+}
+
+uint64_t procfs_rss_quick(procfs_buffer_t *buffer)
+{
+    uint64_t bytes = 0;
+    procfs_lines("/proc/self/statm", buffer, statm_visit, &bytes);
+    return bytes;
 }
 
 procfs_memory_t procfs_memory(procfs_buffer_t *buffer)
 {
-    procfs_memory_t memory = procfs_memory_quick(buffer);
+    procfs_memory_t memory = {0};
+    procfs_lines("/proc/self/status", buffer, status_visit, &memory);
     // status reads counters that each processor updates in batches; smaps_rollup walks the page tables and is exact.
     // It cannot be opened in a process that gave up being dumpable: status must do then.
     procfs_lines("/proc/self/smaps_rollup", buffer, rollup_visit, &memory);

@@ -34,8 +34,8 @@ typedef struct procfs_buffer {
 
 // Both of this process. The memory costs the kernel a walk over the page tables.
 procfs_memory_t procfs_memory(procfs_buffer_t *buffer);
-// From the counters alone, which may lag behind: for a look while the process runs.
-procfs_memory_t procfs_memory_quick(procfs_buffer_t *buffer);
+// Resident bytes by counters that lag behind, at a twentieth of the cost. 0: not known.
+uint64_t procfs_rss_quick(procfs_buffer_t *buffer);
 uint64_t procfs_start_ticks(procfs_buffer_t *buffer); // when this process began, since boot; 0: not known
 uint32_t procfs_threads(procfs_buffer_t *buffer); // 0: not known
 

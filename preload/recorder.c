@@ -9,11 +9,13 @@
 #include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../pool/bits.h"
 #include "../pool/sample.h"
 #include "fatal.h"
 #include "kernel.h"
@@ -32,16 +34,23 @@
 #define YOUNG_SAMPLES 16u
 #define OLD_SAMPLES 128u
 
-// A snapshot walks all of the heap. So they take at most this share of the processor time, and 5 ms.
-#define SNAPSHOT_SHARE 100u // one in so many
-#define SNAPSHOT_CREDIT_NS 5000000u
+// A snapshot walks all of the heap. So they take at most 0.5 % of the processor time, and 1 ms.
+#define SNAPSHOT_SHARE 200u // one in so many
+#define SNAPSHOT_CREDIT_NS 1000000u
 
 #define HIGH_SHIFT 4       // a new high is one by 1/16 and more; DESIGN says 5 %
 #define CHANGE_SHIFT 3     // so is a change by 1/8
 #define TRIFLE_BYTES ((uint64_t)1 << 20) // what the budget lets lie idle, whatever the heap's size
+#define NOISE_SAMPLES 8u
 #define LONG_AGO_NS ((uint64_t)1000000000)
 
 #define END_PATIENCE_MS 200
+
+// Samples may take 0.75 % of the processor time: with what they displace in the caches, 1 %. A program that does little but allocate would pay 10 % for one each
+// 512 KiB, and has many samples all the same.
+#define PACE_BIRTHS 32u
+#define PACE_SHARE 133u
+#define RATE_BYTES_MOST ((uint64_t)1 << 30)
 
 static struct timespec start_time;
 static bool ended;
@@ -49,32 +58,48 @@ static bool late;    // a child of a fork, whose recording begins with its first
 static bool failed;  // it could not be had: not tried again
 
 static __thread bool inside __attribute__((tls_model("initial-exec")));
-static _Atomic int lock_owner; // thread id; 0: free. [atomic] acquire, release
+static _Atomic uintptr_t lock_owner; // thread pointer; 0: free. [atomic] acquire, release
+static const bool *is_ours;          // false in a child of fork; NULL: this kernel cannot tell
 
 // What the last snapshot saw, and the highest that any saw. Written by the thread that takes one.
-static uint64_t glance_last, glance_high, live_last, live_high, snapshot_last_ns, snapshot_cpu_ns;
+static uint64_t glance_last, glance_high, live_last, live_high, snapshot_last_ns,
+    snapshot_cpu_ns, peak_rss_bytes;
 static volatile sig_atomic_t request_waits; // a signal asked for a snapshot in the midst of our work
+
+// Every PACE_BIRTHS samples: how long they took, as against the processor time. [recorder_lock]
+static uint64_t pace_births, pace_cpu_ns, pace_samples_ns;
 
 static sheet_t sheet; // [the snapshots' lock]
 
 // --- locks and sections ----------------------------------------------------------------------------------------------
 
-// The lock is held for a microsecond, by threads that no signal interrupts; 100 ms tell that its holder is stopped.
+static uintptr_t thread_self(void)
+{
+    return (uintptr_t)__builtin_thread_pointer();
+}
+
+// Whoever holds it does so for a microsecond. Who does not give it back in 100 ms was stopped, or left it by a jump out
+// of a signal handler: then there is no profile any more, for each sample would wait so long.
+static void lock_lost(void)
+{
+    recorder_header->flags |= RECORDING_BROKEN_OFF;
+    sample_rate_set(0);
+}
+
 bool recorder_lock_take(void)
 {
     const unsigned spins = 200, sleeps = 100;
-    int self = kernel_gettid();
     for (unsigned i = 0; i < spins + sleeps; i++) {
-        int nobody = 0;
-        if (atomic_compare_exchange_weak_explicit(&lock_owner, &nobody, self, memory_order_acquire,
+        uintptr_t nobody = 0;
+        if (atomic_compare_exchange_weak_explicit(&lock_owner, &nobody, thread_self(), memory_order_acquire,
                                                   memory_order_relaxed))
             return true;
-        if (nobody == self)
+        if (nobody == thread_self() || (recorder_header->flags & RECORDING_BROKEN_OFF) != 0)
             return false;
         if (i >= spins)
             kernel_sleep_ms(1);
     }
-    recorder_header->sampled_dropped++;
+    lock_lost();
     return false;
 }
 
@@ -83,30 +108,42 @@ void recorder_lock_give(void)
     atomic_store_explicit(&lock_owner, 0, memory_order_release);
 }
 
+// A page that the kernel clears in the child of any fork, so that one without our handlers is known, too. (A child of
+// vfork has the memory of its parent, and so its heap and recording.)
+static void family_start(void)
+{
+    static bool *page;
+    size_t bytes = (size_t)getpagesize();
+    if (page == NULL)
+        page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        page = NULL;
+    is_ours = page != NULL && madvise(page, bytes, MADV_WIPEONFORK) == 0 ? page : NULL;
+    if (is_ours != NULL)
+        *page = true;
+}
+
 bool recorder_is_on(void)
 {
-    return recorder_header != NULL && !ended && process_is_this();
+    return recorder_header != NULL && !ended && (is_ours != NULL ? *is_ours : process_is_this());
 }
 
 bool recorder_enter(recorder_section_t *section)
 {
-    sigset_t held;
     if (inside)
         return false;
     section->saved_errno = errno;
     inside = true;
-    if (!recorder_is_on() && !recorder_begin_late()) {
+    if (unlikely(!recorder_is_on()) && !recorder_begin_late()) {
         inside = false;
         return false;
     }
-    fatal_waiting_signals(&held);
-    pthread_sigmask(SIG_BLOCK, &held, &section->before);
+    section->begun_ns = recorder_now_ns();
     return true;
 }
 
 void recorder_leave(const recorder_section_t *section)
 {
-    pthread_sigmask(SIG_SETMASK, &section->before, NULL);
     inside = false;
     errno = section->saved_errno;
 }
@@ -208,8 +245,11 @@ static bool tables_begin(void)
 static void state_reset(void)
 {
     ended = false;
-    glance_last = glance_high = live_last = live_high = snapshot_last_ns = snapshot_cpu_ns = 0;
+    glance_last = glance_high = live_last = live_high = snapshot_last_ns = 0;
+    snapshot_cpu_ns = peak_rss_bytes = 0;
     clock_gettime(CLOCK_MONOTONIC, &start_time);
+    pace_births = pace_cpu_ns = pace_samples_ns = 0;
+    family_start();
     recorder_lock_give();
     recorder_modules_reset();
     recorder_snapshot_reset();
@@ -252,7 +292,7 @@ static void signal_handler(int number)
     request_waits = true;
     if (!recorder_enter(&section))
         return;
-    recorder_event(recorder_now_ns());
+    recorder_event(section.begun_ns);
     recorder_leave(&section);
 }
 
@@ -278,8 +318,8 @@ bool recorder_begin_late(void)
 {
     if (!late || failed || !process_is_this())
         return false;
-    failed = !begin(true);
     late = false;
+    failed = !begin(true);
     if (failed)
         sample_rate_set(0);
     return !failed;
@@ -298,15 +338,15 @@ void recorder_forked(void)
 
 // --- snapshots -------------------------------------------------------------------------------------------------------
 
-static bool has_changed(uint64_t now, uint64_t before, unsigned shift)
+static bool has_changed(uint64_t now, uint64_t before, unsigned shift, uint64_t trifle)
 {
     uint64_t difference = now > before ? now - before : before - now;
-    return difference > (before >> shift) + TRIFLE_BYTES;
+    return difference > (before >> shift) + trifle;
 }
 
-static bool is_high(uint64_t now, uint64_t high)
+static bool is_high(uint64_t now, uint64_t high, uint64_t trifle)
 {
-    return now > high && has_changed(now, high, HIGH_SHIFT);
+    return now > high && has_changed(now, high, HIGH_SHIFT, trifle);
 }
 
 // 0: it is not time for one.
@@ -314,16 +354,19 @@ static recording_reason_t reason_now(uint64_t now_ns, uint64_t glance, uint64_t 
 {
     if (request_waits)
         return RECORDING_AT_REQUEST;
-    if (is_high(glance, glance_high) || is_high(live, live_high))
+    uint64_t noise = recorder_header->sample_bytes_now * NOISE_SAMPLES; // of the estimate
+    if (is_high(glance, glance_high, TRIFLE_BYTES) || is_high(live, live_high, noise))
         return RECORDING_AT_HIGH;
-    if (has_changed(glance, glance_last, CHANGE_SHIFT) || has_changed(live, live_last, CHANGE_SHIFT))
+    if (has_changed(glance, glance_last, CHANGE_SHIFT, TRIFLE_BYTES) ||
+        has_changed(live, live_last, CHANGE_SHIFT, noise))
         return RECORDING_AT_CHANGE;
     return now_ns - snapshot_last_ns > LONG_AGO_NS ? RECORDING_AT_TIME : 0;
 }
 
 static bool is_affordable(void)
 {
-    return snapshot_cpu_ns <= clock_ns(CLOCK_PROCESS_CPUTIME_ID) / SNAPSHOT_SHARE + SNAPSHOT_CREDIT_NS;
+    uint64_t allowed_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) / SNAPSHOT_SHARE + SNAPSHOT_CREDIT_NS;
+    return recorder_header->snapshots_cpu_ns + snapshot_cpu_ns <= allowed_ns;
 }
 
 // A filter of system calls may end the process for an open. (In strict mode it could not allocate either.)
@@ -342,19 +385,56 @@ static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
     request_waits = false;
 }
 
+static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t glance, uint64_t live)
+{
+    sigset_t held, before;
+    if (!recorder_snapshot_begin(reason, 0))
+        return;
+    fatal_waiting_signals(&held);
+    pthread_sigmask(SIG_BLOCK, &held, &before);
+    uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor());
+    peak_rss_bytes = sheet.peak_rss_bytes;
+    recorder_snapshot_finish(&sheet, recorder_now_ns());
+    snapshot_noted(now_ns, glance, live);
+    snapshot_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+    recorder_header->snapshots_cpu_ns += snapshot_cpu_ns;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void recorder_event(uint64_t now_ns)
 {
     uint64_t glance = survey_glance(), live = recorder_header->live_weighted_bytes;
     recording_reason_t reason = reason_now(now_ns, glance, live);
-    if (reason == 0 || (reason != RECORDING_AT_REQUEST && !is_affordable()) || !may_open())
+    if (reason != 0 && (reason == RECORDING_AT_REQUEST || is_affordable()) && may_open())
+        snapshot_take(reason, now_ns, glance, live);
+}
+
+// --- pace ------------------------------------------------------------------------------------------------------------
+
+static void rate_change(uint64_t rate_bytes)
+{
+    recorder_header->sample_bytes_now = rate_bytes;
+    sample_rate_set(rate_bytes);
+}
+
+// How often is a matter of what it costs, unless the user said how often.
+void recorder_pace(void)
+{
+    recording_header_t *header = recorder_header;
+    if (options.sample_given || ++pace_births < PACE_BIRTHS)
         return;
-    if (!recorder_snapshot_begin(reason, 0))
-        return;
-    uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    sheet_take(&sheet, END_GLANCE, 0, recorder_snapshot_visitor());
-    recorder_snapshot_finish(&sheet, recorder_now_ns());
-    snapshot_noted(now_ns, glance, live);
-    snapshot_cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+    uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID), rate_bytes = header->sample_bytes_now;
+    uint64_t allowed_ns = (cpu_ns - pace_cpu_ns) / PACE_SHARE, spent_ns = header->samples_ns - pace_samples_ns;
+    pace_births = 0;
+    pace_cpu_ns = cpu_ns;
+    pace_samples_ns = header->samples_ns;
+    if (spent_ns > allowed_ns && rate_bytes < RATE_BYTES_MOST) {
+        header->flags |= RECORDING_SPARSE;
+        rate_change(rate_bytes * 2);
+    } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes && (header->flags & RECORDING_FULL_SAMPLES) == 0) {
+        rate_change(rate_bytes / 2);
+    }
 }
 
 const survey_visitor_t *recorder_sheet_begin(void)

@@ -14,7 +14,6 @@
 #ifndef TARN_RECORDER_H
 #define TARN_RECORDER_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +35,8 @@ uint64_t recorder_now_ns(void);
 
 // One event of the sampler is over: a snapshot is taken if it is time for one.
 void recorder_event(uint64_t now_ns);
+// One sample more was taken: they become rarer if they cost too much.
+void recorder_pace(void);
 
 // Around the taking of a sheet for the report: begin gives what the survey is to show its pages to (NULL: nothing), end
 // makes a snapshot of both. The recording ends with it, if the process does.
@@ -47,10 +48,10 @@ void recorder_end(sheet_end_t ended_by, int value);
 // In the child of a fork.
 void recorder_forked(void);
 
-// The recorder's own work must not be sampled, nor be interrupted by a handler that allocates. False: the calling
-// thread is at it already, or the recording is not this process's.
+// The recorder's own work must not be sampled, nor that of a handler that interrupts it. False: the calling thread is at
+// it already, or the recording is not this process's. A snapshot, which takes longer, holds signals back, too.
 typedef struct recorder_section {
-    sigset_t before;
+    uint64_t begun_ns;
     int saved_errno;
 } recorder_section_t;
 

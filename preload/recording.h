@@ -85,7 +85,8 @@ enum {
     RECORDING_FULL_SNAPSHOTS = 1 << 2, // older snapshots were dropped
     RECORDING_FULL_DISK = 1 << 3,      // the file could not grow any more: as if the table had been full
     RECORDING_FULL_TEXT = 1 << 4,      // a path or the command line was cut, or a module or a thread's name was left out
-    RECORDING_NO_STACKS = 1 << 5,      // not used as yet
+    RECORDING_SPARSE = 1 << 5,         // samples were taken more rarely than sample_bytes says, to save time
+    RECORDING_BROKEN_OFF = 1 << 6,     // the profile ended before the program: a thread did not come back from a sample
 };
 
 typedef struct recording_header {
@@ -117,7 +118,7 @@ typedef struct recording_header {
     recording_text_t directory;    // the working directory at the start
 
     // What changes. [writer] single stores.
-    uint64_t sample_bytes_now; // higher than sample_bytes once samples were thinned; samples carry their own weight
+    uint64_t sample_bytes_now; // higher than sample_bytes while samples are thinned or sparse; each has its own weight
     uint64_t last_ns;          // of the last event, from the start
     uint64_t clock_bytes;      // allocated so far, as samples tell: the clock of ages
     uint64_t sampled_total;    // samples so far
@@ -141,6 +142,10 @@ typedef struct recording_header {
                                           // sites' pinned_bytes[i] and this is its holes_bytes
     uint32_t pinned_last;  // the place of the last snapshot
     uint32_t pinned_worst; // the place of snapshot_worst (may be the same)
+
+    // What the recording has cost so far.
+    uint64_t snapshots_cpu_ns; // processor time
+    uint64_t samples_ns;       // time in the sampler, all threads
 } recording_header_t;
 
 // --- modules -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include "recorder_modules.h"
 #include "recorder_sites.h"
 
+#define EVENT_NS_MOST 50000u // more than that was not ours: the thread did not run
 #define MODULES_A_STACK 16 // different ones; beyond, frames have none
 
 typedef struct walk {
@@ -98,61 +99,103 @@ static void frames_make(call_stack_t *stack, const walk_t *walk, const modules_t
 
 // --- threads ---------------------------------------------------------------------------------------------------------
 
-typedef struct thread_name {
-    char text[16];
-} thread_name_t;
+// The calling thread, as of a few samples ago: names seldom change.
+typedef struct thread_known {
+    char name[16];
+    uint32_t tid;     // 0: not known yet
+    uint32_t births;  // since the name was asked for
+    uint32_t pid;     // of the process it was known in
+    uint32_t index;   // in that one's recording; 0: not looked up
+} thread_known_t;
+
+#define BIRTHS_A_NAME 16u
+
+static __thread thread_known_t self __attribute__((tls_model("initial-exec")));
+
+static void self_look(void)
+{
+    char name[16] = "";
+    bool another = self.pid != recorder_header->pid;
+    if (!another && ++self.births < BIRTHS_A_NAME)
+        return;
+    syscall(SYS_prctl, PR_GET_NAME, name);
+    if (another || memcmp(name, self.name, sizeof name) != 0)
+        self.index = 0;
+    if (another)
+        self.tid = (uint32_t)kernel_gettid();
+    memcpy(self.name, name, sizeof name);
+    self.pid = recorder_header->pid;
+    self.births = 0;
+}
 
 static recording_thread_t *thread_at(uint64_t index)
 {
     return recorder_record(RECORDING_THREADS, index);
 }
 
-// [recorder_lock] The record of the name; 0 if there is no room.
-static uint32_t thread_of(const thread_name_t *name, uint32_t tid)
+static uint32_t thread_add(void)
 {
     recording_table_t *table = &recorder_header->tables[RECORDING_THREADS];
     uint64_t count = table->count;
     for (uint64_t i = 1; i < count; i++)
-        if (memcmp(thread_at(i)->name, name->text, sizeof name->text) == 0)
+        if (memcmp(thread_at(i)->name, self.name, sizeof self.name) == 0)
             return (uint32_t)i;
     if (!recorder_reserve(RECORDING_THREADS, count + 1)) {
         recorder_header->flags |= RECORDING_FULL_TEXT;
         return 0;
     }
     recording_thread_t *thread = thread_at(count);
-    *thread = (recording_thread_t){.first_tid = tid};
-    memcpy(thread->name, name->text, sizeof name->text);
+    *thread = (recording_thread_t){.first_tid = self.tid};
+    memcpy(thread->name, self.name, sizeof self.name);
     __atomic_store_n(&table->count, count + 1, __ATOMIC_RELEASE);
     return (uint32_t)count;
 }
 
+// [recorder_lock] The record of the thread's name; 0 if there is no room.
+static uint32_t thread_of_self(void)
+{
+    if (self.index == 0)
+        self.index = thread_add();
+    thread_at(self.index)->samples++;
+    return self.index;
+}
+
 // --- the pool's hooks ------------------------------------------------------------------------------------------------
 
-static uint32_t birth_locked(const sample_t *sample, const walk_t *walk, const modules_t *modules, birth_t *birth,
-                             const thread_name_t *name)
+static uint32_t birth_locked(const sample_t *sample, const walk_t *walk, const modules_t *modules, uint64_t now_ns)
 {
     call_stack_t stack;
     if (!recorder_lock_take())
         return 0;
-    frames_make(&stack, walk, modules, birth->now_ns);
-    birth->thread = thread_of(name, birth->tid);
-    thread_at(birth->thread)->samples++;
-    recorder_header->last_ns = birth->now_ns;
-    uint32_t number = recorder_sample_birth(sample, &stack, birth);
+    frames_make(&stack, walk, modules, now_ns);
+    birth_t birth = {.now_ns = now_ns, .tid = self.tid, .thread = thread_of_self()};
+    uint32_t number = recorder_sample_birth(sample, &stack, &birth);
+    recorder_pace();
     recorder_lock_give();
     return number;
 }
 
-static uint32_t birth_take(const sample_t *sample)
+static uint32_t birth_take(const sample_t *sample, uint64_t now_ns)
 {
-    walk_t walk = {.depth = 0};
+    walk_t walk;
     modules_t modules;
-    thread_name_t name = {""};
-    birth_t birth = {.now_ns = recorder_now_ns(), .tid = (uint32_t)kernel_gettid()};
+    walk.depth = 0;
+    walk.cut = walk.outside = false;
     _Unwind_Backtrace(frame_visit, &walk);
     modules_find(&modules, &walk);
-    syscall(SYS_prctl, PR_GET_NAME, name.text);
-    return birth_locked(sample, &walk, &modules, &birth, &name);
+    self_look();
+    return birth_locked(sample, &walk, &modules, now_ns);
+}
+
+// The event is over: what it took, and whether it is time for a snapshot.
+static void event_end(const recorder_section_t *section)
+{
+    uint64_t now_ns = recorder_now_ns(), spent_ns = now_ns - section->begun_ns;
+    recorder_header->last_ns = now_ns;
+    __atomic_fetch_add(&recorder_header->samples_ns, spent_ns < EVENT_NS_MOST ? spent_ns : EVENT_NS_MOST,
+                       __ATOMIC_RELAXED);
+    recorder_event(now_ns);
+    recorder_leave(section);
 }
 
 uint32_t sample_hook_birth(const sample_t *sample)
@@ -160,9 +203,8 @@ uint32_t sample_hook_birth(const sample_t *sample)
     recorder_section_t section;
     if (!recorder_enter(&section))
         return 0;
-    uint32_t number = birth_take(sample);
-    recorder_event(recorder_now_ns());
-    recorder_leave(&section);
+    uint32_t number = birth_take(sample, section.begun_ns);
+    event_end(&section);
     return number;
 }
 
@@ -171,14 +213,11 @@ void sample_hook_death(uint32_t number, const void *block)
     recorder_section_t section;
     if (!recorder_enter(&section))
         return;
-    uint64_t now_ns = recorder_now_ns();
     if (recorder_lock_take()) {
-        recorder_sample_death(number, block, now_ns);
-        recorder_header->last_ns = now_ns;
+        recorder_sample_death(number, block, section.begun_ns);
         recorder_lock_give();
     }
-    recorder_event(now_ns);
-    recorder_leave(&section);
+    event_end(&section);
 }
 
 void sample_hook_resize(uint32_t number, const void *old_block, const sample_t *sample)
@@ -187,8 +226,8 @@ void sample_hook_resize(uint32_t number, const void *old_block, const sample_t *
     if (!recorder_enter(&section))
         return;
     if (recorder_lock_take()) {
-        recorder_sample_resize(number, old_block, sample, recorder_now_ns());
+        recorder_sample_resize(number, old_block, sample, section.begun_ns);
         recorder_lock_give();
     }
-    recorder_leave(&section);
+    event_end(&section);
 }

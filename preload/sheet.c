@@ -17,7 +17,7 @@ static uint64_t peak_from_usage(void)
 // thread nobody else can have it, and no lock is needed.
 static bool locks_are_safe(const sheet_t *sheet)
 {
-    return sheet->ended_by == END_REQUEST || sheet->ended_by == END_GLANCE || (sheet->ended_by != END_SIGNAL &&
+    return sheet->ended_by == END_REQUEST || (sheet->ended_by != END_SIGNAL &&
                                               sheet->ended_by != END_UNDERSCORE_EXIT && sheet->threads != 1);
 }
 
@@ -34,15 +34,24 @@ static void process_figures(sheet_t *sheet, const procfs_memory_t *memory)
 
 void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor)
 {
-    static procfs_buffer_t for_report, for_glance; // one sheet of each is taken at a time
-    bool glance = ended_by == END_GLANCE;
-    procfs_buffer_t *buffer = glance ? &for_glance : &for_report;
+    static procfs_buffer_t buffer; // one such sheet is taken at a time
     sheet->ended_by = ended_by;
     sheet->value = value;
-    sheet->threads = procfs_threads(buffer);
+    sheet->threads = procfs_threads(&buffer);
     survey_take_pages(&sheet->survey, visitor, locks_are_safe(sheet));
-    // After the survey, which touches memory of ours.
-    procfs_memory_t memory = glance ? procfs_memory_quick(buffer) : procfs_memory(buffer);
+    procfs_memory_t memory = procfs_memory(&buffer); // after the survey, which touches memory of ours
+    process_figures(sheet, &memory);
+}
+
+void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor)
+{
+    static procfs_buffer_t buffer;
+    procfs_memory_t memory = {0};
+    sheet->ended_by = END_REQUEST;
+    sheet->threads = 0;
+    survey_take_pages(&sheet->survey, visitor, true);
+    memory.rss_bytes = procfs_rss_quick(&buffer);
+    memory.peak_rss_bytes = peak_rss_bytes > memory.rss_bytes ? peak_rss_bytes : memory.rss_bytes;
     process_figures(sheet, &memory);
 }
 

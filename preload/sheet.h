@@ -7,14 +7,7 @@
 #include "../pool/survey.h"
 #include "writer.h"
 
-typedef enum sheet_end {
-    END_GLANCE,  // none: it is for the recording, and not to cost much
-    END_REQUEST, // none: asked for
-    END_EXIT,
-    END_UNDERSCORE_EXIT,
-    END_QUICK_EXIT,
-    END_SIGNAL
-} sheet_end_t;
+typedef enum sheet_end { END_REQUEST, END_EXIT, END_UNDERSCORE_EXIT, END_QUICK_EXIT, END_SIGNAL } sheet_end_t;
 
 typedef struct sheet {
     sheet_end_t ended_by;
@@ -29,6 +22,10 @@ typedef struct sheet {
 // signal, and _exit in a signal handler) it takes no lock, nor where no other thread could hold one. The survey's pages
 // are shown to the visitor; NULL: to nobody.
 void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor);
+
+// For the recording, while the process runs: at little cost, so without the number of threads, and with the peak that
+// the caller has seen so far. The same for this: one call at a time.
+void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor);
 
 // "exit", "SIGSEGV", ...
 void sheet_end_write(writer_t *writer, const sheet_t *sheet);

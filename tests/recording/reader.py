@@ -39,7 +39,7 @@ Header = layout(
     ('sample_bytes_now last_ns clock_bytes sampled_total sampled_dropped live_samples live_weighted_bytes', U64),
     ('peak_weighted_bytes peak_ns peak_epoch snapshot_number snapshot_peak snapshot_worst snapshot_dropped', U64),
     ('end', U32), ('end_value', I32), ('end_ns', U64), ('pinned_number pinned_unattributed_bytes', U64 * 3),
-    ('pinned_last pinned_worst', U32))
+    ('pinned_last pinned_worst', U32), ('snapshots_cpu_ns samples_ns', U64))
 Module = layout('Module', ('start end bias first_ns', U64), ('path', Text), ('build_id_bytes', U32),
                 ('build_id', ctypes.c_uint8 * 36))
 Thread = layout('Thread', ('name', ctypes.c_char * 16), ('first_tid reserved', U32), ('samples', U64))
@@ -175,7 +175,8 @@ def describe(recording):
     header = recording.header
     print(f'{header.program.decode()} pid {header.pid}, end {header.end} {header.end_value}, flags {header.flags:x}, '
           f'{len(recording.snapshots)} snapshots, {len(recording.sites)} sites, {len(recording.samples)} live samples, '
-          f'{header.sampled_total} samples, {header.sampled_dropped} dropped')
+          f'{header.sampled_total} samples, {header.sampled_dropped} dropped; cost {header.snapshots_cpu_ns / 1e6:.1f} ms '
+          f'for snapshots, {header.samples_ns / 1e6:.1f} ms for samples; a sample each {header.sample_bytes_now >> 10} KiB')
     print(' ', recording.text(header.command_line).split('\0'))
     for snapshot in recording.snapshots[-3:]:
         print(f'  {snapshot.number_end}: {snapshot.time_ns / 1e9:.3f} s, reason {snapshot.reason}, rss '
