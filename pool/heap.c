@@ -128,7 +128,7 @@ void heap_page_event(page_t *page)
 
 heap_t *heap_inbox_push(page_t *page)
 {
-    heap_t *owner = atomic_load_explicit(&page->owner, memory_order_seq_cst); // see heap_give_up
+    heap_t *owner = page_owner_in_order(page); // see heap_give_up
     page_id_t id = zone_page_id(page), first = atomic_load_explicit(&owner->inbox, memory_order_relaxed);
     do
         __atomic_store_n(&page->inbox_next, first, __ATOMIC_RELAXED);

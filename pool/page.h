@@ -99,6 +99,12 @@ static inline heap_t *page_owner(page_t *page)
     return (heap_t *)((uintptr_t)page_owner_word(page) & ~PAGE_MARK);
 }
 
+// The same, sequentially consistent.
+static inline heap_t *page_owner_in_order(page_t *page)
+{
+    return (heap_t *)((uintptr_t)atomic_load_explicit(&page->owner, memory_order_seq_cst) & ~PAGE_MARK);
+}
+
 static inline bool page_is_marked(page_t *page)
 {
     return ((uintptr_t)page_owner_word(page) & PAGE_MARK) != 0;

@@ -34,9 +34,9 @@
 #define YOUNG_SAMPLES 16u
 #define OLD_SAMPLES 128u
 
-// A snapshot walks all of the heap. So they take at most 0.5 % of the processor time, and 1 ms.
+// A snapshot walks all of the heap. So they take at most 0.5 % of the processor time, and 2 ms.
 #define SNAPSHOT_SHARE 200u // one in so many
-#define SNAPSHOT_CREDIT_NS 1000000u
+#define SNAPSHOT_CREDIT_NS 2000000u
 
 #define HIGH_SHIFT 4       // a new high is one by 1/16 and more; DESIGN says 5 %
 #define CHANGE_SHIFT 3     // so is a change by 1/8

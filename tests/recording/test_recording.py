@@ -133,7 +133,7 @@ class Contents(Recorded):
         self.work('leak', 64 << 20, 1000)
         recording = self.only()
         highs = [snapshot.rss_bytes for snapshot in recording.snapshots]
-        self.assertGreater(len(highs), 10)
+        self.assertGreater(len(highs), 6)    # as many as 0.5 % of the time allow
         self.assertEqual(highs, sorted(highs))
         self.assertEqual(recording.header.snapshot_number, recording.snapshots[-1].number_end)
         self.assertEqual(recording.snapshots[-1].reason, reader.AT_END)
