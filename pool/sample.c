@@ -72,7 +72,7 @@ typedef struct table_range {
     char *start, *end;
 } table_range_t;
 
-static lock_t table_lock = {.rank = LOCK_LARGE}; // no other lock is taken or held with it
+static lock_t table_lock = {.rank = LOCK_SAMPLES};
 static _Atomic(entry_t *) table_entries; // [table] written: release, after the mask
 static _Atomic size_t table_mask;        // [table]
 static _Atomic uint32_t version;         // [table] odd: entries are on the move
@@ -495,6 +495,6 @@ void sample_fork_child(void)
     atomic_store_explicit(&table_mask, 0, memory_order_relaxed);
     atomic_store_explicit(&table_count, 0, memory_order_relaxed);
     atomic_store_explicit(&version, 0, memory_order_relaxed);
-    table_lock = (lock_t){.rank = LOCK_LARGE};
+    table_lock = (lock_t){.rank = LOCK_SAMPLES};
     sample_rate_set(0);
 }

@@ -36,8 +36,10 @@ __attribute__((constructor)) static void boot(void)
 {
     // The pool itself waits for the first allocation: some programs make none.
     options_read(BUDGET_WASTE_PERCENT);
-    if (!glibc_is_here())
+    if (!glibc_is_here()) {
         options.stats = STATS_OFF;
+        options.record[0] = '\0';
+    }
     foreign_start();
     fork_start();
     output_start();

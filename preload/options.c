@@ -6,6 +6,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "glibc.h"
 #include "kernel.h"
 #include "output.h"
 
@@ -206,7 +207,7 @@ static const char *set_record_signal(word_t value)
     word_t name = prefixed ? (word_t){value.text + 3, value.length - 3} : value;
     size_t number = bytes_parse(value);
     for (int signal = 1; signal < NSIG; signal++) {
-        const char *known_name = sigabbrev_np(signal);
+        const char *known_name = sigabbrev_np != NULL ? sigabbrev_np(signal) : NULL;
         bool is_it = (known_name != NULL && word_is(name, known_name)) || (size_t)signal == number;
         if (is_it && signal != SIGKILL && signal != SIGSTOP) {
             options.record_signal = signal;

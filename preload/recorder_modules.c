@@ -16,6 +16,18 @@
 // By the kind of number that differs between two modules, in place of the record's own bytes.
 static uint64_t identities[1024]; // [recorder_lock] of the records; as many as recorder_file.c has
 
+// --- the loader --------------------------------------------------------------------------------------------------------
+
+// Weak, for not every C library has it. The unwinder that is linked in asks for it as well: the linker leads both here
+// (--wrap).
+int __real__dl_find_object(void *address, struct dl_find_object *result) __attribute__((weak));
+int __wrap__dl_find_object(void *address, struct dl_find_object *result);
+
+__attribute__((used)) int __wrap__dl_find_object(void *address, struct dl_find_object *result)
+{
+    return __real__dl_find_object != NULL ? __real__dl_find_object(address, result) : -1;
+}
+
 // --- what the loader and the memory say ------------------------------------------------------------------------------
 
 static uint64_t mix(uint64_t hash, uint64_t word)
@@ -69,9 +81,8 @@ static void identity_finish(module_seen_t *seen)
 module_seen_t module_of(uintptr_t address)
 {
     module_seen_t seen = {.path = ""};
-#if __GLIBC_PREREQ(2, 35)
     struct dl_find_object found;
-    if (_dl_find_object((void *)address, &found) != 0)
+    if (__wrap__dl_find_object((void *)address, &found) != 0)
         return seen;
     seen.start = (uintptr_t)found.dlfo_map_start;
     seen.end = (uintptr_t)found.dlfo_map_end;
@@ -79,9 +90,6 @@ module_seen_t module_of(uintptr_t address)
     seen.path = found.dlfo_link_map->l_name != NULL ? found.dlfo_link_map->l_name : "";
     headers_read(&seen);
     identity_finish(&seen);
-#else
-    (void)address;
-#endif
     return seen;
 }
 
