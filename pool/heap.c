@@ -128,7 +128,7 @@ void heap_page_event(page_t *page)
 
 heap_t *heap_inbox_push(page_t *page)
 {
-    heap_t *owner = atomic_load_explicit(&page->owner, memory_order_seq_cst); // see heap_give_up
+    heap_t *owner = page_owner_in_order(page); // see heap_give_up
     page_id_t id = zone_page_id(page), first = atomic_load_explicit(&owner->inbox, memory_order_relaxed);
     do
         __atomic_store_n(&page->inbox_next, first, __ATOMIC_RELAXED);
@@ -339,6 +339,22 @@ static page_t *current_with_list(heap_t *heap, unsigned class)
     return current_replace(heap, bin, class);
 }
 
+// Ends the list behind its first `length` blocks; returns what is behind.
+static block_t *list_cut(block_t *list, unsigned length)
+{
+    for (unsigned i = 1; i < length; i++)
+        list = list->next;
+    block_t *rest = list->next;
+    list->next = NULL;
+    return rest;
+}
+
+// How many of `count` blocks may become the head list: see sample.h.
+static inline unsigned sampled_length(heap_t *heap, unsigned class, unsigned count)
+{
+    return likely(heap->gaps.rate_bytes == 0) ? count : heap_sample_cut(heap, class, count);
+}
+
 // What this thread has freed of another's serves it again, before it is handed over: threads that allocate for each
 // other need not wait for each other's inboxes. The blocks stay with their page; its owner sees them as used. NULL: none.
 static block_t *ring_borrow(heap_t *heap, unsigned class)
@@ -347,12 +363,19 @@ static block_t *ring_borrow(heap_t *heap, unsigned class)
     if (slot->class != class || slot->count == 0)
         return NULL;
     block_t *list = slot->first;
-    heap->ring_used -= slot->count;
-    heap->small[class].handed += slot->count;
+    unsigned length = sampled_length(heap, class, slot->count);
+    heap->ring_used -= length;
+    heap->small[class].handed += length;
     heap->small[class].head_page = slot->page;
     small_see(heap, class);
+    if (length < slot->count) {
+        slot->first = list_cut(list, length);
+        slot->count = (uint16_t)(slot->count - length);
+        slot->room = (uint16_t)(slot->room + length);
+    } else {
+        *slot = (ring_slot_t){0};
+    }
     heap->head[class] = list->next;
-    *slot = (ring_slot_t){0};
     return list;
 }
 
@@ -367,9 +390,12 @@ block_t *heap_refill(heap_t *heap, unsigned class)
         return NULL;
     unsigned count;
     list = page_take_list(page, &count);
+    unsigned length = sampled_length(heap, class, count);
+    if (unlikely(length < count))
+        page_put_list(page, list_cut(list, length), NULL, count - length);
     page_arm(page, 0);
-    heap->small[class].handed += count;
-    heap_handover_count(&heap->small[class].handover, count, 0);
+    heap->small[class].handed += length;
+    heap_handover_count(&heap->small[class].handover, length, 0);
     heap->small[class].head_page = page;
     heap->head[class] = list->next;
     return list;
@@ -385,6 +411,8 @@ block_t *heap_take_one(heap_t *heap, unsigned class)
     page->left++;
     page_arm(page, 0);
     heap->small[class].handed++;
+    if (unlikely(heap->gaps.rate_bytes != 0))
+        heap_sample_cut(heap, class, 1);
     return block;
 }
 

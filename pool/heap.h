@@ -37,6 +37,7 @@ typedef struct medium_bin {
     page_t *current;  // [owner] the page that blocks are taken from; NULL at first
     page_id_t pages;  // [owner] other pages with free blocks
     uint64_t handed;  // [owner] blocks ever given to the program
+    uint64_t sampled_at; // [owner] `handed` behind the next sampled block; 0: there is none
     handover_t handover; // counted in pages' blocks
 } medium_bin_t;
 
@@ -55,6 +56,15 @@ typedef struct size_sample {
     uint64_t gap;        // [owner] sum of block_bytes - requested
     uint64_t gap_square; // [owner] sum of its squares
 } size_sample_t;
+
+// How far it is to the next sample of each class: see sample.h.
+typedef struct sample_gaps {
+    size_t rate_bytes;            // [owner] what they were drawn for; 0: nothing is sampled
+    size_t due_bytes;             // [owner] the block just taken is a sample of this rate; 0: it is none
+    uint64_t random;              // [owner]
+    uint64_t large_bytes;         // [owner]
+    uint32_t blocks[CLASS_FIRST_MEDIUM]; // [owner] small classes; medium ones: sampled_at
+} sample_gaps_t;
 
 typedef enum heap_state { HEAP_ALIVE, HEAP_ORPHAN, HEAP_LOST } heap_state_t;
 
@@ -80,6 +90,7 @@ struct heap {
     // Behind what every allocation needs:
     _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner]
     size_sample_t sample[CLASS_COUNT]; // [owner]
+    sample_gaps_t gaps;                // [owner]
 };
 
 // The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its
@@ -118,7 +129,7 @@ static inline void heap_free_local_or(void *address, void (*slow)(void *))
     // offset / LOW_PAGE_BYTES * sizeof(page_t), in one shift and one mask
     size_t place = offset >> (LOW_PAGE_SHIFT - 6) & ~(size_t)(sizeof(page_t) - 1);
     page_t *page = (page_t *)((char *)zone_front_pages + place);
-    if (unlikely(page_owner(page) != heap_self))
+    if (unlikely(page_owner_word(page) != heap_self))
         return slow(address);
     block_t *block = address, *list = page->list;
     if (unlikely(block == list)) // freed twice in a row
@@ -138,7 +149,7 @@ static inline bool heap_free_high(void *address)
     if (offset >= zone_high_limit)
         return false;
     page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
-    if (unlikely(page_owner(page) != heap_self))
+    if (unlikely(page_owner_word(page) != heap_self))
         return false;
     block_t *block = address, *list = page->list;
     if (unlikely(block == list))
@@ -238,6 +249,30 @@ bool heap_adopt_page(heap_t *heap, page_t *page);
 void heap_fork_child(void);
 unsigned heap_alive_count(void);
 heap_t *heap_first(void); // the registry, by next_heap; any thread
+
+// --- the profile's samples (sample.c) ----------------------------------------------------------------------------------
+
+extern size_t heap_sample_bytes; // mean distance of samples; 0: no profile
+
+// A heap gets its first gaps.
+void heap_sample_begin(heap_t *heap);
+// How many blocks of a list of `count` may be handed out before the next refill: the sampled one is the first of its
+// list. Sets due_bytes if that is this list's first.
+unsigned heap_sample_cut(heap_t *heap, unsigned class, unsigned count);
+// The medium block just taken is a sample: sets due_bytes.
+void heap_sample_medium(heap_t *heap, unsigned class);
+// due_bytes is set: the block is noted, and its page marked.
+void heap_sample_block(heap_t *heap, unsigned class, void *block, size_t size_bytes);
+// A large block was allocated. Before and after realloc has changed one; hold gives what resized wants.
+void heap_sample_large(heap_t *heap, void *block, size_t size_bytes);
+uint32_t heap_sample_hold(const void *block);
+void heap_sample_unhold(uint32_t number, const void *block); // realloc has failed
+void heap_sample_resized(heap_t *heap, uint32_t number, void *old_block, size_t old_bytes, void *block,
+                         size_t size_bytes);
+// A live block, sampled or not, is about to be freed. Before anybody else can get its address.
+void heap_sample_dies(const void *block);
+// The owner of a marked page frees a block that is not sampled.
+void heap_sample_unmark_stale(page_t *page);
 
 // --- giving memory back (purge.c) --------------------------------------------------------------------------------
 

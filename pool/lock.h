@@ -22,7 +22,8 @@ typedef enum lock_rank {
     LOCK_HEAPS, // the registry of heaps, orphans, adoption
     LOCK_ZONES, // the list of zones, and every zone's pages
     LOCK_LARGE, // large blocks
-    LOCK_RANKS
+    LOCK_RANKS, // those above: what a fork and a survey take
+    LOCK_SAMPLES = LOCK_RANKS // the profile's table of samples
 } lock_rank_t;
 
 typedef struct lock {

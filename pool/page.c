@@ -32,6 +32,29 @@ void page_init(page_t *page, unsigned class, bool clean)
     }
 }
 
+static void owner_word_change(page_t *page, uintptr_t keep, uintptr_t set)
+{
+    heap_t *old = page_owner_word(page), *new;
+    do
+        new = (heap_t *)(((uintptr_t)old & keep) | set);
+    while (!atomic_compare_exchange_weak_explicit(&page->owner, &old, new, memory_order_seq_cst, memory_order_relaxed));
+}
+
+void page_mark(page_t *page)
+{
+    owner_word_change(page, ~PAGE_MARK, PAGE_MARK);
+}
+
+void page_unmark(page_t *page)
+{
+    owner_word_change(page, ~PAGE_MARK, 0);
+}
+
+void page_owner_change(page_t *page, heap_t *owner)
+{
+    owner_word_change(page, PAGE_MARK, (uintptr_t)owner);
+}
+
 bool page_can_carve(const page_t *page)
 {
     return page->carved_count != page_class(page)->block_count;

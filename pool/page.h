@@ -45,7 +45,7 @@ typedef uint32_t page_id_t;
 #define PAGE_ID_ZONE_SHIFT 28
 
 typedef struct page {
-    _Atomic(heap_t *) owner; // [atomic] written under LOCK_HEAPS or by the owner; NULL: free page
+    _Atomic(heap_t *) owner; // [atomic] written under LOCK_HEAPS or by the owner; NULL: free page. Bit 0: PAGE_MARK
     union {
         block_t *list;      // [owner] small: the owner's free pushes here
         uint64_t free_bits; // [owner] medium: blocks to give
@@ -84,10 +84,36 @@ static inline bool page_is_small(const page_t *page)
     return page->class <= SMALL_CLASSES;
 }
 
-static inline heap_t *page_owner(page_t *page)
+// In the owner word: the page holds a sampled block (sample.c, which alone sets and clears it), so that no free in it
+// takes the fast path.
+#define PAGE_MARK ((uintptr_t)1)
+
+// With the mark, for the fast path: a marked page is nobody's there.
+static inline heap_t *page_owner_word(page_t *page)
 {
     return atomic_load_explicit(&page->owner, memory_order_relaxed);
 }
+
+static inline heap_t *page_owner(page_t *page)
+{
+    return (heap_t *)((uintptr_t)page_owner_word(page) & ~PAGE_MARK);
+}
+
+// The same, sequentially consistent.
+static inline heap_t *page_owner_in_order(page_t *page)
+{
+    return (heap_t *)((uintptr_t)atomic_load_explicit(&page->owner, memory_order_seq_cst) & ~PAGE_MARK);
+}
+
+static inline bool page_is_marked(page_t *page)
+{
+    return ((uintptr_t)page_owner_word(page) & PAGE_MARK) != 0;
+}
+
+// Each changes a part of the owner word and leaves the other.
+void page_mark(page_t *page);
+void page_unmark(page_t *page);
+void page_owner_change(page_t *page, heap_t *owner);
 
 static inline unsigned page_used(const page_t *page)
 {

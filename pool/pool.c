@@ -8,6 +8,7 @@
 #include "os_linux.h"
 #include "requested.h"
 #include "reserve.h"
+#include "sample.h"
 
 // A thread that allocates after its heap has been given up this often is at its very end (the C library calls
 // destructors in four rounds): it borrows a heap for each call.
@@ -30,6 +31,7 @@ static bool start_locked(void)
     booted = true;
     budget_start(options.waste_percent);
     requested_start(options.requested_exact);
+    sample_start(options.sample_bytes, options.sample_seed);
     if (!zone_start())
         return false;
     large_start();
@@ -77,16 +79,20 @@ void pool_thread_exit(void)
 
 // --- allocation ------------------------------------------------------------------------------------------------------
 
-static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *clean)
+static block_t *alloc_medium(heap_t *heap, unsigned class, size_t size_bytes, bool *clean)
 {
-    *clean = false;
-    if (class >= CLASS_FIRST_MEDIUM) {
-        bool due = requested_due(heap, class);
-        block_t *block = heap_alloc_medium(heap, class, clean);
-        if (block != NULL && due)
-            requested_note(heap, class, block, size_bytes);
-        return block;
-    }
+    const medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    bool due = requested_due(heap, class);
+    block_t *block = heap_alloc_medium(heap, class, clean);
+    if (block != NULL && due)
+        requested_note(heap, class, block, size_bytes);
+    if (unlikely(block != NULL && bin->handed == bin->sampled_at))
+        heap_sample_medium(heap, class);
+    return block;
+}
+
+static block_t *alloc_small(heap_t *heap, unsigned class, size_t size_bytes)
+{
     block_t *block = heap->head[class];
     if (block != NULL) { // an aligned request, or one of 0 bytes
         heap->head[class] = block->next;
@@ -96,6 +102,24 @@ static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *
     block = heap_requested_exact ? heap_take_one(heap, class) : heap_refill(heap, class);
     if (due && block != NULL)
         requested_note(heap, class, block, size_bytes);
+    return block;
+}
+
+static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *clean)
+{
+    *clean = false;
+    block_t *block = class >= CLASS_FIRST_MEDIUM ? alloc_medium(heap, class, size_bytes, clean)
+                                                 : alloc_small(heap, class, size_bytes);
+    if (unlikely(heap->gaps.due_bytes != 0))
+        heap_sample_block(heap, class, block, size_bytes);
+    return block;
+}
+
+static void *alloc_large(heap_t *heap, size_t alignment, size_t size_bytes, bool *clean)
+{
+    void *block = large_alloc(alignment, size_bytes, clean);
+    if (unlikely(heap_sample_bytes != 0) && block != NULL && heap != NULL)
+        heap_sample_large(heap, block, size_bytes);
     return block;
 }
 
@@ -129,9 +153,9 @@ static void *alloc_tier(size_t alignment, size_t size_bytes, unsigned class, boo
     heap_t *heap = heap_get();
     *clean = false;
     if (class == 0)
-        return large_alloc(alignment, size_bytes, clean);
+        return alloc_large(heap, alignment, size_bytes, clean);
     void *block = heap == NULL ? NULL : alloc_class(heap, class, size_bytes, clean);
-    return block != NULL ? block : large_alloc(alignment, size_bytes, clean);
+    return block != NULL ? block : alloc_large(heap, alignment, size_bytes, clean);
 }
 
 static void *alloc_or_retry(size_t alignment, size_t size_bytes, unsigned class, bool *clean)
@@ -171,7 +195,7 @@ void *pool_malloc_slow(size_t size_bytes)
         if (likely(block != NULL))
             return block;
     } else if (likely(heap != &heap_none)) {
-        void *block = large_alloc(GRANULE_BYTES, size_bytes, &clean);
+        void *block = alloc_large(heap, GRANULE_BYTES, size_bytes, &clean);
         if (likely(block != NULL))
             return block;
     }
@@ -268,6 +292,8 @@ static void free_in_page(page_t *page, void *block)
         misuse("free", block, wrong, page_block_bytes(page));
         return;
     }
+    if (unlikely(page_is_marked(page)))
+        heap_sample_dies(block);
     heap_t *heap = heap_self;
     if (heap == &heap_none && ended_count == 0 && (heap = heap_get()) == NULL)
         heap = &heap_none; // a thread that only frees gathers what it frees, too
@@ -291,6 +317,8 @@ static void free_large(void *block)
             misuse("free", block, "double free, or never allocated", 0);
         return;
     }
+    if (unlikely(heap_sample_bytes != 0))
+        heap_sample_dies(block);
     large_result_t result = large_free(block);
     if (result == LARGE_DONE || result == LARGE_BUSY)
         return;
@@ -299,11 +327,27 @@ static void free_large(void *block)
     misuse("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
 }
 
+// Whether the block is a sample of the profile's. False for nearly all blocks of a marked page.
+static inline bool is_sampled(page_t *page, const void *block)
+{
+    return unlikely(page_is_marked(page)) && sample_find(block) != 0;
+}
+
+// The local free of a small block whose page holds a sample, which is another: as the fast path would have done it.
+static inline bool free_marked_quick(page_t *page, void *block)
+{
+    if (page_owner(page) != heap_self || !page_is_marked(page) || page->list == block || sample_find(block) != 0)
+        return false;
+    heap_sample_unmark_stale(page);
+    heap_free_small(page, block);
+    return true;
+}
+
 // A local free of a medium block that changes nothing but its bit: the common case. False: any other.
 static inline bool free_medium_quick(page_t *page, void *block)
 {
     heap_t *heap = heap_self;
-    if (unlikely(page_owner(page) != heap))
+    if (unlikely(page_owner(page) != heap || is_sampled(page, block)))
         return false;
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
@@ -330,7 +374,7 @@ static inline bool looks_freed(const page_t *page, const void *block, size_t off
 static inline bool free_remote_quick(page_t *page, void *block)
 {
     heap_t *heap = heap_self, *owner = page_owner(page);
-    if (unlikely(owner == NULL || owner == heap))
+    if (unlikely(owner == NULL || owner == heap || is_sampled(page, block)))
         return false;
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
@@ -356,7 +400,8 @@ void pool_free_slow(void *block)
     if (heap_free_high(block))
         return;
     page_t *page = zone_page_of_first(block);
-    bool done = page != NULL && (page_is_small(page) ? free_remote_quick(page, block) : free_medium_quick(page, block));
+    bool done = page != NULL && (page_is_small(page) ? free_remote_quick(page, block) || free_marked_quick(page, block)
+                                                     : free_medium_quick(page, block));
     if (unlikely(!done))
         free_general(page, block);
 }
@@ -408,6 +453,19 @@ static void *move(void *block, size_t old_bytes, size_t size_bytes)
     return moved;
 }
 
+static void *resize_large(void *block, size_t old_bytes, size_t size_bytes)
+{
+    if (likely(heap_sample_bytes == 0 || heap_self == &heap_none))
+        return large_resize(block, size_bytes);
+    uint32_t sample = heap_sample_hold(block);
+    void *resized = large_resize(block, size_bytes);
+    if (resized != NULL)
+        heap_sample_resized(heap_self, sample, block, old_bytes, resized, size_bytes);
+    else if (sample != 0)
+        heap_sample_unhold(sample, block);
+    return resized;
+}
+
 void *pool_realloc_slow(void *block, size_t size_bytes)
 {
     if (block == NULL)
@@ -422,7 +480,7 @@ void *pool_realloc_slow(void *block, size_t size_bytes)
         return block;
     }
     if (page == NULL && size_bytes > zone_max_bytes()) {
-        void *resized = large_resize(block, size_bytes);
+        void *resized = resize_large(block, old_bytes, size_bytes);
         if (resized != NULL)
             return resized;
     }
@@ -512,6 +570,7 @@ void pool_fork_child(void)
     for (unsigned i = 0; i < LOCK_RANKS; i++)
         lock_fork_child(fork_locks[i]);
     heap_fork_child();
+    sample_fork_child();
     fork_taken >>= fork_digit;
     for (uint64_t rest = fork_taken; rest != 0; rest >>= fork_digit)
         outer++;

@@ -14,6 +14,8 @@
 typedef struct pool_options {
     unsigned waste_percent; // free memory kept resident, in percent of live bytes, 0..1000; default 3
     bool requested_exact;   // note every request's size: exact requested_bytes, but no fast path
+    size_t sample_bytes;    // mean distance of the profile's samples (sample.h); 0: no profile
+    uint64_t sample_seed;   // for tests
 } pool_options_t;
 
 // What a caller did wrong. `what` is a short fixed text ("double free", "not the start of a block", ...).
@@ -68,7 +70,7 @@ static inline void *pool_alloc_medium_quick(size_t size_bytes)
     if (unlikely(page == NULL))
         return NULL;
     uint64_t dirty = page->free_bits & ~page->clean_bits;
-    if (unlikely(dirty == 0 || requested_due(heap, class)))
+    if (unlikely(dirty == 0 || requested_due(heap, class) || bin->handed + 1 == bin->sampled_at))
         return NULL;
     size_t block_bytes = size_class_table[class].block_bytes;
     page->free_bits ^= dirty & -dirty;

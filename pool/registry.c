@@ -106,6 +106,8 @@ heap_t *heap_begin(void)
     lock_give(&heap_lock);
     if (heap != NULL)
         heap_self = heap;
+    if (heap != NULL && heap_sample_bytes != 0)
+        heap_sample_begin(heap);
     return heap;
 }
 
@@ -169,7 +171,7 @@ static void page_move(heap_t *from, heap_t *to, page_t *page)
     to->idle_bytes += idle;
     if (from == &heap_commons) // blocks that their owner frees, it seems
         heap_handover_count(handover_of(to, page), page_class(page)->block_count, 0);
-    atomic_store_explicit(&page->owner, to, memory_order_relaxed);
+    page_owner_change(page, to);
 }
 
 static bool is_full(const page_t *page)
@@ -187,7 +189,7 @@ bool heap_give_up(heap_t *heap, page_t *page, handover_t *handover)
     if (page_is_small(page))
         page_arm(page, 0);
     handover->handed -= (uint32_t)size_min(handover->handed, page_class(page)->block_count); // who will free them is not seen here
-    atomic_store_explicit(&page->owner, &heap_commons, memory_order_seq_cst);
+    page_owner_change(page, &heap_commons);
     if (unlikely(atomic_load_explicit(&page->remote, memory_order_seq_cst) != 0))
         heap_adopt_page(heap, page);
     return true;

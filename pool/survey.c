@@ -11,6 +11,7 @@
 #include "registry.h"
 #include "requested.h"
 #include "reserve.h"
+#include "sample.h"
 
 // A loop, where memset would be the first call into the C library's text of a small program (kernel_call.h). What is zero
 // is not written, and so not resident, in static memory.
@@ -27,7 +28,8 @@ static void memory_clear(void *start, size_t bytes)
 #define WINDOW_PAGES 4096u // 16 MiB a system call, a page of stack
 
 typedef struct window {
-    uintptr_t start, end; // what `resident` tells about
+    const survey_visitor_t *visitor; // of the walk; NULL: none
+    uintptr_t start, end;            // what `resident` tells about
     unsigned char resident[WINDOW_PAGES];
 } window_t;
 
@@ -180,6 +182,19 @@ static uint64_t medium_requested(page_t *page)
 
 // --- zones -----------------------------------------------------------------------------------------------------------
 
+static void page_show(const window_t *window, page_t *page, const page_sums_t *sums, survey_kind_t kind)
+{
+    const size_class_t *class = page_class(page);
+    bool owned = kind == SURVEY_PAGE, used = sums->live != 0 || sums->pending != 0;
+    survey_page_t shown = {.start = (uintptr_t)page->start, .bytes = class->page_bytes, .kind = kind,
+                           .resident_bytes = sums->resident, .live_bytes = sums->live * class->block_bytes,
+                           .holes_bytes = used ? sums->holes : 0, .live_blocks = (uint32_t)sums->live,
+                           .block_bytes = class->block_bytes, .class = owned ? page->class : 0,
+                           .sampled = owned && page_is_marked(page)};
+    if (window->visitor != NULL)
+        window->visitor->visit(window->visitor->context, &shown);
+}
+
 static void class_add(survey_t *out, page_t *page, const page_sums_t *sums)
 {
     survey_class_t *class = &out->classes[page->class - 1];
@@ -207,6 +222,7 @@ static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t
     out->heap_rss_bytes += sums.resident;
     if (owner == NULL) {
         out->retained_bytes += sums.resident;
+        page_show(window, page, &sums, SURVEY_FREE_PAGE);
         return;
     }
     if (page_is_small(page))
@@ -216,6 +232,7 @@ static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t
     if (heap_requested_exact)
         sums.requested = page_is_small(page) ? small_requested(page, owner) : medium_requested(page);
     class_add(out, page, &sums);
+    page_show(window, page, &sums, SURVEY_PAGE);
 }
 
 static void range_add(survey_t *out, const void *start, const void *end, const char *name)
@@ -265,11 +282,22 @@ static void borrowed_survey(survey_t *out)
 
 // --- large blocks ----------------------------------------------------------------------------------------------------
 
+static void extent_show(const window_t *window, const extent_t *extent, uint64_t bytes, uint64_t resident)
+{
+    bool live = extent->state == EXTENT_LIVE;
+    survey_page_t shown = {.start = (uintptr_t)extent->start, .bytes = live ? extent->used_bytes : bytes,
+                           .resident_bytes = resident, .live_bytes = live ? extent->used_bytes : 0,
+                           .live_blocks = live, .kind = live ? SURVEY_LARGE : SURVEY_LARGE_FREE};
+    if (window->visitor != NULL && (live || resident != 0))
+        window->visitor->visit(window->visitor->context, &shown);
+}
+
 static void extent_survey(survey_t *out, const extent_t *extent, size_t bytes, window_t *window, uintptr_t most)
 {
     uintptr_t start = (uintptr_t)extent->start;
     size_t resident = resident_bytes(window, start, start + bytes, most);
     out->heap_rss_bytes += resident;
+    extent_show(window, extent, bytes, resident);
     if (extent->state != EXTENT_LIVE) {
         out->retained_bytes += resident;
         out->large_cached_bytes += extent->state == EXTENT_CACHED ? resident : 0;
@@ -335,6 +363,8 @@ static void meta_survey(survey_t *out, window_t *window)
     extent_node_bounds(&start, &end);
     meta_range(out, window, start, end);
     for (unsigned i = 0; heap_requested_exact && requested_bounds(i, &start, &end); i++)
+        meta_range(out, window, start, end);
+    for (unsigned i = 0; sample_bounds(i, &start, &end); i++)
         meta_range(out, window, start, end);
     reserve_bounds(&start, &end);
     meta_range(out, window, start, end);
@@ -440,9 +470,15 @@ static void totals(survey_t *out)
     out->heaps_orphaned = registry_orphans();
 }
 
-void survey_take_unlocked(survey_t *out)
+uint64_t survey_glance(void)
 {
-    window_t window = {0};
+    return budget_used() + budget_retained();
+}
+
+static void walk(survey_t *out, const survey_visitor_t *visitor)
+{
+    window_t window;
+    window.visitor = visitor;
     memory_clear(out, sizeof(*out));
     if (zone_count() == 0)
         return; // the pool has not started
@@ -458,6 +494,11 @@ void survey_take_unlocked(survey_t *out)
 
 static const uint64_t lock_patience_ms = 1000; // far longer than any section under a lock
 
+void survey_take_unlocked(survey_t *out)
+{
+    walk(out, NULL);
+}
+
 static lock_t *const locks[] = {&heap_lock, &zone_lock, &extent_lock};
 
 void survey_abandon(void)
@@ -467,7 +508,7 @@ void survey_abandon(void)
             lock_give(locks[i]);
 }
 
-void survey_take(survey_t *out)
+static void walk_locked(survey_t *out, const survey_visitor_t *visitor)
 {
     bool taken[LOCK_RANKS];
     bool inside = false; // a signal handler has interrupted the pool in this thread
@@ -479,8 +520,21 @@ void survey_take(survey_t *out)
         taken[i] = !inside && lock_take_within(locks[i], lock_patience_ms);
         inside |= !taken[i]; // and is not waited for three times
     }
-    survey_take_unlocked(out);
+    walk(out, visitor);
     for (unsigned i = LOCK_RANKS; i-- > 0;)
         if (taken[i])
             lock_give(locks[i]);
+}
+
+void survey_take(survey_t *out)
+{
+    walk_locked(out, NULL);
+}
+
+void survey_take_pages(survey_t *out, const survey_visitor_t *visitor, bool locked)
+{
+    if (locked)
+        walk_locked(out, visitor);
+    else
+        walk(out, visitor);
 }

@@ -58,6 +58,28 @@ typedef struct survey {
     survey_range_t ranges[SURVEY_RANGES_MAX];
 } survey_t;
 
+// A page, or a large block's addresses, as a walk comes by.
+typedef enum survey_kind { SURVEY_PAGE, SURVEY_FREE_PAGE, SURVEY_LARGE, SURVEY_LARGE_FREE } survey_kind_t;
+
+typedef struct survey_page {
+    uintptr_t start;
+    uint64_t bytes;          // of addresses; of a large block, those in use
+    uint64_t resident_bytes;
+    uint64_t live_bytes;     // of live blocks, whole
+    uint64_t holes_bytes;    // its part of the class's holes_bytes
+    uint32_t live_blocks;
+    uint32_t block_bytes;    // block i starts at start + i * block_bytes; 0 in a large block
+    survey_kind_t kind;
+    uint16_t class;          // number of the class: index in classes, plus 1; 0 if it has none
+    bool sampled;            // a live sampled block is in it (sample.h); not known of large blocks
+} survey_page_t;
+
+// Told of every page, while the walk holds the pool's locks: may not allocate or free.
+typedef struct survey_visitor {
+    void (*visit)(void *context, const survey_page_t *page);
+    void *context;
+} survey_visitor_t;
+
 // Fills *out. Takes the pool's locks one after the other; allocates nothing; any thread, not in a signal handler that
 // interrupted the pool. A survey_t is about 16 KiB: keep it off small stacks.
 RARE void survey_take(survey_t *out);
@@ -67,5 +89,11 @@ RARE void survey_abandon(void);
 
 // The same without any lock, for a process that is about to die of a fatal signal.
 RARE void survey_take_unlocked(survey_t *out);
+
+// Bytes in use and kept, about, from two counters: whether it may be time for a survey.
+uint64_t survey_glance(void);
+
+// Either of them, and what it comes by is shown.
+void survey_take_pages(survey_t *out, const survey_visitor_t *visitor, bool locked);
 
 #endif

@@ -5,6 +5,7 @@
 #include "../pool/budget.h"
 #include "../pool/pool.h"
 #include "ending.h"
+#include "exit_report.h"
 #include "fatal.h"
 #include "foreign.h"
 #include "fork.h"
@@ -12,6 +13,7 @@
 #include "options.h"
 #include "output.h"
 #include "process.h"
+#include "recorder.h"
 #include "thread.h"
 
 void pool_hook_boot(pool_options_t *pool_options)
@@ -20,29 +22,35 @@ void pool_hook_boot(pool_options_t *pool_options)
     options_read(pool_options->waste_percent);
     pool_options->waste_percent = options.waste_percent;
     pool_options->requested_exact = options.requested_exact;
+    pool_options->sample_bytes = options.record[0] != '\0' && options.profile ? options.sample_bytes : 0;
     thread_start();
 }
 
-// Whether the process is topmost matters to who writes to standard error only.
+// Whether the process is topmost matters to who writes to standard error, and to the recording.
 static bool parent_matters(void)
 {
-    return output_exists() && (options.stats != STATS_OFF || options.faulty);
+    return (output_exists() && (options.stats != STATS_OFF || options.faulty)) || options.record[0] != '\0';
 }
 
 __attribute__((constructor)) static void boot(void)
 {
     // The pool itself waits for the first allocation: some programs make none.
     options_read(BUDGET_WASTE_PERCENT);
-    if (!glibc_is_here())
+    if (!glibc_is_here()) {
         options.stats = STATS_OFF;
+        options.record[0] = '\0';
+    }
     foreign_start();
     fork_start();
     output_start();
     process_start(parent_matters());
     if (process.topmost && options.faulty)
         options_complain();
-    if (options.stats == STATS_OFF)
+    if (options.record[0] != '\0')
+        recorder_start();
+    if (!exit_report_wanted())
         return;
     ending_start();
     fatal_start();
+    recorder_signal_start();
 }

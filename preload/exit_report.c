@@ -15,6 +15,7 @@
 #include "options.h"
 #include "output.h"
 #include "process.h"
+#include "recorder.h"
 #include "report.h"
 #include "stats_file.h"
 #include "watchdog.h"
@@ -35,10 +36,16 @@ static RARE_DATA _Alignas(4096) struct {
 } memory;
 static volatile sig_atomic_t composing; // [owner] whether `behind` is set
 
-bool exit_report_wanted(void)
+// A report at the end, as against a snapshot for the recording.
+static bool text_wanted(void)
 {
     return options.stats != STATS_OFF && process_is_this() &&
            (options.stats_file[0] != '\0' || (process.topmost && output_exists()));
+}
+
+bool exit_report_wanted(void)
+{
+    return text_wanted() || recorder_is_on();
 }
 
 static bool claim(void)
@@ -65,7 +72,12 @@ _Static_assert(REPORT_BYTES >= sizeof(procfs_buffer_t), "the text's room serves 
 static void compose(writer_t *writer, sheet_end_t ended_by, int value)
 {
     report_subject_t subject = {.program = process.name, .pid = process.pid};
-    sheet_take(&memory.sheet, ended_by, value, (procfs_buffer_t *)memory.text); // no text is in it yet
+    const survey_visitor_t *visitor = recorder_sheet_begin();
+    sheet_take(&memory.sheet, ended_by, value, (procfs_buffer_t *)memory.text, visitor); // no text is in it yet
+    if (visitor != NULL)
+        recorder_sheet_end(&memory.sheet);
+    if (options.stats == STATS_OFF || (ended_by != END_REQUEST && !text_wanted()))
+        return;
     if (options.stats == STATS_JSON)
         report_json(writer, &memory.sheet, &subject);
     else
@@ -92,6 +104,8 @@ static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
 // Standard error may be a pipe that nobody reads: there a signal has to be able to end the process.
 static int deliver(const writer_t *report, const sigset_t *mask)
 {
+    if (report->length == 0)
+        return 0;
     if (options.stats_file[0] != '\0')
         return stats_file_write(options.stats_file, report->buffer, report->length);
     kernel_signal_mask(SIG_SETMASK, mask, NULL);
@@ -124,6 +138,7 @@ void exit_report_write(sheet_end_t ended_by, int value)
     int saved_errno = errno;
     if (exit_report_wanted() && claim()) {
         int error = write_report(ended_by, value);
+        recorder_end(ended_by, value);
         if (process.topmost)
             complain(error);
         done(OWNER_WRITTEN);
@@ -141,7 +156,7 @@ void exit_report_abandon(void)
 
 int exit_report_now(void)
 {
-    if (options.stats == STATS_OFF || !process_is_this()) {
+    if ((options.stats == STATS_OFF && !recorder_is_on()) || !process_is_this()) {
         errno = ENOTSUP;
         return -1;
     }

@@ -8,6 +8,7 @@
 #include "glibc.h"
 #include "output.h"
 #include "process.h"
+#include "recorder.h"
 #include "stats_api.h"
 
 static void fork_in_child(void)
@@ -15,6 +16,7 @@ static void fork_in_child(void)
     pool_fork_child();
     process_forked();
     exit_report_forked();
+    recorder_forked();
     output_end();
     stats_api_forked();
 }

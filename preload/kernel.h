@@ -71,6 +71,11 @@ static inline void kernel_unlink(const char *path)
     KERNEL_CALL3(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 
+static inline ssize_t kernel_readlink(const char *path, char *buffer, size_t size)
+{
+    return syscall(SYS_readlinkat, AT_FDCWD, path, buffer, size);
+}
+
 // Not libc's, which falls back to a walk that allocates.
 static inline long kernel_getcwd(char *buffer, size_t size)
 {

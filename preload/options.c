@@ -1,15 +1,25 @@
 // preload/options.c - see options.h.
 #include "options.h"
 
+#include <signal.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "glibc.h"
 #include "kernel.h"
 #include "output.h"
 #include "text.h"
 
 #define VARIABLE "TARN_OPTIONS"
 #define WASTE_PERCENT_MAX 1000
+#define SAMPLE_BYTES_MAX ((size_t)1 << 30)
+#define RECORD_BYTES_MIN ((size_t)1 << 20)
+#define RECORD_BYTES_MAX ((size_t)16 << 30)
+
+// One unwinding, 3 us at depth 25, for what a program allocates in a good deal more than 100 us.
+#define SAMPLE_BYTES ((size_t)512 << 10)
+#define RECORD_BYTES ((size_t)64 << 20)
 
 options_t options;
 
@@ -81,7 +91,7 @@ static bool current_directory_write(writer_t *writer)
 }
 
 // The program may change its directory before the report: a relative path counts from where it started.
-static const char *set_stats_file(word_t value)
+static const char *set_path(char *option, word_t value)
 {
     char path[PATH_MAX];
     writer_t writer = WRITER(path);
@@ -92,8 +102,18 @@ static const char *set_stats_file(word_t value)
     writer_bytes(&writer, value.text, value.length);
     if (writer.truncated)
         return "a path of less than 4096 bytes";
-    text_copy(options.stats_file, path, writer.length + 1);
+    text_copy(option, path, writer.length + 1);
     return NULL;
+}
+
+static const char *set_stats_file(word_t value)
+{
+    return set_path(options.stats_file, value);
+}
+
+static const char *set_record(word_t value)
+{
+    return set_path(options.record, value);
 }
 _Static_assert(PATH_MAX == 4096, "said in the message above");
 
@@ -126,11 +146,96 @@ static const char *set_on_error(word_t value)
     return NULL;
 }
 
+static const char *set_switch(bool *option, word_t value)
+{
+    if (!word_is(value, "on") && !word_is(value, "off"))
+        return "on or off";
+    *option = word_is(value, "on");
+    return NULL;
+}
+
+static const char *set_profile(word_t value)
+{
+    return set_switch(&options.profile, value);
+}
+
+static const char *set_follow(word_t value)
+{
+    return set_switch(&options.follow, value);
+}
+
+// Digits and perhaps K, M or G, with or without iB or B behind it. 0: none of that, or beyond 2^62.
+static size_t bytes_parse(word_t value)
+{
+    static const char *const units[] = {"", "B", "K", "KB", "KiB", "M", "MB", "MiB", "G", "GB", "GiB"};
+    static const unsigned char shifts[] = {0, 0, 10, 10, 10, 20, 20, 20, 30, 30, 30};
+    const size_t most = (size_t)1 << 32;
+    size_t number = 0, digits = 0;
+    for (; digits < value.length && value.text[digits] >= '0' && value.text[digits] <= '9'; digits++)
+        if ((number = number * 10 + (size_t)(value.text[digits] - '0')) > most)
+            return 0;
+    word_t unit = {value.text + digits, value.length - digits};
+    for (unsigned i = 0; digits != 0 && i < sizeof units / sizeof *units; i++)
+        if (word_is(unit, units[i]))
+            return number << shifts[i];
+    return 0;
+}
+
+static const char *set_bytes(size_t *option, word_t value, size_t least, size_t most, const char *accepted)
+{
+    size_t bytes = bytes_parse(value);
+    if (bytes < least || bytes > most)
+        return accepted;
+    *option = bytes;
+    return NULL;
+}
+
+static const char *set_sample(word_t value)
+{
+    options.sample_given = true;
+    return set_bytes(&options.sample_bytes, value, 1, SAMPLE_BYTES_MAX, "bytes from 1 to 1GiB, as 65536 or 512KiB");
+}
+_Static_assert(SAMPLE_BYTES_MAX == (size_t)1 << 30, "said in the message above");
+
+static const char *set_record_max(word_t value)
+{
+    return set_bytes(&options.record_max_bytes, value, RECORD_BYTES_MIN, RECORD_BYTES_MAX,
+                     "bytes from 1MiB to 16GiB, as 8388608 or 8MiB");
+}
+_Static_assert(RECORD_BYTES_MIN == (size_t)1 << 20 && RECORD_BYTES_MAX == (size_t)16 << 30, "said above");
+
+// USR2, SIGUSR2 or 12.
+static const char *set_record_signal(word_t value)
+{
+    bool prefixed = value.length > 3 && memcmp(value.text, "SIG", 3) == 0;
+    word_t name = prefixed ? (word_t){value.text + 3, value.length - 3} : value;
+    size_t number = bytes_parse(value);
+    for (int signal = 1; signal < NSIG; signal++) {
+        const char *known_name = sigabbrev_np != NULL ? sigabbrev_np(signal) : NULL;
+        bool is_it = (known_name != NULL && word_is(name, known_name)) || (size_t)signal == number;
+        if (is_it && signal != SIGKILL && signal != SIGSTOP) {
+            options.record_signal = signal;
+            return NULL;
+        }
+    }
+    return "a signal, as USR2";
+}
+
 static const option_t known[] = {
-    {"stats", set_stats}, {"stats_file", set_stats_file}, {"requested", set_requested},
-    {"waste", set_waste}, {"on_error", set_on_error},     {"record", NULL},
-    {"profile", NULL},    {"sample", NULL},               {"limit", NULL},
-    {"huge", NULL},       {"harden", NULL},
+    {"stats", set_stats},
+    {"stats_file", set_stats_file},
+    {"requested", set_requested},
+    {"waste", set_waste},
+    {"on_error", set_on_error},
+    {"record", set_record},
+    {"record_max", set_record_max},
+    {"record_signal", set_record_signal},
+    {"follow", set_follow},
+    {"profile", set_profile},
+    {"sample", set_sample},
+    {"limit", NULL},
+    {"huge", NULL},
+    {"harden", NULL},
 };
 
 // --- the list --------------------------------------------------------------------------------------------------------
@@ -152,7 +257,7 @@ static bool fault_noted(bool complain)
 
 static void complain_unknown(word_t key)
 {
-    char keys[200];
+    char keys[300];
     writer_t writer = WRITER(keys);
     for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].set != NULL)
@@ -240,6 +345,10 @@ void options_read(unsigned default_waste_percent)
     done = true;
     options.waste_percent = default_waste_percent;
     options.abort_on_misuse = true;
+    options.profile = true;
+    options.follow = true;
+    options.sample_bytes = SAMPLE_BYTES;
+    options.record_max_bytes = RECORD_BYTES;
     if (is_secure()) {
         options.stats = STATS_OFF;
         return;

@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "../pool/bits.h"
 
@@ -18,8 +19,15 @@ typedef struct options {
     bool abort_on_misuse;
     bool requested_exact;
     unsigned waste_percent;
+    bool profile;              // take samples, if there is a recording
+    bool follow;               // a recording for each process, not for the topmost alone
+    size_t sample_bytes;       // their mean distance
+    bool sample_given;         // it is to be kept to, whatever it costs
+    size_t record_max_bytes;   // of a recording
+    int record_signal;         // asks for a snapshot; 0: none does
     bool faulty;               // options_complain has something to say
     char stats_file[PATH_MAX]; // as given, relative paths made absolute; "" for none
+    char record[PATH_MAX];     // the same
 } options_t;
 
 // [const] after options_read

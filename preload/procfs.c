@@ -1,6 +1,8 @@
 // preload/procfs.c - see procfs.h.
 #include "procfs.h"
 
+#include <string.h>
+
 #include "kernel.h"
 #include "text.h"
 #include "writer.h"
@@ -135,6 +137,43 @@ static bool rollup_visit(const char *line, void *context)
         return true;
     *(uint64_t *)context = value * 1024;
     return false;
+}
+
+// Field 22 of stat; field 2, the name, stands in parentheses and may hold more of them.
+static bool stat_visit(const char *line, void *context)
+{
+    const char *field = strrchr(line, ')');
+    for (int number = 2; field != NULL && number < 22; number++) {
+        field = strchr(field, ' ');
+        field += field != NULL;
+    }
+    if (field != NULL)
+        *(uint64_t *)context = number_parse(&field, 10);
+    return false;
+}
+
+uint64_t procfs_start_ticks(procfs_buffer_t *buffer)
+{
+    uint64_t ticks = 0;
+    procfs_lines("/proc/self/stat", buffer, stat_visit, &ticks);
+    return ticks;
+}
+
+// In pages: size, resident, ...
+static bool statm_visit(const char *line, void *context)
+{
+    const char *field = strchr(line, ' ');
+    field += field != NULL;
+    if (field != NULL)
+        *(uint64_t *)context = number_parse(&field, 10) * (uint64_t)getpagesize();
+    return false;
+}
+
+uint64_t procfs_rss_quick(procfs_buffer_t *buffer)
+{
+    uint64_t bytes = 0;
+    procfs_lines("/proc/self/statm", buffer, statm_visit, &bytes);
+    return bytes;
 }
 
 uint64_t procfs_rss_bytes(procfs_buffer_t *buffer)

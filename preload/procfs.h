@@ -38,5 +38,8 @@ typedef struct procfs_buffer {
 // Both of this process. The latter costs the kernel a walk over the page tables; 0: not known.
 RARE procfs_status_t procfs_status(procfs_buffer_t *buffer);
 RARE uint64_t procfs_rss_bytes(procfs_buffer_t *buffer);
+// Resident bytes by counters that lag behind, at a twentieth of the cost. 0: not known.
+RARE uint64_t procfs_rss_quick(procfs_buffer_t *buffer);
+RARE uint64_t procfs_start_ticks(procfs_buffer_t *buffer); // when this process began, since boot; 0: not known
 
 #endif

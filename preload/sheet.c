@@ -34,17 +34,24 @@ static void process_figures(sheet_t *sheet, uint64_t rss_bytes, uint64_t peak_rs
 
 // What the kernel says of the process is read after the survey, which touches memory of ours; the peak before, with the
 // threads: if it is reached now, it is what is resident in the end.
-void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, procfs_buffer_t *buffer)
+void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, procfs_buffer_t *buffer,
+                const survey_visitor_t *visitor)
 {
     procfs_status_t status = procfs_status(buffer);
     sheet->ended_by = ended_by;
     sheet->value = value;
     sheet->threads = status.threads;
-    if (locks_are_safe(sheet))
-        survey_take(&sheet->survey);
-    else
-        survey_take_unlocked(&sheet->survey);
+    survey_take_pages(&sheet->survey, visitor, locks_are_safe(sheet));
     process_figures(sheet, procfs_rss_bytes(buffer), status.peak_rss_bytes);
+}
+
+void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor)
+{
+    static procfs_buffer_t buffer;
+    sheet->ended_by = END_REQUEST;
+    sheet->threads = 0;
+    survey_take_pages(&sheet->survey, visitor, true);
+    process_figures(sheet, procfs_rss_quick(&buffer), peak_rss_bytes);
 }
 
 void sheet_end_write(writer_t *writer, const sheet_t *sheet)

@@ -7,6 +7,7 @@
 
 #include "kernel.h"
 #include "output.h"
+#include "path.h"
 #include "process.h"
 
 #define OWNER_ONLY (S_IRUSR | S_IWUSR)
@@ -14,22 +15,6 @@
 
 // Static: one report at a time (exit_report.c), and two paths are much for a small stack.
 static RARE_DATA char path[PATH_MAX], temporary[PATH_MAX];
-
-static bool path_expand(const char *pattern)
-{
-    writer_t writer = WRITER(path);
-    for (; *pattern != '\0'; pattern++) {
-        if (*pattern != '%')
-            writer_bytes(&writer, pattern, 1);
-        else if (*++pattern == 'p')
-            writer_format(&writer, "%d", (int)process.pid);
-        else if (*pattern == 'n')
-            writer_text(&writer, process.name);
-        else
-            writer_text(&writer, "%");
-    }
-    return !writer.truncated;
-}
 
 // A rename onto a device or a pipe would put a file in its place.
 static bool target_is_file(void)
@@ -54,7 +39,8 @@ static int temporary_open(void)
 
 int stats_file_write(const char *pattern, const char *text, size_t length)
 {
-    if (!path_expand(pattern))
+    writer_t writer = WRITER(path);
+    if (!path_expand(&writer, pattern))
         return ENAMETOOLONG;
     if (!target_is_file())
         return EINVAL;

@@ -1,11 +1,14 @@
 // tools/run.c - `tarn run`: starts a command with libtarn.so preloaded, and ends as the command ended.
 //
 //   options -> TARN_OPTIONS          --stats json --waste 5   =>   stats=json:waste=5
+//   recordings -> a directory        one file a process, children and grandchildren too: record=DIR/%n.%p.tarn
 //   library -> LD_PRELOAD            see library.c
 //   fork, exec, wait                 signals: the terminal's reach the command by themselves, the rest is handed on
 //
 // The parent stays so that the command's report comes before the prompt and its status can be told.
+#include "directory.h"
 #include "library.h"
+#include "rollup.h"
 #include "tool.h"
 
 #include <errno.h>
@@ -14,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -23,6 +27,14 @@ enum {
     OPTION_REQUESTED,
     OPTION_ON_ERROR,
     OPTION_LIBRARY,
+    OPTION_NO_RECORD,
+    OPTION_RECORD_MAX,
+    OPTION_PROFILE,
+    OPTION_NO_PROFILE,
+    OPTION_SAMPLE,
+    OPTION_FOLLOW,
+    OPTION_NO_FOLLOW,
+    OPTION_SIGNAL,
 };
 
 enum { PERCENT_MAX = 1000 }; // as in preload/options.c
@@ -32,6 +44,10 @@ typedef struct run {
     const char *library; // --library, or NULL
     char *options;       // what TARN_OPTIONS will be, or NULL while there is none
     char **command;
+    const char *output;  // -o, or NULL
+    int no_record;
+    int quiet;
+    char *directory;     // where the recordings go; NULL: there are none, or -O and the environment say where
 } run_t;
 
 // Appends key=value: a later key wins over an earlier one, so the command line wins over the environment.
@@ -144,6 +160,32 @@ static error_t option_file(run_t *run, const char *flag, const char *key, const 
     return error;
 }
 
+// Digits and a unit, as libtarn.so takes them.
+static error_t option_bytes(run_t *run, const char *flag, const char *key, const char *value)
+{
+    enum { DIGITS_MAX = 10 };
+    size_t digits = strspn(value, "0123456789");
+    if (digits == 0 || digits > DIGITS_MAX || atoll(value) == 0 || value[digits] == '|' ||
+        (value[digits] != '\0' && !choice_is_valid("B|K|KB|KiB|M|MB|MiB|G|GB|GiB", value + digits))) {
+        tool_error(run->who, "%s is a number of bytes, as 65536, 512KiB or 8MiB, not '%s'", flag, value);
+        return EINVAL;
+    }
+    return option_add(run, key, value);
+}
+
+// USR2 or SIGUSR2.
+static error_t option_signal(run_t *run, const char *flag, const char *key, const char *value)
+{
+    const char *name = strncmp(value, "SIG", 3) == 0 ? value + 3 : value;
+    for (int number = 1; number < NSIG; number++) {
+        const char *known = sigabbrev_np(number);
+        if (known != NULL && strcmp(known, name) == 0 && number != SIGKILL && number != SIGSTOP)
+            return option_add(run, key, known);
+    }
+    tool_error(run->who, "%s is the name of a signal, as USR2, not '%s'", flag, value);
+    return EINVAL;
+}
+
 static error_t option_any(run_t *run, const char *pair)
 {
     size_t width = strcspn(pair, "=");
@@ -165,7 +207,19 @@ static const struct argp_option run_options[] = {
      "Write every process's report to PATH instead of stderr; %p is the process id, %n the program's name, "
      "%% a percent sign",
      0},
-    {"quiet", 'q', NULL, 0, "No report: the same as --stats off", 0},
+    {"quiet", 'q', NULL, 0, "No report, as with --stats off, and no word on the recordings", 0},
+    {"output", 'o', "DIR", 0,
+     "Keep the recordings in DIR; by default in a fresh directory, named after command and time, in "
+     "$XDG_STATE_HOME/tarn or ~/.local/state/tarn",
+     0},
+    {"no-record", OPTION_NO_RECORD, NULL, 0, "Keep no recordings", 0},
+    {"record-max", OPTION_RECORD_MAX, "BYTES", 0, "Size of a recording at most; default 64MiB", 0},
+    {"profile", OPTION_PROFILE, NULL, 0, "Record call stacks (default)", 0},
+    {"no-profile", OPTION_NO_PROFILE, NULL, 0, "Record balance sheets only", 0},
+    {"sample", OPTION_SAMPLE, "BYTES", 0, "One call stack for so many allocated bytes, on average; default 512KiB", 0},
+    {"follow", OPTION_FOLLOW, NULL, 0, "Record the processes that COMMAND starts, too (default)", 0},
+    {"no-follow", OPTION_NO_FOLLOW, NULL, 0, "Record COMMAND's own process only", 0},
+    {"signal", OPTION_SIGNAL, "SIG", 0, "Take a snapshot when this signal comes", 0},
     {"requested", OPTION_REQUESTED, "HOW", 0,
      "Bytes the program asked for: sampled (default, an estimate with its interval) or exact (slower)", 0},
     {"waste", OPTION_WASTE, "PERCENT", 0, "Free memory that may stay resident, in percent of live memory", 0},
@@ -175,6 +229,34 @@ static const struct argp_option run_options[] = {
     {NULL, 0, NULL, 0, NULL, 0},
 };
 
+static error_t run_parse_recording(run_t *run, int key, char *value)
+{
+    switch (key) {
+    case 'o':
+        run->output = value;
+        return 0;
+    case OPTION_NO_RECORD:
+        run->no_record = 1;
+        return 0;
+    case OPTION_RECORD_MAX:
+        return option_bytes(run, "--record-max", "record_max", value);
+    case OPTION_PROFILE:
+        return option_add(run, "profile", "on");
+    case OPTION_NO_PROFILE:
+        return option_add(run, "profile", "off");
+    case OPTION_SAMPLE:
+        return option_bytes(run, "--sample", "sample", value);
+    case OPTION_FOLLOW:
+        return option_add(run, "follow", "on");
+    case OPTION_NO_FOLLOW:
+        return option_add(run, "follow", "off");
+    case OPTION_SIGNAL:
+        return option_signal(run, "--signal", "record_signal", value);
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
 static error_t run_parse_option(run_t *run, int key, char *value)
 {
     switch (key) {
@@ -183,6 +265,7 @@ static error_t run_parse_option(run_t *run, int key, char *value)
     case OPTION_STATS_FILE:
         return option_file(run, "--stats-file", "stats_file", value);
     case 'q':
+        run->quiet = 1;
         return option_add(run, "stats", "off");
     case OPTION_REQUESTED:
         return option_choose(run, "--requested", "requested", "sampled|exact", value);
@@ -196,7 +279,7 @@ static error_t run_parse_option(run_t *run, int key, char *value)
         run->library = value;
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return run_parse_recording(run, key, value);
     }
 }
 
@@ -317,6 +400,76 @@ static int command_run(const run_t *run)
     return command_wait(pid);
 }
 
+// --- recordings ------------------------------------------------------------------------------------------------------
+
+// The last value of a key in the options, up to its colon; NULL if there is none.
+static const char *option_last(const run_t *run, const char *key)
+{
+    const char *last = NULL;
+    size_t length = strlen(key);
+    for (const char *entry = run->options; entry != NULL; entry = strchr(entry, ':')) {
+        entry += *entry == ':';
+        if (strncmp(entry, key, length) == 0 && entry[length] == '=')
+            last = entry + length + 1;
+    }
+    return last;
+}
+
+static error_t record_into(run_t *run, const char *directory)
+{
+    char *pattern = malloc(2 * strlen(directory) + sizeof "/%n.%p.tarn");
+    char *end = pattern;
+    if (pattern == NULL)
+        return ENOMEM;
+    for (const char *letter = directory; *letter != '\0'; letter++) {
+        *end++ = *letter;
+        if (*letter == '%')
+            *end++ = '%';
+    }
+    strcpy(end, "/%n.%p.tarn");
+    error_t error = option_set(run, "-o", "record", pattern);
+    free(pattern);
+    return error;
+}
+
+// -1 when the command is not to be run: -o names no directory. Where the default is not to be had, it runs without.
+static int recordings_begin(run_t *run)
+{
+    if (run->no_record || (run->output == NULL && option_last(run, "record") != NULL))
+        return 0;
+    run->directory = run->output != NULL ? directory_named(run->who, run->output)
+                                         : directory_fresh(run->who, run->command[0]);
+    if (run->directory == NULL)
+        return run->output != NULL ? -1 : 0;
+    return record_into(run, run->directory) == 0 ? 0 : -1;
+}
+
+// JSON on standard error is for programs: no word of ours behind it.
+static int is_quiet(const run_t *run)
+{
+    const char *stats = option_last(run, "stats");
+    return run->quiet || (stats != NULL && strncmp(stats, "json", 4) == 0);
+}
+
+// A directory without a recording goes: COMMAND was not found, or is a static or set-user-ID program.
+static void recordings_end(const run_t *run, uint64_t since_ns)
+{
+    if (run->directory == NULL)
+        return;
+    int empty = run->output == NULL && rmdir(run->directory) == 0;
+    if (!empty && run->output == NULL)
+        directory_make_latest(run->directory);
+    if (!is_quiet(run))
+        rollup_print(run->directory, since_ns);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 int run_main(int argc, char **argv)
 {
     run_t run = {.who = argv[0]};
@@ -328,10 +481,16 @@ int run_main(int argc, char **argv)
     if (library == NULL || library_preload(run.who, library) != 0)
         return TOOL_BAD_INPUT;
     free(library);
+    uint64_t since_ns = now_ns();
+    if (recordings_begin(&run) != 0)
+        return TOOL_BAD_INPUT;
     if (run.options != NULL && setenv("TARN_OPTIONS", run.options, 1) != 0) {
         tool_error(run.who, "no memory for the environment");
         return TOOL_FAILED;
     }
+    int status = command_run(&run);
+    recordings_end(&run, since_ns);
+    free(run.directory);
     free(run.options);
-    return command_run(&run);
+    return status;
 }

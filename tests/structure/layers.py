@@ -19,7 +19,7 @@ LAYERS = [
     ['page', 'extent'],
     ['remote', 'zone', 'large'],
     ['heap'],
-    ['medium', 'purge', 'registry', 'requested'],
+    ['medium', 'purge', 'registry', 'requested', 'sample'],
     ['survey', 'check'],
     ['pool'],
 ]
@@ -29,7 +29,7 @@ NOUN_OF_FILE = {'os_linux': 'os'}
 
 # The parts of preload/ that read the heap see it as plain data: of pool/ they include these headers only.
 READERS = ['report', 'sheet', 'sampler', 'recorder']
-FOR_READERS = ['survey', 'bits', 'config']
+FOR_READERS = ['survey', 'sample', 'bits', 'config']
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]')
 LEVEL = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}

@@ -10,12 +10,16 @@
 #include <unistd.h>
 
 bool support_exact;
+size_t support_sample_bytes;
+uint64_t support_sample_seed;
 unsigned support_misuses;
 pool_misuse_t support_misuse;
 
 void pool_hook_boot(pool_options_t *options)
 {
     options->requested_exact = support_exact;
+    options->sample_bytes = support_sample_bytes;
+    options->sample_seed = support_sample_seed;
 }
 
 void pool_hook_misuse(const pool_misuse_t *misuse)

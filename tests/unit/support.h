@@ -10,6 +10,8 @@
 
 // What the pool's boot hook will put into the options; to be set before the pool's first use.
 extern bool support_exact;
+extern size_t support_sample_bytes;
+extern uint64_t support_sample_seed;
 
 // The calls of the misuse hook so far, and the last one.
 extern unsigned support_misuses;

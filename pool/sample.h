@@ -1,0 +1,61 @@
+// pool/sample.h - which blocks a profile samples, and which of those live. Plain numbers and addresses: preload/ sees
+// no more of the heap than this.
+//
+// What is allocated is a line of bytes, and the samples are points on it, `rate` bytes apart on average (a Poisson
+// process). A block is sampled if a point falls into it, so with the probability p = 1 - exp(-block / rate), and stands
+// for 1 / p blocks: its weight. Sums of weights are unbiased, whatever the sizes.
+//
+//   small    the process is split by class, which leaves independent processes: each heap counts the blocks of each
+//            class up to the next sampled one. A list that would hold it is cut before it when it becomes the head
+//            list; so the next miss of malloc's fast path is the sample, and the fast path knows nothing of it
+//   medium   each class of a heap knows the number of the next sampled block
+//   large    each heap counts bytes
+//
+// The sampled blocks that live are in one table, by address. A page that holds one is marked (page.h), so that its
+// frees, and only its frees, leave the fast path and look the block up: without a lock. Changes take the table's lock.
+#ifndef TARN_SAMPLE_H
+#define TARN_SAMPLE_H
+
+#include "bits.h"
+
+// A weight of one block, in fixed point.
+#define SAMPLE_BLOCK ((uint64_t)1 << 16)
+
+// A block that was sampled.
+typedef struct sample {
+    const void *block;
+    size_t requested_bytes;
+    size_t block_bytes;
+    unsigned class;  // 0: large
+    uint64_t weight; // in SAMPLE_BLOCK
+} sample_t;
+
+// Hooks, weak as those of pool.h. Called outside all locks of the pool, when the heap is whole; neither may allocate.
+// birth:  the block is about to be returned to the program. Returns a number by which death names it, or 0: forget it.
+// death:  it is about to be freed.
+// resize: realloc has made it another size, and perhaps moved it. Its number stays.
+__attribute__((weak)) uint32_t sample_hook_birth(const sample_t *sample);
+__attribute__((weak)) void sample_hook_death(uint32_t number, const void *block);
+__attribute__((weak)) void sample_hook_resize(uint32_t number, const void *old_block, const sample_t *sample);
+
+// rate_bytes 0: no profile. The seed is for tests; 0: another one in each process.
+void sample_start(size_t rate_bytes, uint64_t seed);
+// What is sampled from now on; samples that are on their way keep the weight they were drawn with.
+void sample_rate_set(size_t rate_bytes);
+
+// The number that birth gave a live sampled block; 0: not sampled. Any thread, no lock.
+uint32_t sample_find(const void *block);
+// Without a word to the hooks. True if it was there.
+bool sample_forget(const void *block);
+// In the child of a fork, where the table may be torn: nothing is sampled any more, until sample_rate_set.
+void sample_fork_child(void);
+
+// The table's ranges; true while index is below their number.
+bool sample_bounds(unsigned index, char **start, char **end);
+
+uint64_t sample_weight(size_t block_bytes, size_t rate_bytes);
+uint64_t sample_random(uint64_t *state);
+// Exponentially distributed, mean 1: distances of the points.
+double sample_gap(uint64_t *state);
+
+#endif

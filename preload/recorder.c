@@ -1,0 +1,467 @@
+// preload/recorder.c - see recorder.h.
+//
+//   none  --start, or a fork's child with its first sample-->  on  --end-->  ended
+//     ^                                                         |
+//     +------------------------- fork, in the child ------------+
+#include "recorder.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../pool/bits.h"
+#include "../pool/sample.h"
+#include "fatal.h"
+#include "kernel.h"
+#include "options.h"
+#include "output.h"
+#include "path.h"
+#include "process.h"
+#include "procfs.h"
+#include "recorder_file.h"
+#include "recorder_modules.h"
+#include "recorder_sites.h"
+#include "recorder_snapshot.h"
+
+// A clock of samples is no finer than some of them: young is what dies within 16 of their mean distances, 8 MiB by
+// default, old what outlives 128, 64 MiB.
+#define YOUNG_SAMPLES 16u
+#define OLD_SAMPLES 128u
+
+// A snapshot walks all of the heap. So they take at most 0.5 % of the processor time, and 2 ms.
+#define SNAPSHOT_SHARE 200u // one in so many
+#define SNAPSHOT_CREDIT_NS 2000000u
+
+#define HIGH_SHIFT 4       // a new high is one by 1/16 and more; DESIGN says 5 %
+#define CHANGE_SHIFT 3     // so is a change by 1/8
+#define TRIFLE_BYTES ((uint64_t)1 << 20) // what the budget lets lie idle, whatever the heap's size
+#define NOISE_SAMPLES 8u
+#define LONG_AGO_NS ((uint64_t)1000000000)
+
+#define END_PATIENCE_MS 200
+
+// Samples may take 0.75 % of the processor time: with what they displace in the caches, 1 %. A program that does little but allocate would pay 10 % for one each
+// 512 KiB, and has many samples all the same.
+#define PACE_BIRTHS 32u
+#define PACE_SHARE 133u
+#define RATE_BYTES_MOST ((uint64_t)1 << 30)
+
+static struct timespec start_time;
+static bool ended;
+static bool late;    // a child of a fork, whose recording begins with its first sample
+static bool failed;  // it could not be had: not tried again
+
+static __thread bool inside __attribute__((tls_model("initial-exec")));
+static _Atomic uintptr_t lock_owner; // thread pointer; 0: free. [atomic] acquire, release
+static const bool *is_ours;          // false in a child of fork; NULL: this kernel cannot tell
+
+// What the last snapshot saw, and the highest that any saw. Written by the thread that takes one.
+static uint64_t glance_last, glance_high, live_last, live_high, snapshot_last_ns,
+    snapshot_cpu_ns, peak_rss_bytes;
+static volatile sig_atomic_t request_waits; // a signal asked for a snapshot in the midst of our work
+
+// Every PACE_BIRTHS samples: how long they took, as against the processor time. [recorder_lock]
+static uint64_t pace_births, pace_cpu_ns, pace_samples_ns;
+
+static sheet_t sheet; // [the snapshots' lock]
+
+// --- locks and sections ----------------------------------------------------------------------------------------------
+
+static uintptr_t thread_self(void)
+{
+    return (uintptr_t)__builtin_thread_pointer();
+}
+
+// Whoever holds it does so for a microsecond. Who does not give it back in 100 ms was stopped, or left it by a jump out
+// of a signal handler: then there is no profile any more, for each sample would wait so long.
+static void lock_lost(void)
+{
+    recorder_header->flags |= RECORDING_BROKEN_OFF;
+    sample_rate_set(0);
+}
+
+bool recorder_lock_take(void)
+{
+    const unsigned spins = 200, sleeps = 100;
+    for (unsigned i = 0; i < spins + sleeps; i++) {
+        uintptr_t nobody = 0;
+        if (atomic_compare_exchange_weak_explicit(&lock_owner, &nobody, thread_self(), memory_order_acquire,
+                                                  memory_order_relaxed))
+            return true;
+        if (nobody == thread_self() || (recorder_header->flags & RECORDING_BROKEN_OFF) != 0)
+            return false;
+        if (i >= spins)
+            kernel_sleep_ms(1);
+    }
+    lock_lost();
+    return false;
+}
+
+void recorder_lock_give(void)
+{
+    atomic_store_explicit(&lock_owner, 0, memory_order_release);
+}
+
+// A page that the kernel clears in the child of any fork, so that one without our handlers is known, too. (A child of
+// vfork has the memory of its parent, and so its heap and recording.)
+static void family_start(void)
+{
+    static bool *page;
+    size_t bytes = (size_t)getpagesize();
+    if (page == NULL)
+        page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        page = NULL;
+    is_ours = page != NULL && madvise(page, bytes, MADV_WIPEONFORK) == 0 ? page : NULL;
+    if (is_ours != NULL)
+        *page = true;
+}
+
+bool recorder_is_on(void)
+{
+    return recorder_header != NULL && !ended && (is_ours != NULL ? *is_ours : process_is_this());
+}
+
+bool recorder_enter(recorder_section_t *section)
+{
+    if (inside)
+        return false;
+    section->saved_errno = errno;
+    inside = true;
+    if (unlikely(!recorder_is_on()) && !recorder_begin_late()) {
+        inside = false;
+        return false;
+    }
+    section->begun_ns = recorder_now_ns();
+    return true;
+}
+
+void recorder_leave(const recorder_section_t *section)
+{
+    inside = false;
+    errno = section->saved_errno;
+}
+
+// --- time ------------------------------------------------------------------------------------------------------------
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t recorder_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)(now.tv_sec - start_time.tv_sec) * 1000000000u + (uint64_t)now.tv_nsec -
+           (uint64_t)start_time.tv_nsec;
+}
+
+// --- the header ------------------------------------------------------------------------------------------------------
+
+static recording_text_t link_text(const char *link)
+{
+    static char target[PATH_MAX]; // one recording begins at a time
+    ssize_t length = kernel_readlink(link, target, sizeof target);
+    return length > 0 ? recorder_text(target, (size_t)length) : (recording_text_t){0, 0};
+}
+
+static recording_text_t directory_text(void)
+{
+    static char directory[PATH_MAX];
+    long length = kernel_getcwd(directory, sizeof directory); // with its 0
+    return length > 1 ? recorder_text(directory, (size_t)length - 1) : (recording_text_t){0, 0};
+}
+
+static recording_text_t command_line_text(void)
+{
+    static char words[16384]; // the rest of a longer one is left out
+    ssize_t length = 0, got = 0;
+    int fd = kernel_open("/proc/self/cmdline", O_RDONLY, 0);
+    while (fd >= 0 && (got = kernel_read(fd, words + length, sizeof words - (size_t)length)) > 0)
+        length += got;
+    if (fd >= 0)
+        kernel_close(fd);
+    if (length == (ssize_t)sizeof words)
+        recorder_header->flags |= RECORDING_FULL_TEXT;
+    return length > 0 ? recorder_text(words, (size_t)length) : (recording_text_t){0, 0};
+}
+
+static void kernel_write_name(void)
+{
+    struct utsname name;
+    writer_t writer = WRITER(recorder_header->kernel);
+    if (uname(&name) == 0)
+        writer_format(&writer, "%s %s %s", name.sysname, name.release, name.machine);
+}
+
+static void process_write(recording_header_t *header, bool forked)
+{
+    static procfs_buffer_t buffer;
+    header->pid = (uint32_t)process.pid;
+    header->parent_pid = (uint32_t)getppid();
+    header->forked = forked;
+    header->page_bytes = (uint32_t)getpagesize();
+    header->start_ticks = procfs_start_ticks(&buffer);
+    header->start_realtime_ns = clock_ns(CLOCK_REALTIME);
+    header->waste_percent = options.waste_percent;
+    memcpy(header->program, process.name, sizeof header->program - 1);
+    memcpy(header->writer_version, TARN_VERSION, sizeof TARN_VERSION);
+    kernel_write_name();
+    header->executable = link_text("/proc/self/exe");
+    header->command_line = command_line_text();
+    header->directory = directory_text();
+}
+
+static void profile_write(recording_header_t *header)
+{
+    header->profile = options.profile;
+    header->sample_bytes = header->sample_bytes_now = options.profile ? options.sample_bytes : 0;
+    header->young_bytes = options.sample_bytes * YOUNG_SAMPLES;
+    header->old_bytes = options.sample_bytes * OLD_SAMPLES;
+    header->pinned_worst = 1;
+}
+
+// The empty records that index 0 means.
+static bool tables_begin(void)
+{
+    recording_table_t *tables = recorder_header->tables;
+    if (!recorder_reserve(RECORDING_MODULES, 1) || !recorder_reserve(RECORDING_THREADS, 1))
+        return false;
+    tables[RECORDING_MODULES].count = tables[RECORDING_THREADS].count = 1;
+    return recorder_sites_start();
+}
+
+// --- begin -----------------------------------------------------------------------------------------------------------
+
+static void state_reset(void)
+{
+    ended = false;
+    glance_last = glance_high = live_last = live_high = snapshot_last_ns = 0;
+    snapshot_cpu_ns = peak_rss_bytes = 0;
+    clock_gettime(CLOCK_MONOTONIC, &start_time);
+    pace_births = pace_cpu_ns = pace_samples_ns = 0;
+    family_start();
+    recorder_lock_give();
+    recorder_modules_reset();
+    recorder_snapshot_reset();
+}
+
+// False, with errno.
+static bool begin(bool forked)
+{
+    if (!recorder_file_open(process.topmost))
+        return false;
+    state_reset();
+    process_write(recorder_header, forked);
+    profile_write(recorder_header);
+    if (!tables_begin()) {
+        recorder_file_close();
+        errno = ENOSPC;
+        return false;
+    }
+    recorder_header->major = RECORDING_MAJOR;
+    recorder_header->minor = RECORDING_MINOR;
+    recorder_header->header_bytes = sizeof(recording_header_t);
+    __atomic_store_n(&recorder_header->magic, RECORDING_MAGIC, __ATOMIC_RELEASE);
+    return true;
+}
+
+static void complain(void)
+{
+    if (!process.topmost)
+        return;
+    if (errno == EEXIST)
+        output_line("no recording: \"%s\" exists already, and is not to be replaced", recorder_file_path());
+    else
+        output_line("no recording: cannot write \"%s\": %s", recorder_file_path(), strerrordesc_np(errno));
+}
+
+static void signal_handler(int number)
+{
+    recorder_section_t section;
+    (void)number;
+    request_waits = true;
+    if (!recorder_enter(&section))
+        return;
+    recorder_event(section.begun_ns);
+    recorder_leave(&section);
+}
+
+void recorder_signal_start(void)
+{
+    struct sigaction action = {.sa_handler = signal_handler, .sa_flags = SA_RESTART};
+    if (options.record_signal != 0 && recorder_is_on())
+        fatal_action_set(options.record_signal, &action);
+}
+
+void recorder_start(void)
+{
+    bool wanted = options.record[0] != '\0' && (options.follow || process.topmost);
+    if (wanted && begin(false))
+        return;
+    failed = true;
+    sample_rate_set(0);
+    if (wanted)
+        complain();
+}
+
+bool recorder_begin_late(void)
+{
+    if (!late || failed || !process_is_this())
+        return false;
+    late = false;
+    failed = !begin(true);
+    if (failed)
+        sample_rate_set(0);
+    return !failed;
+}
+
+// What it has of its parent's heap was not sampled here, and its recording says so (`forked`).
+void recorder_forked(void)
+{
+    bool had = recorder_header != NULL;
+    recorder_file_close();
+    late = (had || late) && options.follow && path_has_pid(options.record);
+    inside = false;
+    if (late && options.profile)
+        sample_rate_set(options.sample_bytes);
+}
+
+// --- snapshots -------------------------------------------------------------------------------------------------------
+
+static bool has_changed(uint64_t now, uint64_t before, unsigned shift, uint64_t trifle)
+{
+    uint64_t difference = now > before ? now - before : before - now;
+    return difference > (before >> shift) + trifle;
+}
+
+static bool is_high(uint64_t now, uint64_t high, uint64_t trifle)
+{
+    return now > high && has_changed(now, high, HIGH_SHIFT, trifle);
+}
+
+// 0: it is not time for one.
+static recording_reason_t reason_now(uint64_t now_ns, uint64_t glance, uint64_t live)
+{
+    if (request_waits)
+        return RECORDING_AT_REQUEST;
+    uint64_t noise = recorder_header->sample_bytes_now * NOISE_SAMPLES; // of the estimate
+    if (is_high(glance, glance_high, TRIFLE_BYTES) || is_high(live, live_high, noise))
+        return RECORDING_AT_HIGH;
+    if (has_changed(glance, glance_last, CHANGE_SHIFT, TRIFLE_BYTES) ||
+        has_changed(live, live_last, CHANGE_SHIFT, noise))
+        return RECORDING_AT_CHANGE;
+    return now_ns - snapshot_last_ns > LONG_AGO_NS ? RECORDING_AT_TIME : 0;
+}
+
+static bool is_affordable(void)
+{
+    uint64_t allowed_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) / SNAPSHOT_SHARE + SNAPSHOT_CREDIT_NS;
+    return recorder_header->snapshots_cpu_ns + snapshot_cpu_ns <= allowed_ns;
+}
+
+// A filter of system calls may end the process for an open. (In strict mode it could not allocate either.)
+static bool may_open(void)
+{
+    return syscall(SYS_prctl, PR_GET_SECCOMP) == 0;
+}
+
+static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
+{
+    glance_last = glance;
+    live_last = live;
+    glance_high = glance > glance_high ? glance : glance_high;
+    live_high = live > live_high ? live : live_high;
+    snapshot_last_ns = now_ns;
+    request_waits = false;
+}
+
+static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t glance, uint64_t live)
+{
+    sigset_t held, before;
+    if (!recorder_snapshot_begin(reason, 0))
+        return;
+    fatal_waiting_signals(&held);
+    pthread_sigmask(SIG_BLOCK, &held, &before);
+    uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor());
+    peak_rss_bytes = sheet.peak_rss_bytes;
+    recorder_snapshot_finish(&sheet, recorder_now_ns());
+    snapshot_noted(now_ns, glance, live);
+    snapshot_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+    recorder_header->snapshots_cpu_ns += snapshot_cpu_ns;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void recorder_event(uint64_t now_ns)
+{
+    uint64_t glance = survey_glance(), live = recorder_header->live_weighted_bytes;
+    recording_reason_t reason = reason_now(now_ns, glance, live);
+    if (reason != 0 && (reason == RECORDING_AT_REQUEST || is_affordable()) && may_open())
+        snapshot_take(reason, now_ns, glance, live);
+}
+
+// --- pace ------------------------------------------------------------------------------------------------------------
+
+static void rate_change(uint64_t rate_bytes)
+{
+    recorder_header->sample_bytes_now = rate_bytes;
+    sample_rate_set(rate_bytes);
+}
+
+// How often is a matter of what it costs, unless the user said how often.
+void recorder_pace(void)
+{
+    recording_header_t *header = recorder_header;
+    if (options.sample_given || ++pace_births < PACE_BIRTHS)
+        return;
+    uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID), rate_bytes = header->sample_bytes_now;
+    uint64_t allowed_ns = (cpu_ns - pace_cpu_ns) / PACE_SHARE, spent_ns = header->samples_ns - pace_samples_ns;
+    pace_births = 0;
+    pace_cpu_ns = cpu_ns;
+    pace_samples_ns = header->samples_ns;
+    if (spent_ns > allowed_ns && rate_bytes < RATE_BYTES_MOST) {
+        header->flags |= RECORDING_SPARSE;
+        rate_change(rate_bytes * 2);
+    } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes && (header->flags & RECORDING_FULL_SAMPLES) == 0) {
+        rate_change(rate_bytes / 2);
+    }
+}
+
+const survey_visitor_t *recorder_sheet_begin(void)
+{
+    if (!recorder_is_on() || !recorder_snapshot_begin(RECORDING_AT_END, END_PATIENCE_MS))
+        return NULL;
+    return recorder_snapshot_visitor();
+}
+
+void recorder_sheet_end(const sheet_t *of_report)
+{
+    recorder_snapshot_finish(of_report, recorder_now_ns());
+}
+
+// --- end -------------------------------------------------------------------------------------------------------------
+
+void recorder_end(sheet_end_t ended_by, int value)
+{
+    static const recording_end_t ends[] = {[END_EXIT] = RECORDING_EXIT,
+                                           [END_UNDERSCORE_EXIT] = RECORDING_UNDERSCORE_EXIT,
+                                           [END_QUICK_EXIT] = RECORDING_QUICK_EXIT,
+                                           [END_SIGNAL] = RECORDING_SIGNAL};
+    if (!recorder_is_on() || ended_by == END_REQUEST)
+        return;
+    sample_rate_set(0);
+    recorder_header->end_ns = recorder_header->last_ns = recorder_now_ns();
+    recorder_header->end_value = value;
+    __atomic_store_n(&recorder_header->end, (uint32_t)ends[ended_by], __ATOMIC_RELEASE);
+    ended = true;
+}

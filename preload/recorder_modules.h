@@ -1,0 +1,26 @@
+// preload/recorder_modules.h - which file an address of a stack was mapped from, when the stack was taken.
+#ifndef TARN_RECORDER_MODULES_H
+#define TARN_RECORDER_MODULES_H
+
+#include "recording.h"
+
+// What is known of a module without a lock.
+typedef struct module_seen {
+    uint64_t start, end; // 0, 0: none known
+    uint64_t bias;
+    uint64_t identity;   // differs for different files at one address
+    const char *path;    // the loader's
+    const uint8_t *build_id;
+    uint32_t build_id_bytes;
+} module_seen_t;
+
+// The module of an address on the calling thread's own stack, which cannot be closed meanwhile. Takes no lock.
+module_seen_t module_of(uintptr_t address);
+
+// Its number in the recording; 0: there was no room. [recorder_lock]
+uint32_t recorder_module(const module_seen_t *seen, uint64_t now_ns);
+
+// In the child of a fork: none has a number.
+void recorder_modules_reset(void);
+
+#endif

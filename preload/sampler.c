@@ -1,0 +1,233 @@
+// preload/sampler.c - what the pool samples (pool/sample.h), with the call stack that asked for it.
+//
+// The stack is taken by libgcc's unwinder, which is linked into this library: it takes no lock, allocates nothing and
+// shares no state with the one that carries the program's exceptions. Nothing of ours is held meanwhile.
+#include <string.h>
+#include <sys/prctl.h>
+#include <unwind.h>
+
+#include "../pool/sample.h"
+#include "kernel.h"
+#include "recorder.h"
+#include "recorder_file.h"
+#include "recorder_modules.h"
+#include "recorder_sites.h"
+
+#define EVENT_NS_MOST 50000u // more than that was not ours: the thread did not run
+#define MODULES_A_STACK 16 // different ones; beyond, frames have none
+
+typedef struct walk {
+    uintptr_t address[STACK_DEPTH_MAX];
+    uint32_t depth;
+    bool cut;
+    bool outside; // of this library, since a frame of the caller's was seen
+} walk_t;
+
+// This library's own addresses, as the linker knows them.
+extern const char __ehdr_start[] __attribute__((weak, visibility("hidden")));
+extern const char etext[] __attribute__((weak, visibility("hidden")));
+
+static bool is_ours(uintptr_t address)
+{
+    return address >= (uintptr_t)__ehdr_start && address < (uintptr_t)etext;
+}
+
+// --- the stack -------------------------------------------------------------------------------------------------------
+
+// Every address is that of a return, so that readers may look up the byte before; where a signal interrupted, it is
+// the instruction itself.
+static _Unwind_Reason_Code frame_visit(struct _Unwind_Context *context, void *argument)
+{
+    walk_t *walk = argument;
+    int is_instruction = 0;
+    uintptr_t address = _Unwind_GetIPInfo(context, &is_instruction);
+    if (address == 0)
+        return _URC_END_OF_STACK;
+    if (!walk->outside && is_ours(address))
+        return _URC_NO_REASON;
+    walk->outside = true;
+    if (walk->depth == STACK_DEPTH_MAX) {
+        walk->cut = true;
+        return _URC_END_OF_STACK;
+    }
+    walk->address[walk->depth++] = address + (is_instruction != 0);
+    return _URC_NO_REASON;
+}
+
+// --- modules ---------------------------------------------------------------------------------------------------------
+
+typedef struct modules {
+    module_seen_t seen[MODULES_A_STACK];
+    uint32_t count;
+    uint8_t of_frame[STACK_DEPTH_MAX]; // index in seen; MODULES_A_STACK: none
+} modules_t;
+
+static uint32_t module_find(modules_t *modules, uintptr_t address)
+{
+    for (uint32_t i = modules->count; i-- > 0;)
+        if (address - modules->seen[i].start < modules->seen[i].end - modules->seen[i].start)
+            return i;
+    if (modules->count == MODULES_A_STACK)
+        return MODULES_A_STACK;
+    module_seen_t seen = module_of(address);
+    if (seen.end == 0)
+        return MODULES_A_STACK;
+    modules->seen[modules->count] = seen;
+    return modules->count++;
+}
+
+static void modules_find(modules_t *modules, const walk_t *walk)
+{
+    modules->count = 0;
+    for (uint32_t i = 0; i < walk->depth; i++)
+        modules->of_frame[i] = (uint8_t)module_find(modules, walk->address[i] - 1);
+}
+
+// [recorder_lock]
+static void frames_make(call_stack_t *stack, const walk_t *walk, const modules_t *modules, uint64_t now_ns)
+{
+    uint64_t number[MODULES_A_STACK + 1];
+    for (uint32_t i = 0; i < modules->count; i++)
+        number[i] = recorder_module(&modules->seen[i], now_ns);
+    number[MODULES_A_STACK] = 0;
+    stack->depth = walk->depth;
+    stack->cut = walk->cut;
+    for (uint32_t i = 0; i < walk->depth; i++)
+        stack->frame[i] = number[modules->of_frame[i]] << RECORDING_FRAME_ADDRESS_BITS |
+                          RECORDING_FRAME_ADDRESS((uint64_t)walk->address[i]);
+}
+
+// --- threads ---------------------------------------------------------------------------------------------------------
+
+// The calling thread, as of a few samples ago: names seldom change.
+typedef struct thread_known {
+    char name[16];
+    uint32_t tid;     // 0: not known yet
+    uint32_t births;  // since the name was asked for
+    uint32_t pid;     // of the process it was known in
+    uint32_t index;   // in that one's recording; 0: not looked up
+} thread_known_t;
+
+#define BIRTHS_A_NAME 16u
+
+static __thread thread_known_t self __attribute__((tls_model("initial-exec")));
+
+static void self_look(void)
+{
+    char name[16] = "";
+    bool another = self.pid != recorder_header->pid;
+    if (!another && ++self.births < BIRTHS_A_NAME)
+        return;
+    syscall(SYS_prctl, PR_GET_NAME, name);
+    if (another || memcmp(name, self.name, sizeof name) != 0)
+        self.index = 0;
+    if (another)
+        self.tid = (uint32_t)kernel_gettid();
+    memcpy(self.name, name, sizeof name);
+    self.pid = recorder_header->pid;
+    self.births = 0;
+}
+
+static recording_thread_t *thread_at(uint64_t index)
+{
+    return recorder_record(RECORDING_THREADS, index);
+}
+
+static uint32_t thread_add(void)
+{
+    recording_table_t *table = &recorder_header->tables[RECORDING_THREADS];
+    uint64_t count = table->count;
+    for (uint64_t i = 1; i < count; i++)
+        if (memcmp(thread_at(i)->name, self.name, sizeof self.name) == 0)
+            return (uint32_t)i;
+    if (!recorder_reserve(RECORDING_THREADS, count + 1)) {
+        recorder_header->flags |= RECORDING_FULL_TEXT;
+        return 0;
+    }
+    recording_thread_t *thread = thread_at(count);
+    *thread = (recording_thread_t){.first_tid = self.tid};
+    memcpy(thread->name, self.name, sizeof self.name);
+    __atomic_store_n(&table->count, count + 1, __ATOMIC_RELEASE);
+    return (uint32_t)count;
+}
+
+// [recorder_lock] The record of the thread's name; 0 if there is no room.
+static uint32_t thread_of_self(void)
+{
+    if (self.index == 0)
+        self.index = thread_add();
+    thread_at(self.index)->samples++;
+    return self.index;
+}
+
+// --- the pool's hooks ------------------------------------------------------------------------------------------------
+
+static uint32_t birth_locked(const sample_t *sample, const walk_t *walk, const modules_t *modules, uint64_t now_ns)
+{
+    call_stack_t stack;
+    if (!recorder_lock_take())
+        return 0;
+    frames_make(&stack, walk, modules, now_ns);
+    birth_t birth = {.now_ns = now_ns, .tid = self.tid, .thread = thread_of_self()};
+    uint32_t number = recorder_sample_birth(sample, &stack, &birth);
+    recorder_pace();
+    recorder_lock_give();
+    return number;
+}
+
+static uint32_t birth_take(const sample_t *sample, uint64_t now_ns)
+{
+    walk_t walk;
+    modules_t modules;
+    walk.depth = 0;
+    walk.cut = walk.outside = false;
+    _Unwind_Backtrace(frame_visit, &walk);
+    modules_find(&modules, &walk);
+    self_look();
+    return birth_locked(sample, &walk, &modules, now_ns);
+}
+
+// The event is over: what it took, and whether it is time for a snapshot.
+static void event_end(const recorder_section_t *section)
+{
+    uint64_t now_ns = recorder_now_ns(), spent_ns = now_ns - section->begun_ns;
+    recorder_header->last_ns = now_ns;
+    __atomic_fetch_add(&recorder_header->samples_ns, spent_ns < EVENT_NS_MOST ? spent_ns : EVENT_NS_MOST,
+                       __ATOMIC_RELAXED);
+    recorder_event(now_ns);
+    recorder_leave(section);
+}
+
+uint32_t sample_hook_birth(const sample_t *sample)
+{
+    recorder_section_t section;
+    if (!recorder_enter(&section))
+        return 0;
+    uint32_t number = birth_take(sample, section.begun_ns);
+    event_end(&section);
+    return number;
+}
+
+void sample_hook_death(uint32_t number, const void *block)
+{
+    recorder_section_t section;
+    if (!recorder_enter(&section))
+        return;
+    if (recorder_lock_take()) {
+        recorder_sample_death(number, block, section.begun_ns);
+        recorder_lock_give();
+    }
+    event_end(&section);
+}
+
+void sample_hook_resize(uint32_t number, const void *old_block, const sample_t *sample)
+{
+    recorder_section_t section;
+    if (!recorder_enter(&section))
+        return;
+    if (recorder_lock_take()) {
+        recorder_sample_resize(number, old_block, sample, section.begun_ns);
+        recorder_lock_give();
+    }
+    event_end(&section);
+}

@@ -1,0 +1,11 @@
+// tools/rollup.h - what `tarn run` says at its end: how many processes were recorded, where, and which were largest.
+#ifndef TARN_TOOLS_ROLLUP_H
+#define TARN_TOOLS_ROLLUP_H
+
+#include <stdint.h>
+
+// Recordings in the directory that began at `since_ns` (since 1970) or later, into a few lines on stderr. Returns how
+// many there are.
+int rollup_print(const char *directory, uint64_t since_ns);
+
+#endif
