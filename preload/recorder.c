@@ -387,13 +387,14 @@ static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
 
 static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t glance, uint64_t live)
 {
+    static procfs_buffer_t buffer; // [the snapshots' lock]
     sigset_t held, before;
     if (!recorder_snapshot_begin(reason, 0))
         return;
     fatal_waiting_signals(&held);
     pthread_sigmask(SIG_BLOCK, &held, &before);
     uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor());
+    sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor(), &buffer);
     peak_rss_bytes = sheet.peak_rss_bytes;
     recorder_snapshot_finish(&sheet, recorder_now_ns());
     snapshot_noted(now_ns, glance, live);

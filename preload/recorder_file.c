@@ -68,7 +68,9 @@ static bool is_replaceable(void)
 
 static int file_create(void)
 {
-    return kernel_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, OWNER_ONLY);
+    int fd = kernel_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, OWNER_ONLY);
+    errno = fd < 0 ? -fd : errno;
+    return fd;
 }
 
 // A process that execs keeps its id: then the name has been taken by itself.
@@ -91,8 +93,10 @@ static int file_create_numbered(writer_t *writer)
 static int file_create_any(bool replace)
 {
     writer_t writer = WRITER(path);
-    if (!path_expand(&writer, options.record))
+    if (!path_expand(&writer, options.record)) {
+        errno = ENAMETOOLONG;
         return -1;
+    }
     if (path_has_pid(options.record))
         return file_create_numbered(&writer);
     int fd = file_create();

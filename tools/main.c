@@ -15,6 +15,7 @@ typedef struct subcommand {
 
 static const subcommand_t subcommands[] = {
     {"run", "tarn run", run_main},
+    {"compare", "tarn compare", compare_main},
 };
 
 enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
@@ -73,6 +74,7 @@ static const struct argp main_argp = {
     .doc = "Run programs under tarn, a malloc replacement that says where every resident byte went."
            "\vSubcommands:\n"
            "  run        run a command under libtarn.so\n"
+           "  compare    run a command under several allocators, and say which suits it\n"
            "\n"
            "`tarn SUBCOMMAND --help' tells about each of them. The exit status is the subcommand's, "
            "or 2 when the command line is wrong.",

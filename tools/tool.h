@@ -26,5 +26,6 @@ error_t tool_parse_quietly(struct argp_state *state);
 void tool_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 int run_main(int argc, char **argv);
+int compare_main(int argc, char **argv);
 
 #endif
