@@ -9,6 +9,7 @@
 size_t heap_sample_bytes;
 
 static uint64_t start_seed;
+static _Atomic uint64_t heaps_begun; // each heap has a stream of its own
 
 // --- chance ----------------------------------------------------------------------------------------------------------
 
@@ -344,7 +345,8 @@ void heap_sample_begin(heap_t *heap)
 {
     if (heap->gaps.rate_bytes != 0)
         return; // it was another thread's
-    heap->gaps.random = start_seed + (uintptr_t)heap;
+    uint64_t number = atomic_fetch_add_explicit(&heaps_begun, 1, memory_order_relaxed);
+    heap->gaps.random = start_seed + number * 0xd1342543de82ef95u;
     gaps_draw(heap);
 }
 

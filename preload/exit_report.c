@@ -73,7 +73,7 @@ static void compose(writer_t *writer, sheet_end_t ended_by, int value)
 {
     report_subject_t subject = {.program = process.name, .pid = process.pid};
     const survey_visitor_t *visitor = recorder_sheet_begin();
-    sheet_take(&memory.sheet, ended_by, value, (procfs_buffer_t *)memory.text, visitor); // no text is in it yet
+    sheet_take(&memory.sheet, ended_by, value, visitor, (procfs_buffer_t *)memory.text); // no text is in it yet
     if (visitor != NULL)
         recorder_sheet_end(&memory.sheet);
     if (options.stats == STATS_OFF || (ended_by != END_REQUEST && !text_wanted()))

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
@@ -73,7 +74,7 @@ static inline void kernel_unlink(const char *path)
 
 static inline ssize_t kernel_readlink(const char *path, char *buffer, size_t size)
 {
-    return syscall(SYS_readlinkat, AT_FDCWD, path, buffer, size);
+    return KERNEL_CALL4(SYS_readlinkat, AT_FDCWD, path, buffer, size);
 }
 
 // Not libc's, which falls back to a walk that allocates.
@@ -95,6 +96,18 @@ static inline pid_t kernel_getppid(void)
 static inline pid_t kernel_gettid(void)
 {
     return (pid_t)KERNEL_CALL0(SYS_gettid);
+}
+
+// The calling thread's name, 16 bytes with its 0.
+static inline void kernel_thread_name(char *name)
+{
+    KERNEL_CALL2(SYS_prctl, PR_GET_NAME, name);
+}
+
+// Whether a filter of system calls is in force. (In strict mode the process would end here, but cannot allocate either.)
+static inline bool kernel_is_filtered(void)
+{
+    return KERNEL_CALL1(SYS_prctl, PR_GET_SECCOMP) != 0;
 }
 
 static inline void kernel_sleep_ms(long ms)

@@ -2,7 +2,6 @@
 #include "options.h"
 
 #include <signal.h>
-#include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -207,7 +206,7 @@ _Static_assert(RECORD_BYTES_MIN == (size_t)1 << 20 && RECORD_BYTES_MAX == (size_
 // USR2, SIGUSR2 or 12.
 static const char *set_record_signal(word_t value)
 {
-    bool prefixed = value.length > 3 && memcmp(value.text, "SIG", 3) == 0;
+    bool prefixed = value.length > 3 && text_begins(value.text, "SIG");
     word_t name = prefixed ? (word_t){value.text + 3, value.length - 3} : value;
     size_t number = bytes_parse(value);
     for (int signal = 1; signal < NSIG; signal++) {

@@ -1,8 +1,6 @@
 // preload/path.c - see path.h.
 #include "path.h"
 
-#include <errno.h>
-
 #include "process.h"
 
 bool path_expand(writer_t *writer, const char *pattern)
@@ -17,8 +15,6 @@ bool path_expand(writer_t *writer, const char *pattern)
         else
             writer_text(writer, "%");
     }
-    if (writer->truncated)
-        errno = ENAMETOOLONG;
     return !writer->truncated;
 }
 

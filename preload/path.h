@@ -4,7 +4,7 @@
 
 #include "writer.h"
 
-// Appends the pattern's meaning for this process. False, with errno, if it does not fit.
+// Appends the pattern's meaning for this process. False, if it does not fit.
 bool path_expand(writer_t *writer, const char *pattern);
 
 // Whether each process gets another path from it.

@@ -1,8 +1,6 @@
 // preload/procfs.c - see procfs.h.
 #include "procfs.h"
 
-#include <string.h>
-
 #include "kernel.h"
 #include "text.h"
 #include "writer.h"
@@ -139,13 +137,21 @@ static bool rollup_visit(const char *line, void *context)
     return false;
 }
 
+static const char *last_of(const char *text, char letter)
+{
+    const char *last = NULL;
+    for (; *text != '\0'; text++)
+        last = *text == letter ? text : last;
+    return last;
+}
+
 // Field 22 of stat; field 2, the name, stands in parentheses and may hold more of them.
 static bool stat_visit(const char *line, void *context)
 {
-    const char *field = strrchr(line, ')');
+    const char *field = last_of(line, ')');
     for (int number = 2; field != NULL && number < 22; number++) {
-        field = strchr(field, ' ');
-        field += field != NULL;
+        field = text_find(field, ' ');
+        field += *field != '\0';
     }
     if (field != NULL)
         *(uint64_t *)context = number_parse(&field, 10);
@@ -162,10 +168,8 @@ uint64_t procfs_start_ticks(procfs_buffer_t *buffer)
 // In pages: size, resident, ...
 static bool statm_visit(const char *line, void *context)
 {
-    const char *field = strchr(line, ' ');
-    field += field != NULL;
-    if (field != NULL)
-        *(uint64_t *)context = number_parse(&field, 10) * (uint64_t)getpagesize();
+    const char *field = text_skip(text_find(line, ' '), ' ');
+    *(uint64_t *)context = number_parse(&field, 10) * (uint64_t)getpagesize();
     return false;
 }
 

@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -369,12 +368,6 @@ static bool is_affordable(void)
     return recorder_header->snapshots_cpu_ns + snapshot_cpu_ns <= allowed_ns;
 }
 
-// A filter of system calls may end the process for an open. (In strict mode it could not allocate either.)
-static bool may_open(void)
-{
-    return syscall(SYS_prctl, PR_GET_SECCOMP) == 0;
-}
-
 static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
 {
     glance_last = glance;
@@ -387,13 +380,14 @@ static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
 
 static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t glance, uint64_t live)
 {
+    static procfs_buffer_t buffer; // [the snapshots' lock]
     sigset_t held, before;
     if (!recorder_snapshot_begin(reason, 0))
         return;
     fatal_waiting_signals(&held);
     pthread_sigmask(SIG_BLOCK, &held, &before);
     uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor());
+    sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor(), &buffer);
     peak_rss_bytes = sheet.peak_rss_bytes;
     recorder_snapshot_finish(&sheet, recorder_now_ns());
     snapshot_noted(now_ns, glance, live);
@@ -406,7 +400,7 @@ void recorder_event(uint64_t now_ns)
 {
     uint64_t glance = survey_glance(), live = recorder_header->live_weighted_bytes;
     recording_reason_t reason = reason_now(now_ns, glance, live);
-    if (reason != 0 && (reason == RECORDING_AT_REQUEST || is_affordable()) && may_open())
+    if (reason != 0 && (reason == RECORDING_AT_REQUEST || is_affordable()) && !kernel_is_filtered()) // an open may end the process there
         snapshot_take(reason, now_ns, glance, live);
 }
 

@@ -66,12 +66,10 @@ static bool is_replaceable(void)
     return ours && (ended || (kill((pid_t)header.pid, 0) != 0 && errno == ESRCH));
 }
 
-// Negative, with errno.
 static int file_create(void)
 {
     int fd = kernel_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, OWNER_ONLY);
-    if (fd < 0)
-        errno = -fd;
+    errno = fd < 0 ? -fd : errno;
     return fd;
 }
 

@@ -3,7 +3,6 @@
 // The stack is taken by libgcc's unwinder, which is linked into this library: it takes no lock, allocates nothing and
 // shares no state with the one that carries the program's exceptions. Nothing of ours is held meanwhile.
 #include <string.h>
-#include <sys/prctl.h>
 #include <unwind.h>
 
 #include "../pool/sample.h"
@@ -23,13 +22,19 @@ typedef struct walk {
     bool outside; // of this library, since a frame of the caller's was seen
 } walk_t;
 
-// This library's own addresses, as the linker knows them.
-extern const char __ehdr_start[] __attribute__((weak, visibility("hidden")));
-extern const char etext[] __attribute__((weak, visibility("hidden")));
+// This library's own addresses, as the loader knows them. [const] from the first sample on: all write the same.
+static uintptr_t own_start, own_end;
+
+static void own_look(void)
+{
+    module_seen_t own = module_of((uintptr_t)own_look);
+    own_start = own.start;
+    own_end = own.end;
+}
 
 static bool is_ours(uintptr_t address)
 {
-    return address >= (uintptr_t)__ehdr_start && address < (uintptr_t)etext;
+    return address >= own_start && address < own_end;
 }
 
 // --- the stack -------------------------------------------------------------------------------------------------------
@@ -118,7 +123,7 @@ static void self_look(void)
     bool another = self.pid != recorder_header->pid;
     if (!another && ++self.births < BIRTHS_A_NAME)
         return;
-    syscall(SYS_prctl, PR_GET_NAME, name);
+    kernel_thread_name(name);
     if (another || memcmp(name, self.name, sizeof name) != 0)
         self.index = 0;
     if (another)
@@ -181,6 +186,8 @@ static uint32_t birth_take(const sample_t *sample, uint64_t now_ns)
     modules_t modules;
     walk.depth = 0;
     walk.cut = walk.outside = false;
+    if (own_end == 0)
+        own_look();
     _Unwind_Backtrace(frame_visit, &walk);
     modules_find(&modules, &walk);
     self_look();

@@ -34,8 +34,8 @@ static void process_figures(sheet_t *sheet, uint64_t rss_bytes, uint64_t peak_rs
 
 // What the kernel says of the process is read after the survey, which touches memory of ours; the peak before, with the
 // threads: if it is reached now, it is what is resident in the end.
-void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, procfs_buffer_t *buffer,
-                const survey_visitor_t *visitor)
+void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor,
+                procfs_buffer_t *buffer)
 {
     procfs_status_t status = procfs_status(buffer);
     sheet->ended_by = ended_by;
@@ -45,13 +45,13 @@ void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, procfs_buffer_t
     process_figures(sheet, procfs_rss_bytes(buffer), status.peak_rss_bytes);
 }
 
-void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor)
+void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor, procfs_buffer_t *buffer)
 {
-    static procfs_buffer_t buffer;
     sheet->ended_by = END_REQUEST;
     sheet->threads = 0;
     survey_take_pages(&sheet->survey, visitor, true);
-    process_figures(sheet, procfs_rss_quick(&buffer), peak_rss_bytes);
+    uint64_t rss_bytes = procfs_rss_quick(buffer);
+    process_figures(sheet, rss_bytes, peak_rss_bytes > rss_bytes ? peak_rss_bytes : rss_bytes);
 }
 
 void sheet_end_write(writer_t *writer, const sheet_t *sheet)

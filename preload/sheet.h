@@ -23,12 +23,13 @@ typedef struct sheet {
 // Fills *sheet; reads through *buffer; one call at a time (exit_report.c sees to it). After an end that may have
 // interrupted the allocator (a signal, and _exit in a signal handler) it takes no lock, nor where no other thread could
 // hold one. The survey's pages are shown to the visitor; NULL: to nobody.
-RARE void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, procfs_buffer_t *buffer,
-                     const survey_visitor_t *visitor);
+RARE void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor,
+                     procfs_buffer_t *buffer);
 
 // For the recording, while the process runs: at little cost, so without the number of threads, and with the peak that
-// the caller has seen so far. The same for this: one call at a time.
-RARE void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor);
+// the caller has seen so far.
+RARE void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor,
+                       procfs_buffer_t *buffer);
 
 // "exit", "SIGSEGV", ...
 RARE void sheet_end_write(writer_t *writer, const sheet_t *sheet);
