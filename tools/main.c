@@ -14,6 +14,9 @@ typedef struct subcommand {
 
 static const subcommand_t subcommands[] = {
     {"run", "tarn run", run_main},
+    {"report", "tarn report", report_main},
+    {"diff", "tarn diff", diff_main},
+    {"top", "tarn top", top_main},
 };
 
 enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
@@ -49,6 +52,9 @@ static const struct argp main_argp = {
     .doc = "Run programs under tarn, a malloc replacement that says where every resident byte went."
            "\vSubcommands:\n"
            "  run        run a command under libtarn.so\n"
+           "  report     what a recording says: where the memory is, and which code holds it\n"
+           "  diff       what grew from one recording to another\n"
+           "  top        a process that runs with a recording, live\n"
            "\n"
            "`tarn SUBCOMMAND --help' tells about each of them. The exit status is the subcommand's, "
            "or 2 when the command line is wrong.",

@@ -27,3 +27,9 @@ void tool_parse(const struct argp *argp, int argc, char **argv, void *input)
     if (argp_parse(argp, argc, argv, ARGP_IN_ORDER, NULL, input) != 0)
         exit(TOOL_BAD_INPUT);
 }
+
+void tool_parse_all(const struct argp *argp, int argc, char **argv, void *input)
+{
+    if (argp_parse(argp, argc, argv, 0, NULL, input) != 0)
+        exit(TOOL_BAD_INPUT);
+}

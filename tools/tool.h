@@ -25,6 +25,12 @@ error_t tool_parse_quietly(struct argp_state *state);
 // calls tool_error and returns EINVAL.
 void tool_parse(const struct argp *argp, int argc, char **argv, void *input);
 
+// The same with options anywhere among the other words.
+void tool_parse_all(const struct argp *argp, int argc, char **argv, void *input);
+
 int run_main(int argc, char **argv);
+int report_main(int argc, char **argv);
+int diff_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 
 #endif
