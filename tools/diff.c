@@ -18,6 +18,9 @@ enum { TOP_DEFAULT = 10, TOP_MAX = 1000 };
 
 #define SCHEMA 1
 
+// A call site that changed by less has no line: estimates of what did not change differ by as much.
+#define CHANGE_MIN_BYTES 16384
+
 typedef struct diff {
     const char *who, *paths[2];
     int path_count;
@@ -142,12 +145,14 @@ static void write_rows(FILE *out, difference_t *difference, profile_metric_t met
     difference_row_t *rows = difference->sites;
     uint32_t count = difference->site_count;
     difference_sort(rows, count, metric);
-    if (count == 0 || (difference_growth(&rows[0], metric) <= 0 && difference_growth(&rows[count - 1], metric) >= 0))
+    if (count == 0 || (difference_growth(&rows[0], metric) < CHANGE_MIN_BYTES &&
+                       difference_growth(&rows[count - 1], metric) > -CHANGE_MIN_BYTES))
         return;
     fprintf(out, "  %14s %14s %14s   by call site\n", profile_metric_name(metric), "A", "B");
-    for (uint32_t i = 0; i < count && i < top && difference_growth(&rows[i], metric) > 0; i++)
+    for (uint32_t i = 0; i < count && i < top && difference_growth(&rows[i], metric) >= CHANGE_MIN_BYTES; i++)
         write_row(out, &rows[i], metric);
-    for (uint32_t i = 0; i < count && i < top && difference_growth(&rows[count - 1 - i], metric) < 0; i++)
+    for (uint32_t i = 0; i < count && i < top && difference_growth(&rows[count - 1 - i], metric) <= -CHANGE_MIN_BYTES;
+         i++)
         write_row(out, &rows[count - 1 - i], metric);
     fputc('\n', out);
 }

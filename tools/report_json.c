@@ -6,6 +6,7 @@
 #include "lookup.h"
 #include "memory.h"
 #include "verdict.h"
+#include "what_if.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -466,6 +467,23 @@ static json_t *request_sizes_json(const profile_t *profile)
     return array;
 }
 
+static json_t *what_if_json(const profile_t *profile)
+{
+    what_if_t found[WHAT_IF_MAX];
+    json_t *array = json_array();
+    unsigned count = what_if_find(profile, found);
+    for (unsigned i = 0; i < count; i++) {
+        json_t *object = json_object();
+        set_number(object, "from_bytes", found[i].from_bytes);
+        set_number(object, "to_bytes", found[i].to_bytes);
+        set_number(object, "classes_now", found[i].classes_now);
+        set_number(object, "classes", found[i].classes);
+        json_object_set_new(object, "saved_bytes", json_integer(found[i].saved_bytes));
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
 char *report_json(profile_t *const *profiles, size_t count, size_t *length)
 {
     const profile_t *profile = profiles[0];
@@ -476,5 +494,6 @@ char *report_json(profile_t *const *profiles, size_t count, size_t *length)
     set_names(report, profile);
     set_stacks(report, profile);
     json_object_set_new(report, "request_sizes", request_sizes_json(profile));
+    json_object_set_new(report, "what_if", what_if_json(profile));
     return json_print(report, length);
 }
