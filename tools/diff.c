@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { OPTION_JSON = 256, OPTION_AT };
-enum { TOP_DEFAULT = 10, TOP_MAX = 1000 };
+enum { TOP_DEFAULT = 5, TOP_MAX = 1000 };
 
 #define SCHEMA 1
 
@@ -31,7 +31,7 @@ typedef struct diff {
 
 static const struct argp_option diff_options[] = {
     {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
-    {"top", 'n', "N", 0, "Call sites in each table (default 10)", 0},
+    {"top", 'n', "N", 0, "Call sites in each table (default 5)", 0},
     {"at", OPTION_AT, "MOMENT", 0, "Compare the last snapshots (last, the default) or the peaks (peak)", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };

@@ -311,7 +311,7 @@ profile_t *profile_read(const char *path, bool *foreign, char **fault_text)
     threads_read(profile, &recording);
     sizes_read(profile, &recording);
     profile_build_stacks(profile, &recording);
-    profile_build_names(profile, &recording);
+    profile_build_names(profile);
     recording_close(&recording);
     return profile;
 }

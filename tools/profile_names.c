@@ -184,9 +184,8 @@ static void sites_find(profile_t *profile)
     lookup_free(&by_text);
 }
 
-void profile_build_names(profile_t *profile, const recording_t *recording)
+void profile_build_names(profile_t *profile)
 {
-    (void)recording;
     for (uint32_t i = 0; i < profile->location_count; i++) {
         progress_show("looking up names", i, profile->location_count);
         location_name(profile, &profile->locations[i]);

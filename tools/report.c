@@ -25,7 +25,7 @@ enum {
     OPTION_AT,
 };
 
-enum { TOP_DEFAULT = 10, TOP_MAX = 1000 };
+enum { TOP_DEFAULT = 5, TOP_MAX = 1000 };
 
 // What is printed; the files of --html and --pprof come beside it.
 typedef enum report_form { FORM_NONE, FORM_TEXT, FORM_FOLDED, FORM_JSON, FORM_OPENMETRICS, FORM_PROMETHEUS } report_form_t;
@@ -50,7 +50,7 @@ static const struct argp_option report_options[] = {
     {"prometheus", OPTION_PROMETHEUS, NULL, 0,
      "Print the last snapshot, without a time, for Prometheus' textfile collector", 0},
     {"output", 'o', "FILE", 0, "Write there what would be printed: whole or not at all", 0},
-    {"top", 'n', "N", 0, "Call sites in each table (default 10)", 0},
+    {"top", 'n', "N", 0, "Call sites in each table (default 5)", 0},
     {"at", OPTION_AT, "MOMENT", 0, "Call sites as of the last snapshot (last) or the peak (peak); default: whichever the "
      "verdict is about", 0},
     {NULL, 0, NULL, 0, NULL, 0},

@@ -10,7 +10,7 @@
 #include <string.h>
 
 // A cause that is a smaller part of the heap has no table of call sites, a class that wastes less of it no line.
-#define TABLE_MIN_PERCENT 1
+#define TABLE_MIN_PERCENT 2
 #define CLASSES_SHOWN 6
 #define PROCESSES_SHOWN 20
 
@@ -180,8 +180,10 @@ static void write_remarks(FILE *out, const ranking_t *ranking, const profile_sit
     const profile_t *profile = ranking->profile;
     uint64_t kept = site->kept[0] + site->kept[1] + site->kept[2];
     uint64_t freed = site->freed[0] + site->freed[1] + site->freed[2];
-    fprintf(out, "%*s%s live blocks of %s", 27, "", amount_count(site->metrics[MOMENT_LAST][METRIC_LIVE_BLOCKS]).text,
-            amount_count(site->allocated_blocks).text);
+    uint64_t live = site->metrics[MOMENT_LAST][METRIC_LIVE_BLOCKS];
+    fprintf(out, "%*s%s live blocks", 27, "", amount_count(live).text);
+    if (site->allocated_blocks >= live) // both are estimates
+        fprintf(out, " of %s", amount_count(site->allocated_blocks).text);
     if (kept != 0)
         fprintf(out, ", %u %% of them old", amount_percent(site->kept[GENERATION_OLD], kept));
     if (freed != 0)
