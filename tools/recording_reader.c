@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// 64 times the usual limit of 64 MiB: a length beyond is no recording's, and not to be allocated.
-#define FILE_BYTES_MAX ((uint64_t)4 << 30)
+// The highest that the option record_max can be: a length beyond is no recording's, and not to be allocated.
+#define FILE_BYTES_MAX ((uint64_t)16 << 30)
 
 // All records but texts hold 64-bit words.
 #define ALIGNMENT 8u

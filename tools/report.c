@@ -1,4 +1,5 @@
 // tools/report.c - `tarn report`: what a recording says, as text, JSON, HTML, for pprof, flame graphs and monitoring.
+#include "directory.h"
 #include "memory.h"
 #include "output_file.h"
 #include "profile_set.h"
@@ -147,7 +148,10 @@ static error_t report_parse(int key, char *value, struct argp_state *state)
         report->path = value;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        tool_error(report->who, "which recording? (see %s --help)", report->who);
+        report->path = directory_latest();
+        if (report->path != NULL)
+            return 0;
+        tool_error(report->who, "which recording? There is none of an earlier `tarn run' (see %s --help)", report->who);
         return EINVAL;
     default:
         return report_parse_option(report, key, value);
@@ -157,9 +161,10 @@ static error_t report_parse(int key, char *value, struct argp_state *state)
 static const struct argp report_argp = {
     .options = report_options,
     .parser = report_parse,
-    .args_doc = "FILE|DIR",
+    .args_doc = "[FILE|DIR]",
     .doc = "Say what a recording tells of its process's memory: what is wrong, where every resident byte is, and which "
-           "call sites hold it. Of a directory: all its processes in a line each, then the biggest."
+           "call sites hold it. Of a directory: all its processes in a line each, then the biggest. Without a name: the "
+           "directory of the last `tarn run'."
            "\vRecordings are written by `tarn run' and by record=PATH in TARN_OPTIONS; a process may still be running. "
            "Files are replaced whole or left as they were. Exit status: 0; 2 when the command line is wrong, the "
            "recording cannot be read or a file cannot be written.",
@@ -180,7 +185,7 @@ static void form_write(FILE *out, const report_t *report, const profile_set_t *s
         report_prometheus(out, set->profiles, set->count, report->text.top);
         break;
     default:
-        if (set->is_directory)
+        if (set->count > 1)
             report_text_processes(out, set->profiles, set->count);
         report_text(out, set->profiles[0], &report->text);
     }

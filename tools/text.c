@@ -95,19 +95,17 @@ void text_callers(FILE *out, const profile_t *profile, const profile_stack_t *st
         index++;
     while (frame != NULL && (frame = blame_frame_at(profile, stack, ++index)) != NULL && !is_start(frame)) {
         const char *name = text_site(frame->text, NAME_ROOM);
-        int width = (int)strlen(name) + 3;
+        int width = (int)(strlen(" < ") + strlen(name));
         if (column != 0 && column + width > TEXT_COLUMNS) {
             if (++line == LINES)
                 break;
             column = 0;
             fputc('\n', out);
         }
-        if (column == 0)
-            column = fprintf(out, "%*s", indent, "");
-        column += fprintf(out, "< %s ", name);
+        column += fprintf(out, "%*s< %s", column == 0 ? indent : 1, "", name);
     }
     if (line == LINES)
-        fputs("...", out);
+        fputs(" ...", out);
     if (column != 0)
         fputc('\n', out);
 }
