@@ -110,8 +110,9 @@ static void write_heads(FILE *out, const difference_t *difference)
 {
     const profile_t *profiles[2] = {difference->before, difference->after};
     for (int i = 0; i < 2; i++)
-        fprintf(out, "%s %s: %s (pid %lu), %s\n", i == 0 ? "A" : "B", profiles[i]->recording,
-                text_printable(profiles[i]->program), profiles[i]->pid, text_moment(profiles[i], difference->moment));
+        fprintf(out, "%s %s: %s (pid %lu), %s\n", i == 0 ? "A" : "B",
+                text_printable(profiles[i]->recording), text_printable(profiles[i]->program), profiles[i]->pid,
+                text_moment(profiles[i], difference->moment));
     fputc('\n', out);
 }
 

@@ -43,7 +43,7 @@ static void write_process(FILE *out, const profile_t *profile)
         column += (uint32_t)fprintf(out, i == 0 ? "      %s" : " %s",
                                     text_site(profile->command[i], TEXT_COLUMNS - 10));
     fputs(profile->command_count != 0 ? "\n" : "", out);
-    fprintf(out, "      %s: %u snapshots", profile->recording, profile->snapshot_count);
+    fprintf(out, "      %s: %u snapshots", text_printable(profile->recording), profile->snapshot_count);
     if (profile->sample_bytes != 0)
         fprintf(out, ", %u call stacks, a sample each %lu KiB\n\n", profile->stack_count - 1,
                 profile->sample_bytes / 1024);

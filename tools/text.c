@@ -8,12 +8,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+// How many bytes of a character of UTF-8 begin here; 0: none does. Overlong forms and surrogates pass: they do no harm.
+static size_t character_bytes(const char *text)
+{
+    const unsigned char *byte = (const unsigned char *)text;
+    size_t count = byte[0] < 0x80 ? 1 : byte[0] >= 0xc2 && byte[0] < 0xe0 ? 2
+                   : (byte[0] & 0xf0) == 0xe0 ? 3 : byte[0] >= 0xf0 && byte[0] < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < count; i++)
+        if ((byte[i] & 0xc0) != 0x80) // the 0 at the end, too
+            return 0;
+    return count;
+}
+
+static bool is_control(const char *text)
+{
+    const unsigned char *byte = (const unsigned char *)text;
+    return byte[0] < ' ' || byte[0] == 0x7f || (byte[0] == 0xc2 && byte[1] < 0xa0);
+}
+
 const char *text_printable(const char *text)
 {
     char *copy = memory_format("%s", text);
-    for (char *byte = copy; *byte != '\0'; byte++)
-        if ((unsigned char)*byte < ' ' || *byte == 0x7f || ((unsigned char)*byte == 0xc2 && (unsigned char)byte[1] < 0xa0))
-            *byte = '?'; // 0xc2 0x80..0x9f are controls, too
+    for (char *next = copy; *next != '\0';) {
+        size_t count = character_bytes(next);
+        if (count == 0 || is_control(next)) {
+            *next = '?';
+            count = 1; // what follows stands alone now, and becomes one as well
+        }
+        next += count;
+    }
     const char *kept = strings_keep(copy);
     free(copy);
     return kept;
