@@ -22,6 +22,7 @@ typedef struct build {
     const uint32_t *stack_of; // of each site
     uint32_t unattributed;    // the stack of what has none
     uint32_t *sites;          // the sites in order of their class
+    double then[PROFILE_MOMENTS]; // what all samples estimated at the snapshot of the moment, by what they do now
     double *weights;          // for one class at a time, as are the next
     uint64_t *blocks, *bytes, *rounding;
 } build_t;
@@ -110,13 +111,13 @@ static void group_add(build_t *build, const group_t *group, profile_moment_t mom
 
 static void group_close_live(build_t *build, const group_t *group, profile_moment_t moment)
 {
-    double samples, estimate = weigh_blocks(build, group, moment, &samples);
-    uint64_t bytes = 0, blocks = shares_target(group->live_blocks, estimate, samples);
+    double samples, estimate = weigh_blocks(build, group, moment, &samples), then = build->then[moment];
+    uint64_t bytes = 0, blocks = shares_target(group->live_blocks, estimate * then, samples * then);
     shares_divide(build->weights, group->count, blocks, build->blocks);
     if (group->block_bytes == 0) {
         double estimate_bytes = weigh_bytes(build, group, moment);
-        bytes = shares_divide(build->weights, group->count, shares_target(group->live_bytes, estimate_bytes, samples),
-                              build->bytes);
+        uint64_t target = shares_target(group->live_bytes, estimate_bytes * then, samples * then);
+        bytes = shares_divide(build->weights, group->count, target, build->bytes);
     }
     for (uint32_t i = 0; group->block_bytes != 0 && i < group->count; i++) {
         build->bytes[i] = build->blocks[i] * group->block_bytes;
@@ -398,6 +399,8 @@ static void live_pool(const build_t *build, profile_moment_t moment)
         pool_add(&pool, build, i, (double)counts.bytes, samples_behind(build, &counts));
         blocks[build->stack_of[i]] += (double)counts.blocks;
     }
+    pool.estimate *= build->then[moment];
+    pool.samples *= build->then[moment];
     double share = pool_share(&pool, profile_total(build->profile, moment, METRIC_LIVE_BYTES),
                               metric_sum(build->profile, moment, METRIC_LIVE_BYTES));
     pool_give(build, pool.weights, moment, METRIC_REQUESTED, share);
@@ -483,6 +486,18 @@ static int sites_compare(const void *left, const void *right, void *context)
                                        : (first > second) - (first < second);
 }
 
+// A process that runs, or was killed, has gone on since its last snapshot: its samples are as of now, the balance sheet is
+// not. Each snapshot notes what the samples estimated then.
+static void then_find(build_t *build)
+{
+    for (profile_moment_t moment = 0; moment < PROFILE_MOMENTS; moment++) {
+        double now = 0, then = (double)profile_snapshot(build->profile, moment)->weighted_bytes;
+        for (uint32_t i = 0; i < build->site_count; i++)
+            now += (double)counts_at(build, site_at(build, i), moment).bytes;
+        build->then[moment] = now > 0 && then > 0 ? then / now : 1;
+    }
+}
+
 static build_t build_new(profile_t *profile, const recording_t *recording, const uint32_t *stack_of)
 {
     uint32_t count = (uint32_t)recording_count(recording, RECORDING_SITES);
@@ -517,6 +532,7 @@ void profile_close(profile_t *profile, const recording_t *recording, const uint3
 {
     build_t build = build_new(profile, recording, stack_of);
     worst_find(&build);
+    then_find(&build);
     groups_close(&build, MOMENT_LAST, close_last);
     groups_close(&build, MOMENT_PEAK, group_close_live);
     groups_close(&build, MOMENT_WORST, group_close_pinned);
