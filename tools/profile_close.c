@@ -1,9 +1,10 @@
 // tools/profile_close.c - the metrics of the stacks: what samples estimate, closed against the balance sheet.
 //
 //   1  class by class: what the samples of a class estimate, against what the sheet knows exactly of it (shares.h)
-//   2  pooled: where the samples of all classes together account for the classes without one, too, as far as chance
-//      goes, those are shared out likewise
-//   3  what remains is [unattributed]: blocks from before the first sample, or of the parent, sites without room
+//   2  a class with too little in it for a live sample: who allocated in it, by how much of each stack's blocks survives
+//   3  pooled: where the samples of all classes together account for what is left, too, as far as chance goes, it is
+//      shared out likewise
+//   4  what remains is [unattributed]: blocks from before the first sample, or of the parent, sites without room
 #include "profile_build.h"
 
 #include "memory.h"
@@ -23,6 +24,7 @@ typedef struct build {
     uint32_t unattributed;    // the stack of what has none
     uint32_t *sites;          // the sites in order of their class
     double then[PROFILE_MOMENTS]; // what all samples estimated at the snapshot of the moment, by what they do now
+    double *survival[PROFILE_MOMENTS]; // of each stack: what part of what it allocated was live
     double *weights;          // for one class at a time, as are the next
     uint64_t *blocks, *bytes, *rounding;
 } build_t;
@@ -44,6 +46,30 @@ static const recording_site_t *site_at(const build_t *build, uint32_t site)
 static uint64_t minus(uint64_t left, uint64_t right)
 {
     return left > right ? left - right : 0;
+}
+
+// A sum of contributions of samples, and how many equal ones would be as certain: (sum)^2 / sum of squares. Samples that
+// contribute nothing make nothing more certain.
+typedef struct estimate {
+    double sum, squares;
+} estimate_t;
+
+static void estimate_add(estimate_t *estimate, double sum, double samples)
+{
+    estimate->sum += sum;
+    estimate->squares += samples > 0 ? sum * sum / samples : 0;
+}
+
+static double estimate_samples(const estimate_t *estimate)
+{
+    return estimate->squares > 0 ? estimate->sum * estimate->sum / estimate->squares : 0;
+}
+
+// The same when there were `times` as many samples.
+static void estimate_scale(estimate_t *estimate, double times)
+{
+    estimate->sum *= times;
+    estimate->squares *= times;
 }
 
 // --- closing a class -------------------------------------------------------------------------------------------------
@@ -85,6 +111,27 @@ static double weigh_bytes(build_t *build, const group_t *group, profile_moment_t
     return sum;
 }
 
+// How many samples there should be of so many blocks.
+static double samples_expected(const build_t *build, uint64_t blocks, uint64_t bytes)
+{
+    recording_counts_t counts = {.blocks = blocks * RECORDING_BLOCK, .bytes = bytes};
+    return samples_behind(build, &counts);
+}
+
+// For a class without a live sample. Returns the sum: 0 also where it is no chance that there is none.
+static double weigh_survivors(build_t *build, const group_t *group, profile_moment_t moment)
+{
+    double sum = 0;
+    bool chance = shares_none_by_chance(samples_expected(build, group->live_blocks, group->live_bytes));
+    for (uint32_t i = 0; i < group->count; i++) {
+        const recording_site_t *site = site_at(build, group->sites[i]);
+        double survival = build->survival[moment][build->stack_of[group->sites[i]]];
+        build->weights[i] = chance ? (double)site->allocated.blocks * survival : 0;
+        sum += build->weights[i];
+    }
+    return sum;
+}
+
 // By what the samples rounded up; where they show none, by bytes.
 static void weigh_rounding(build_t *build, const group_t *group, profile_moment_t moment)
 {
@@ -94,8 +141,8 @@ static void weigh_rounding(build_t *build, const group_t *group, profile_moment_
         build->weights[i] = (double)minus(counts.bytes, counts.requested_bytes);
         sum += build->weights[i];
     }
-    if (!(sum > 0))
-        weigh_bytes(build, group, moment);
+    for (uint32_t i = 0; !(sum > 0) && i < group->count; i++)
+        build->weights[i] = (double)build->bytes[i];
 }
 
 static void group_add(build_t *build, const group_t *group, profile_moment_t moment)
@@ -109,20 +156,35 @@ static void group_add(build_t *build, const group_t *group, profile_moment_t mom
     }
 }
 
-static void group_close_live(build_t *build, const group_t *group, profile_moment_t moment)
+// The blocks of a class and their bytes. Returns the sum of bytes.
+static uint64_t group_divide(build_t *build, const group_t *group, profile_moment_t moment)
 {
-    double samples, estimate = weigh_blocks(build, group, moment, &samples), then = build->then[moment];
+    double samples, then = build->then[moment], estimate = weigh_blocks(build, group, moment, &samples);
     uint64_t bytes = 0, blocks = shares_target(group->live_blocks, estimate * then, samples * then);
+    if (!(estimate > 0) && weigh_survivors(build, group, moment) > 0)
+        blocks = group->live_blocks;
     shares_divide(build->weights, group->count, blocks, build->blocks);
-    if (group->block_bytes == 0) {
-        double estimate_bytes = weigh_bytes(build, group, moment);
-        uint64_t target = shares_target(group->live_bytes, estimate_bytes * then, samples * then);
-        bytes = shares_divide(build->weights, group->count, target, build->bytes);
-    }
-    for (uint32_t i = 0; group->block_bytes != 0 && i < group->count; i++) {
+    for (uint32_t i = 0; i < group->count; i++) {
         build->bytes[i] = build->blocks[i] * group->block_bytes;
         bytes += build->bytes[i];
     }
+    return bytes;
+}
+
+// Large blocks differ in size: their bytes are an estimate of their own.
+static uint64_t large_divide(build_t *build, const group_t *group, profile_moment_t moment)
+{
+    double samples, then = build->then[moment], estimate = weigh_blocks(build, group, moment, &samples);
+    uint64_t blocks = shares_target(group->live_blocks, estimate * then, samples * then);
+    shares_divide(build->weights, group->count, blocks, build->blocks);
+    estimate = weigh_bytes(build, group, moment);
+    return shares_divide(build->weights, group->count, shares_target(group->live_bytes, estimate * then, samples * then),
+                         build->bytes);
+}
+
+static void group_close_live(build_t *build, const group_t *group, profile_moment_t moment)
+{
+    uint64_t bytes = group->block_bytes != 0 ? group_divide(build, group, moment) : large_divide(build, group, moment);
     double share = group->live_bytes == 0 ? 0 : (double)bytes / (double)group->live_bytes;
     weigh_rounding(build, group, moment);
     shares_divide_limited(build->weights, build->bytes, group->count,
@@ -176,17 +238,19 @@ static void neighbours_add(build_t *build, const group_t *group, const uint64_t 
 
 static void group_close_pinned(build_t *build, const group_t *group, profile_moment_t moment)
 {
-    double estimate = 0, samples = 0;
+    estimate_t estimate = {0};
     uint32_t place = place_at(build, moment);
     for (uint32_t i = 0; place != NO_PLACE && i < group->count; i++) {
         const recording_site_t *site = site_at(build, group->sites[i]);
         build->weights[i] = (double)site->pinned_bytes[place];
-        estimate += build->weights[i];
-        samples += (double)site->pinned_samples[place];
+        estimate_add(&estimate, build->weights[i], (double)site->pinned_samples[place]);
     }
     if (place == NO_PLACE)
         return;
-    shares_divide(build->weights, group->count, shares_target(group->holes_bytes, estimate, samples), build->bytes);
+    uint64_t target = shares_target(group->holes_bytes, estimate.sum, estimate_samples(&estimate));
+    if (!(estimate.sum > 0) && weigh_survivors(build, group, moment) > 0)
+        target = group->holes_bytes;
+    shares_divide(build->weights, group->count, target, build->bytes);
     for (uint32_t i = 0; i < group->count; i++)
         build->profile->stacks[build->stack_of[group->sites[i]]].metrics[moment][METRIC_PINNED] += build->bytes[i];
     if (moment == MOMENT_WORST)
@@ -344,7 +408,7 @@ static void worst_find(build_t *build)
 // The weight of each stack, and what all of them estimate.
 typedef struct pool {
     double *weights; // by stack
-    double estimate, samples;
+    estimate_t estimate;
 } pool_t;
 
 static pool_t pool_new(const build_t *build)
@@ -355,14 +419,13 @@ static pool_t pool_new(const build_t *build)
 static void pool_add(pool_t *pool, const build_t *build, uint32_t site, double weight, double samples)
 {
     pool->weights[build->stack_of[site]] += weight;
-    pool->estimate += weight;
-    pool->samples += samples;
+    estimate_add(&pool->estimate, weight, samples);
 }
 
 // The part of the rest, total - given, that the samples account for.
 static double pool_share(const pool_t *pool, uint64_t total, uint64_t given)
 {
-    uint64_t target = shares_target(total, pool->estimate, pool->samples);
+    uint64_t target = shares_target(total, pool->estimate.sum, estimate_samples(&pool->estimate));
     return total > given && target > given ? (double)(target - given) / (double)(total - given) : 0;
 }
 
@@ -399,8 +462,7 @@ static void live_pool(const build_t *build, profile_moment_t moment)
         pool_add(&pool, build, i, (double)counts.bytes, samples_behind(build, &counts));
         blocks[build->stack_of[i]] += (double)counts.blocks;
     }
-    pool.estimate *= build->then[moment];
-    pool.samples *= build->then[moment];
+    estimate_scale(&pool.estimate, build->then[moment]);
     double share = pool_share(&pool, profile_total(build->profile, moment, METRIC_LIVE_BYTES),
                               metric_sum(build->profile, moment, METRIC_LIVE_BYTES));
     pool_give(build, pool.weights, moment, METRIC_REQUESTED, share);
@@ -498,6 +560,22 @@ static void then_find(build_t *build)
     }
 }
 
+static void survival_find(build_t *build)
+{
+    uint32_t stacks = build->profile->stack_count;
+    double *allocated = memory_get(stacks, sizeof *allocated);
+    for (uint32_t i = 0; i < build->site_count; i++)
+        allocated[build->stack_of[i]] += (double)site_at(build, i)->allocated.blocks;
+    for (profile_moment_t moment = 0; moment < PROFILE_MOMENTS; moment++) {
+        double *survival = build->survival[moment] = memory_get(stacks, sizeof *survival);
+        for (uint32_t i = 0; i < build->site_count; i++)
+            survival[build->stack_of[i]] += (double)counts_at(build, site_at(build, i), moment).blocks;
+        for (uint32_t i = 0; i < stacks; i++)
+            survival[i] = allocated[i] > 0 ? survival[i] / allocated[i] : 0;
+    }
+    free(allocated);
+}
+
 static build_t build_new(profile_t *profile, const recording_t *recording, const uint32_t *stack_of)
 {
     uint32_t count = (uint32_t)recording_count(recording, RECORDING_SITES);
@@ -526,6 +604,8 @@ static void build_free(build_t *build)
     free(build->blocks);
     free(build->bytes);
     free(build->rounding);
+    for (profile_moment_t moment = 0; moment < PROFILE_MOMENTS; moment++)
+        free(build->survival[moment]);
 }
 
 void profile_close(profile_t *profile, const recording_t *recording, const uint32_t *stack_of)
@@ -533,6 +613,7 @@ void profile_close(profile_t *profile, const recording_t *recording, const uint3
     build_t build = build_new(profile, recording, stack_of);
     worst_find(&build);
     then_find(&build);
+    survival_find(&build);
     groups_close(&build, MOMENT_LAST, close_last);
     groups_close(&build, MOMENT_PEAK, group_close_live);
     groups_close(&build, MOMENT_WORST, group_close_pinned);

@@ -15,6 +15,12 @@ static double chance_factor(double samples)
     return (samples + square / 2 + CHANCE_ERRORS * sqrt(samples + square / 4)) / samples;
 }
 
+// The interval's upper end for no sample at all.
+bool shares_none_by_chance(double expected_samples)
+{
+    return expected_samples <= CHANCE_ERRORS * CHANCE_ERRORS;
+}
+
 uint64_t shares_target(uint64_t exact, double estimate, double samples)
 {
     if (!(estimate > 0) || !(samples > 0))

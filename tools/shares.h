@@ -6,6 +6,7 @@
 #ifndef TARN_TOOLS_SHARES_H
 #define TARN_TOOLS_SHARES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,9 @@
 // all of it, unless it exceeds the estimate by more than chance does. Then there are blocks that were never sampled (the
 // parent's, in a child of a fork), and the rest of them is nobody's.
 uint64_t shares_target(uint64_t exact, double estimate, double samples);
+
+// Whether it can be chance that there is no sample where so many are expected.
+bool shares_none_by_chance(double expected_samples);
 
 // parts[i] becomes total * weights[i] / sum of weights, rounded so that the sum is `total`; all 0 when the weights are.
 // Returns the sum: `total` or 0.
