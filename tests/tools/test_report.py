@@ -93,11 +93,11 @@ class Totals(Case):
         self.assertEqual(report['cause']['stack'], None)
 
     def test_a_dense_profile_counts_what_the_program_did(self):
-        report = self.report(self.record('leak', 'sample=1KiB'))
+        report = self.report(self.record('leak', 'sample=16KiB'))
         self.assert_adds_up(report)
         note = site_first(report, 'live_bytes')
-        self.assertAlmostEqual(note['live_blocks'], 300000, delta=3000)
-        self.assertAlmostEqual(note['allocated_blocks'], 300000, delta=10000)
+        self.assertAlmostEqual(note['live_blocks'], 300000, delta=15000)
+        self.assertAlmostEqual(note['allocated_blocks'], 300000, delta=30000)
         work = max(report['sites'], key=lambda site: site['allocated_blocks'])
         self.assertTrue(work['site'].startswith('request_work'), work)
         self.assertGreaterEqual(work['died_young_percent'], 99)
