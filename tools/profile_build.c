@@ -81,8 +81,12 @@ static void process_read(profile_t *profile, const recording_t *recording)
 static void warn_of_flags(profile_t *profile, const recording_header_t *header)
 {
     if (header->flags & RECORDING_FULL_SAMPLES)
-        profile_warn(profile, memory_format("the recording was full: samples were thinned to one in %lu KiB",
+        profile_warn(profile, memory_format("the recording was full: samples were thinned, to one in %lu KiB at last",
                                             header->sample_bytes_now / 1024));
+    if (header->flags & RECORDING_SPARSE)
+        profile_warn(profile, memory_format("samples were taken more rarely than asked for, to save time"));
+    if (header->flags & RECORDING_BROKEN_OFF)
+        profile_warn(profile, memory_format("the profile ended before the program: call sites are as of then"));
     if (header->flags & RECORDING_FULL_SITES)
         profile_warn(profile, memory_format("the recording was full: later call stacks are in [unattributed]"));
     if (header->flags & RECORDING_FULL_SNAPSHOTS)

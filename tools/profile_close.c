@@ -79,13 +79,14 @@ static recording_counts_t counts_at(const build_t *build, const recording_site_t
     return moment == MOMENT_PEAK ? recording_site_at_peak(site, build->recording->header.peak_epoch) : site->live;
 }
 
-// How many samples stand behind an estimate: each block was one with probability 1 - exp(-bytes / sample_bytes).
-static double samples_behind(const build_t *build, const recording_counts_t *counts)
+// How many samples stand behind an estimate. Of the peak that is not noted: as many a block as at birth. Sampling may
+// have become rarer meanwhile, so the distance of samples does not tell.
+static double samples_behind(const build_t *build, const recording_site_t *site, profile_moment_t moment)
 {
-    const recording_header_t *header = &build->recording->header;
-    double rate = (double)(header->sample_bytes_now != 0 ? header->sample_bytes_now : header->sample_bytes);
-    double blocks = (double)counts->blocks / RECORDING_BLOCK;
-    return blocks > 0 && rate > 0 ? blocks * -expm1(-(double)counts->bytes / blocks / rate) : 0;
+    if (moment != MOMENT_PEAK)
+        return (double)site->live_samples;
+    double blocks = (double)counts_at(build, site, moment).blocks, born = (double)site->allocated.blocks;
+    return born > 0 ? blocks / born * (double)site->allocated_samples : 0;
 }
 
 static double weigh_blocks(build_t *build, const group_t *group, profile_moment_t moment, double *samples)
@@ -95,7 +96,7 @@ static double weigh_blocks(build_t *build, const group_t *group, profile_moment_
     for (uint32_t i = 0; i < group->count; i++) {
         recording_counts_t counts = counts_at(build, site_at(build, group->sites[i]), moment);
         build->weights[i] = (double)counts.blocks / RECORDING_BLOCK;
-        *samples += samples_behind(build, &counts);
+        *samples += samples_behind(build, site_at(build, group->sites[i]), moment);
         sum += build->weights[i];
     }
     return sum;
@@ -111,18 +112,23 @@ static double weigh_bytes(build_t *build, const group_t *group, profile_moment_t
     return sum;
 }
 
-// How many samples there should be of so many blocks.
-static double samples_expected(const build_t *build, uint64_t blocks, uint64_t bytes)
+// How many samples there should be of the live blocks of a class: as many a block as at birth.
+static double samples_expected(const build_t *build, const group_t *group)
 {
-    recording_counts_t counts = {.blocks = blocks * RECORDING_BLOCK, .bytes = bytes};
-    return samples_behind(build, &counts);
+    double blocks = 0, samples = 0;
+    for (uint32_t i = 0; i < group->count; i++) {
+        const recording_site_t *site = site_at(build, group->sites[i]);
+        blocks += (double)site->allocated.blocks / RECORDING_BLOCK;
+        samples += (double)site->allocated_samples;
+    }
+    return blocks > 0 ? (double)group->live_blocks * samples / blocks : 0;
 }
 
 // For a class without a live sample. Returns the sum: 0 also where it is no chance that there is none.
 static double weigh_survivors(build_t *build, const group_t *group, profile_moment_t moment)
 {
     double sum = 0;
-    bool chance = shares_none_by_chance(samples_expected(build, group->live_blocks, group->live_bytes));
+    bool chance = shares_none_by_chance(samples_expected(build, group));
     for (uint32_t i = 0; i < group->count; i++) {
         const recording_site_t *site = site_at(build, group->sites[i]);
         double survival = build->survival[moment][build->stack_of[group->sites[i]]];
@@ -459,7 +465,7 @@ static void live_pool(const build_t *build, profile_moment_t moment)
     double *blocks = memory_get(build->profile->stack_count, sizeof *blocks);
     for (uint32_t i = 0; i < build->site_count; i++) {
         recording_counts_t counts = counts_at(build, site_at(build, i), moment);
-        pool_add(&pool, build, i, (double)counts.bytes, samples_behind(build, &counts));
+        pool_add(&pool, build, i, (double)counts.bytes, samples_behind(build, site_at(build, i), moment));
         blocks[build->stack_of[i]] += (double)counts.blocks;
     }
     estimate_scale(&pool.estimate, build->then[moment]);

@@ -19,10 +19,15 @@
 // A call site that has less of the cause than this is not the culprit: there are many.
 #define CULPRIT_MIN_PERCENT 10
 
-// A leak frees next to nothing, goes on to the end (a tenth of what it has is from the last quarter) and did so before
-// (a tenth is from the first three).
+// A leak frees next to nothing, and goes on to the end: a tenth of what it has, or more, is from the last quarter of the
+// allocations, and a tenth from before. An even leak has a quarter there.
 #define LEAK_FREED_MAX_PERCENT 5
 #define LEAK_SPREAD_MIN_PERCENT 10
+#define LEAK_LATE_FRACTION 4
+
+// With fewer samples it may be chance that none is from the last quarter (0.75^11 is 4 %): then the sum of what lives is
+// asked, which is exact, but not of this call site alone.
+#define LEAK_SAMPLES_MIN 11
 
 // When at the last snapshot less than half of the largest heap is left, the program has tidied up: the verdict is about
 // the time before.
@@ -117,23 +122,49 @@ static void blame(verdict_t *verdict, const profile_t *profile)
     verdict->stack_bytes = profile->stacks[verdict->stack].metrics[verdict->moment][metric];
 }
 
-bool verdict_is_leak(const profile_t *profile, uint32_t site)
+// By the samples of a site. False also when they are too few.
+static bool grew_by_samples(const profile_t *profile, uint32_t site, uint32_t *samples)
 {
-    const profile_site_t *suspect = &profile->sites[site];
-    uint64_t freed = suspect->freed[GENERATION_YOUNG] + suspect->freed[GENERATION_MIDDLE] +
-                     suspect->freed[GENERATION_OLD];
     double all = 0, late = 0;
-    if (suspect->allocated_blocks == 0 || amount_percent(freed, suspect->allocated_blocks) > LEAK_FREED_MAX_PERCENT)
-        return false;
+    *samples = 0;
     for (uint32_t i = 0; i < profile->sample_count; i++) {
         const profile_sample_t *sample = &profile->samples[i];
         double bytes = sample->weight * (double)sample->block_bytes;
         if (profile->stacks[sample->stack].site != site)
             continue;
+        ++*samples;
         all += bytes;
-        late += sample->age_bytes < profile->clock_bytes / 4 ? bytes : 0;
+        late += sample->age_bytes < profile->clock_bytes / LEAK_LATE_FRACTION ? bytes : 0;
     }
-    return late * 100 >= all * LEAK_SPREAD_MIN_PERCENT && (all - late) * 100 >= all * LEAK_SPREAD_MIN_PERCENT && all > 0;
+    return late * 100 >= all * LEAK_SPREAD_MIN_PERCENT && (all - late) * 100 >= all * LEAK_SPREAD_MIN_PERCENT;
+}
+
+// By the live bytes of all: since the last snapshot before the last quarter, in proportion to what was allocated since.
+static bool grew_by_snapshots(const profile_t *profile)
+{
+    const balance_t *last = &profile_snapshot(profile, MOMENT_LAST)->balance, *before = NULL;
+    for (uint32_t i = 0; i < profile->snapshot_count; i++) {
+        const balance_t *each = &profile->snapshots[i].balance;
+        if (each->allocated_total / (LEAK_LATE_FRACTION - 1) <= last->allocated_total / LEAK_LATE_FRACTION)
+            before = each;
+    }
+    if (before == NULL || before->live_bytes >= last->live_bytes || last->allocated_total <= before->allocated_total)
+        return false;
+    double grown = (double)(last->live_bytes - before->live_bytes) / (double)last->live_bytes;
+    double time = (double)(last->allocated_total - before->allocated_total) / (double)last->allocated_total;
+    return grown * 100 >= time * LEAK_LATE_FRACTION * LEAK_SPREAD_MIN_PERCENT;
+}
+
+bool verdict_is_leak(const profile_t *profile, uint32_t site)
+{
+    const profile_site_t *suspect = &profile->sites[site];
+    uint64_t freed = suspect->freed[GENERATION_YOUNG] + suspect->freed[GENERATION_MIDDLE] +
+                     suspect->freed[GENERATION_OLD];
+    uint32_t samples;
+    if (suspect->allocated_blocks == 0 || amount_percent(freed, suspect->allocated_blocks) > LEAK_FREED_MAX_PERCENT)
+        return false;
+    bool grew = grew_by_samples(profile, site, &samples);
+    return grew || (samples < LEAK_SAMPLES_MIN && grew_by_snapshots(profile));
 }
 
 // The site that holds most may be one that only takes.
