@@ -151,13 +151,33 @@ static void write_all(const metrics_t *metrics)
     write_sites(metrics, METRIC_LIVE_BYTES, "live blocks, by call site");
 }
 
+// A process that executed itself anew has two recordings, and its labels must be there once: the bigger one stays.
+static bool is_repeated(profile_t *const *profiles, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (profiles[i]->pid == profiles[index]->pid && profiles[i]->program == profiles[index]->program) // kept texts
+            return true;
+    return false;
+}
+
+static void write_distinct(FILE *out, profile_t *const *profiles, size_t count, unsigned top, bool open)
+{
+    profile_t **distinct = memory_get(count, sizeof *distinct);
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!is_repeated(profiles, i))
+            distinct[kept++] = profiles[i];
+    write_all(&(metrics_t){out, distinct, kept, top, open});
+    free(distinct);
+}
+
 void report_openmetrics(FILE *out, profile_t *const *profiles, size_t count, unsigned top)
 {
-    write_all(&(metrics_t){out, profiles, count, top, true});
+    write_distinct(out, profiles, count, top, true);
     fputs("# EOF\n", out);
 }
 
 void report_prometheus(FILE *out, profile_t *const *profiles, size_t count, unsigned top)
 {
-    write_all(&(metrics_t){out, profiles, count, top, false});
+    write_distinct(out, profiles, count, top, false);
 }

@@ -235,7 +235,7 @@ static char *cause_text(const verdict_t *verdict, const profile_snapshot_t *snap
     case CAUSE_HELD:
         return memory_format("resident memory is what the program holds: not fragmentation (%u %% of the heap)", percent);
     case CAUSE_LEAK:
-        return memory_format("a leak: the program holds %u %% of the heap, %s", percent, amount.text);
+        return memory_format("a leak: the program holds %u %% of the heap", percent);
     case CAUSE_ROUNDING:
         return memory_format("rounded up: %u %% of the heap, %s, is more than was asked for", percent, amount.text);
     case CAUSE_HOLES:
@@ -262,8 +262,10 @@ static char *culprit_text(const verdict_t *verdict, const profile_t *profile)
     amount_t amount = amount_bytes(verdict->site_bytes);
     switch (verdict->cause) {
     case CAUSE_LEAK:
-        return memory_format("; %u %% of that, %s, is from %s, which grew to the end and freed nothing", percent,
-                             amount.text, site);
+        return memory_format("; %u %% of its live bytes, %s, are from %s, which grew to the end and freed nothing",
+                             percent, amount.text, site);
+    case CAUSE_HELD:
+        return memory_format("; %u %% of its live bytes, %s, are from %s", percent, amount.text, site);
     case CAUSE_HOLES:
         return memory_format("; %u %% of them, %s, are pinned by blocks from %s", percent, amount.text, site);
     default:
