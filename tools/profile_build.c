@@ -306,7 +306,8 @@ profile_t *profile_read(const char *path, bool *foreign, char **fault_text)
     profile_t *profile = memory_get(1, sizeof *profile);
     process_read(profile, &recording);
     if (!snapshots_read(profile, &recording)) {
-        *fault_text = memory_format("%s has no snapshot: its process ended before the first", path);
+        *fault_text = memory_format(recording.running ? "%s has no snapshot yet"
+                                                      : "%s has no snapshot: its process ended before the first", path);
         recording_close(&recording);
         profile_free(profile);
         return NULL;

@@ -94,6 +94,8 @@ static void write_balance(FILE *out, const profile_t *profile)
         write_figure(out, &peak->balance, field);
         fprintf(out, "  %s\n", field->meaning);
     }
+    fprintf(out, "  peak_rss_bytes %s, as the kernel saw it; %lu threads\n", amount_mib(last->balance.peak_rss_bytes).text,
+            last->balance.threads);
     fprintf(out, "  live_blocks %s; %s allocated, %s freed since the start", amount_count(last->balance.live_blocks).text,
             amount_count(last->balance.allocated_total).text, amount_count(last->balance.freed_total).text);
     if (!last->requested_exact)
