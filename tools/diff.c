@@ -1,5 +1,6 @@
 // tools/diff.c - `tarn diff`: what grew from one recording to another, by cause and by call site.
 #include "amount.h"
+#include "choices.h"
 #include "difference.h"
 #include "json_text.h"
 #include "memory.h"
@@ -14,7 +15,7 @@
 #include <string.h>
 
 enum { OPTION_JSON = 256, OPTION_AT };
-enum { TOP_DEFAULT = 5, TOP_MAX = 1000 };
+enum { TOP_DEFAULT = 5 };
 
 #define SCHEMA 1
 
@@ -35,30 +36,6 @@ static const struct argp_option diff_options[] = {
     {"at", OPTION_AT, "MOMENT", 0, "Compare the last snapshots (last, the default) or the peaks (peak)", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
-
-static error_t diff_refuse(const diff_t *diff, const char *option, const char *accepted, const char *value)
-{
-    tool_error(diff->who, "%s is %s, not '%s'", option, accepted, value);
-    return EINVAL;
-}
-
-static error_t diff_set_top(diff_t *diff, const char *value)
-{
-    char *end;
-    unsigned long top = strtoul(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end != '\0' || top == 0 || top > TOP_MAX)
-        return diff_refuse(diff, "--top", "a number from 1 to 1000", value);
-    diff->top = (unsigned)top;
-    return 0;
-}
-
-static error_t diff_set_moment(diff_t *diff, const char *value)
-{
-    if (strcmp(value, "last") != 0 && strcmp(value, "peak") != 0)
-        return diff_refuse(diff, "--at", "last or peak", value);
-    diff->moment = *value == 'p' ? MOMENT_PEAK : MOMENT_LAST;
-    return 0;
-}
 
 static error_t diff_set_path(diff_t *diff, const char *value)
 {
@@ -87,9 +64,9 @@ static error_t diff_parse(int key, char *value, struct argp_state *state)
         diff->json = true;
         return 0;
     case 'n':
-        return diff_set_top(diff, value);
+        return choice_top(diff->who, value, &diff->top);
     case OPTION_AT:
-        return diff_set_moment(diff, value);
+        return choice_moment(diff->who, value, &diff->moment);
     default:
         return ARGP_ERR_UNKNOWN;
     }

@@ -1,4 +1,5 @@
 // tools/report.c - `tarn report`: what a recording says, as text, JSON, HTML, for pprof, flame graphs and monitoring.
+#include "choices.h"
 #include "directory.h"
 #include "memory.h"
 #include "output_file.h"
@@ -26,7 +27,7 @@ enum {
     OPTION_AT,
 };
 
-enum { TOP_DEFAULT = 5, TOP_MAX = 1000 };
+enum { TOP_DEFAULT = 5 };
 
 // What is printed; the files of --html and --pprof come beside it.
 typedef enum report_form { FORM_NONE, FORM_TEXT, FORM_FOLDED, FORM_JSON, FORM_OPENMETRICS, FORM_PROMETHEUS } report_form_t;
@@ -57,12 +58,6 @@ static const struct argp_option report_options[] = {
     {NULL, 0, NULL, 0, NULL, 0},
 };
 
-static error_t refuse(const report_t *report, const char *option, const char *accepted, const char *value)
-{
-    tool_error(report->who, "%s is %s, not '%s'", option, accepted, value);
-    return EINVAL;
-}
-
 static error_t set_form(report_t *report, report_form_t form)
 {
     if (report->form != FORM_NONE && report->form != form) {
@@ -73,29 +68,16 @@ static error_t set_form(report_t *report, report_form_t form)
     return 0;
 }
 
-static error_t set_top(report_t *report, const char *value)
-{
-    char *end;
-    unsigned long top = strtoul(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end != '\0' || top == 0 || top > TOP_MAX)
-        return refuse(report, "--top", "a number from 1 to 1000", value);
-    report->text.top = (unsigned)top;
-    return 0;
-}
-
 static error_t set_moment(report_t *report, const char *value)
 {
-    if (strcmp(value, "last") != 0 && strcmp(value, "peak") != 0)
-        return refuse(report, "--at", "last or peak", value);
     report->text.moment_given = true;
-    report->text.moment = *value == 'p' ? MOMENT_PEAK : MOMENT_LAST;
-    return 0;
+    return choice_moment(report->who, value, &report->text.moment);
 }
 
 static error_t set_metric(report_t *report, const char *value)
 {
     if (!report_folded_knows(value))
-        return refuse(report, "--folded", report_folded_names, value);
+        return choice_refuse(report->who, "--folded", report_folded_names, value);
     report->metric = value;
     return set_form(report, FORM_FOLDED);
 }
@@ -103,7 +85,7 @@ static error_t set_metric(report_t *report, const char *value)
 static error_t set_file(const report_t *report, const char *option, const char **file, const char *value)
 {
     if (*value == '\0')
-        return refuse(report, option, "the name of a file", value);
+        return choice_refuse(report->who, option, "the name of a file", value);
     *file = value;
     return 0;
 }
@@ -126,7 +108,7 @@ static error_t report_parse_option(report_t *report, int key, char *value)
     case OPTION_PROMETHEUS:
         return set_form(report, FORM_PROMETHEUS);
     case 'n':
-        return set_top(report, value);
+        return choice_top(report->who, value, &report->text.top);
     case OPTION_AT:
         return set_moment(report, value);
     default:

@@ -1,4 +1,5 @@
 // tools/top.c - `tarn top`: a process that runs with a recording, looked at while it runs.
+#include "choices.h"
 #include "live.h"
 #include "memory.h"
 #include "output_file.h"
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 enum { OPTION_ONCE = 256, OPTION_JSON };
-enum { TOP_DEFAULT = 12, TOP_MAX = 1000, INTERVAL_DEFAULT_MS = 1000, INTERVAL_MIN_MS = 100, INTERVAL_MAX_MS = 3600000 };
+enum { TOP_DEFAULT = 12, INTERVAL_DEFAULT_MS = 1000, INTERVAL_MIN_MS = 100, INTERVAL_MAX_MS = 3600000 };
 
 typedef struct top {
     const char *who;
@@ -36,28 +37,12 @@ static const struct argp_option top_options[] = {
     {NULL, 0, NULL, 0, NULL, 0},
 };
 
-static error_t top_refuse(const top_t *top, const char *what, const char *accepted, const char *value)
-{
-    tool_error(top->who, "%s is %s, not '%s'", what, accepted, value);
-    return EINVAL;
-}
-
-static error_t top_set_sites(top_t *top, const char *value)
-{
-    char *end;
-    unsigned long sites = strtoul(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end != '\0' || sites == 0 || sites > TOP_MAX)
-        return top_refuse(top, "--top", "a number from 1 to 1000", value);
-    top->sites = (unsigned)sites;
-    return 0;
-}
-
 static error_t top_set_interval(top_t *top, const char *value)
 {
     char *end;
     double ms = strtod(value, &end) * 1000;
     if (*value < '0' || *value > '9' || *end != '\0' || !(ms >= INTERVAL_MIN_MS && ms <= INTERVAL_MAX_MS))
-        return top_refuse(top, "--interval", "a number of seconds from 0.1 to 3600", value);
+        return choice_refuse(top->who, "--interval", "a number of seconds from 0.1 to 3600", value);
     top->interval_ms = (int)ms;
     return 0;
 }
@@ -71,7 +56,7 @@ static error_t top_set_pid(top_t *top, const char *value)
         return EINVAL;
     }
     if (*value < '0' || *value > '9' || *end != '\0' || pid <= 0 || pid > INT32_MAX)
-        return top_refuse(top, "PID", "the number of a process", value);
+        return choice_refuse(top->who, "PID", "the number of a process", value);
     top->pid = (pid_t)pid;
     return 0;
 }
@@ -96,7 +81,7 @@ static error_t top_parse(int key, char *value, struct argp_state *state)
     case 'd':
         return top_set_interval(top, value);
     case 'n':
-        return top_set_sites(top, value);
+        return choice_top(top->who, value, &top->sites);
     default:
         return ARGP_ERR_UNKNOWN;
     }

@@ -15,6 +15,13 @@ from recordings import Case, folded_stacks, metric_lines, site_first
 MOST = 0.9    # of the planted bytes
 
 
+def keys_of(value):
+    """The names of all fields, however deep."""
+    if isinstance(value, dict):
+        return set(value) | set().union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
+
+
 class Planted(Case):
     """The verdict names the cause, and the planted call site is first with nearly all of its bytes, in every form."""
 
@@ -211,6 +218,12 @@ class Forms(Case):
         self.assertEqual(report['stacks'][-1]['frames'], [])
         self.assertEqual(report['stacks'][-1]['site'], '[unattributed]')
         self.assertTrue(any(page[2:] for row in report['snapshots'][-1]['map'] for page in row['pages']))
+
+    def test_each_field_is_documented(self):
+        docs = pathlib.Path(__file__).parents[2] / 'docs'
+        text = (docs / 'report-json.md').read_text() + (docs / 'statistics.md').read_text()
+        words = set(re.findall(r'[a-z_]+', text))
+        self.assertEqual(sorted(keys_of(self.report(self.record('pinning_cache'))) - words), [])
 
     def test_lines_and_files_are_named(self):
         report = self.report(self.record('leak'))
