@@ -87,7 +87,7 @@ typedef struct profile_site {
     uint64_t metrics[PROFILE_MOMENTS][PROFILE_METRICS];
     uint64_t allocated_blocks, allocated_bytes;
     uint64_t freed[PROFILE_GENERATIONS], kept[PROFILE_GENERATIONS]; // as in profile_stack_t
-    uint32_t stack_count;
+    uint32_t stack_count, live_samples;
 } profile_site_t;
 
 typedef struct profile_class {

@@ -168,6 +168,7 @@ static void site_add(profile_site_t *site, const profile_stack_t *stack)
         site->freed[generation] += stack->freed[generation];
         site->kept[generation] += stack->kept[generation];
     }
+    site->live_samples += stack->live_samples;
     site->stack_count++;
 }
 

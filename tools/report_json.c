@@ -416,6 +416,7 @@ static json_t *site_json(const profile_site_t *site)
     json_t *object = json_object();
     set_text(object, "site", site->text);
     set_number(object, "stacks", site->stack_count);
+    set_number(object, "live_samples", site->live_samples);
     set_number(object, "allocated_blocks", site->allocated_blocks);
     set_number(object, "allocated_bytes", site->allocated_bytes);
     set_metrics(object, site->metrics);

@@ -12,6 +12,9 @@
 // A cause that is a smaller part of the heap has no table of call sites, a class that wastes less of it no line.
 #define TABLE_MIN_PERCENT 2
 #define CLASSES_SHOWN 6
+
+// With fewer, the standard error of an estimate is above 32 %: the report says so.
+#define SAMPLES_FEW 10
 #define PROCESSES_SHOWN 20
 
 static double seconds(uint64_t ms)
@@ -186,6 +189,8 @@ static void write_remarks(FILE *out, const ranking_t *ranking, const profile_sit
     fprintf(out, "%*s%s live blocks", 27, "", amount_count(live).text);
     if (site->allocated_blocks >= live) // both are estimates
         fprintf(out, " of %s", amount_count(site->allocated_blocks).text);
+    if (live != 0 && site->live_samples < SAMPLES_FEW)
+        fprintf(out, " (from %u samples)", site->live_samples);
     if (kept != 0)
         fprintf(out, ", %u %% of them old", amount_percent(site->kept[GENERATION_OLD], kept));
     if (freed != 0)
