@@ -20,7 +20,13 @@ typedef struct balance {
 } balance_t;
 
 // Where a field stands in the sheet: what its bytes are a part of.
-typedef enum balance_level { BALANCE_PROCESS, BALANCE_HALF, BALANCE_CAUSE, BALANCE_MINUS, BALANCE_OTHER } balance_level_t;
+typedef enum balance_level {
+    BALANCE_PROCESS,
+    BALANCE_HALF,
+    BALANCE_CAUSE,
+    BALANCE_MINUS,
+    BALANCE_OTHER
+} balance_level_t;
 
 typedef struct balance_field {
     const char *name;    // as in docs/statistics.md

@@ -1,5 +1,5 @@
-// tools/blame.c - see blame.h. The names are of functions that take a size and return memory, or that do nothing else for
-// their caller: whoever reads a report looks for the code that called them.
+// tools/blame.c - see blame.h. The names are of functions that take a size and return memory, or that do nothing else
+// for their caller: whoever reads a report looks for the code that called them.
 #include "blame.h"
 
 #include <string.h>
@@ -34,7 +34,8 @@ static const char *const families[] = {
 };
 
 // Libraries whose every function hands on.
-static const char *const libraries[] = {"libc.so", "libstdc++.so", "libc++.so", "libtarn.so", "ld-linux", "libgcc_s.so"};
+static const char *const libraries[] = {"libc.so",    "libstdc++.so", "libc++.so",
+                                        "libtarn.so", "ld-linux",     "libgcc_s.so"};
 
 static bool begins(const char *text, const char *const *beginnings, size_t count)
 {

@@ -76,9 +76,10 @@ static const struct argp diff_argp = {
     .options = diff_options,
     .parser = diff_parse,
     .args_doc = "A B",
-    .doc = "Say what grew from recording A to recording B: by cause, and by call site."
-           "\vA and B are recordings, or directories of them, whose biggest processes are compared. Call sites are the "
-           "same where their names are. Exit status: 0; 2 when the command line is wrong or a recording cannot be read.",
+    .doc =
+        "Say what grew from recording A to recording B: by cause, and by call site."
+        "\vA and B are recordings, or directories of them, whose biggest processes are compared. Call sites are the "
+        "same where their names are. Exit status: 0; 2 when the command line is wrong or a recording cannot be read.",
 };
 
 // --- text ------------------------------------------------------------------------------------------------------------
@@ -222,7 +223,8 @@ int diff_main(int argc, char **argv)
     profile_set_t before, after;
     size_t length;
     tool_parse_all(&diff_argp, argc, argv, &diff);
-    if (profile_set_read(diff.who, diff.paths[0], &before) != 0 || profile_set_read(diff.who, diff.paths[1], &after) != 0)
+    if (profile_set_read(diff.who, diff.paths[0], &before) != 0 ||
+        profile_set_read(diff.who, diff.paths[1], &after) != 0)
         return TOOL_BAD_INPUT;
     difference_t difference = difference_of(before.profiles[0], after.profiles[0], diff.moment);
     char *text = diff_print(&diff, &difference, &length);

@@ -1,4 +1,5 @@
-// tools/json_text.h - what jansson asks to be careful about: texts that may not be UTF-8, numbers that may not be signed.
+// tools/json_text.h - what jansson asks to be careful about: texts that may not be UTF-8, numbers that may not be
+// signed.
 #ifndef TARN_TOOLS_JSON_TEXT_H
 #define TARN_TOOLS_JSON_TEXT_H
 

@@ -1,7 +1,7 @@
 // tools/profile_close.c - the metrics of the stacks: what samples estimate, closed against the balance sheet.
 //
 //   1  class by class: what the samples of a class estimate, against what the sheet knows exactly of it (shares.h)
-//   2  a class with too little in it for a live sample: who allocated in it, by how much of each stack's blocks survives
+//   2  a class with too little in it for a live sample: who allocated there, by how much of each stack's blocks survives
 //   3  pooled: where the samples of all classes together account for what is left, too, as far as chance goes, it is
 //      shared out likewise
 //   4  what remains is [unattributed]: blocks from before the first sample, or of the parent, sites without room
@@ -48,8 +48,8 @@ static uint64_t minus(uint64_t left, uint64_t right)
     return left > right ? left - right : 0;
 }
 
-// A sum of contributions of samples, and how many equal ones would be as certain: (sum)^2 / sum of squares. Samples that
-// contribute nothing make nothing more certain.
+// A sum of contributions of samples, and how many equal ones would be as certain: (sum)^2 / sum of squares. Samples
+// that contribute nothing make nothing more certain.
 typedef struct estimate {
     double sum, squares;
 } estimate_t;
@@ -184,8 +184,8 @@ static uint64_t large_divide(build_t *build, const group_t *group, profile_momen
     uint64_t blocks = shares_target(group->live_blocks, estimate * then, samples * then);
     shares_divide(build->weights, group->count, blocks, build->blocks);
     estimate = weigh_bytes(build, group, moment);
-    return shares_divide(build->weights, group->count, shares_target(group->live_bytes, estimate * then, samples * then),
-                         build->bytes);
+    return shares_divide(build->weights, group->count,
+                         shares_target(group->live_bytes, estimate * then, samples * then), build->bytes);
 }
 
 static void group_close_live(build_t *build, const group_t *group, profile_moment_t moment)
@@ -228,8 +228,8 @@ static void group_close_allocated(build_t *build, const group_t *group)
 
 enum { PLACES = 3, NO_PLACE = PLACES };
 
-// Which of a site's places has the pinned bytes of a moment. The recorder may have been killed between its last snapshot
-// and that one's pinned bytes: then those before them.
+// Which of a site's places has the pinned bytes of a moment. The recorder may have been killed between its last
+// snapshot and that one's pinned bytes: then those before them.
 static uint32_t place_at(const build_t *build, profile_moment_t moment)
 {
     const recording_header_t *header = &build->recording->header;
@@ -335,7 +335,7 @@ static void neighbours_sort(profile_t *profile)
     }
 }
 
-// --- the classes one by one --------------------------------------------------------------------------------------------
+// --- the classes one by one ------------------------------------------------------------------------------------------
 
 static group_t group_of_class(const profile_class_t *class)
 {
@@ -554,8 +554,8 @@ static int sites_compare(const void *left, const void *right, void *context)
                                        : (first > second) - (first < second);
 }
 
-// A process that runs, or was killed, has gone on since its last snapshot: its samples are as of now, the balance sheet is
-// not. Each snapshot notes what the samples estimated then.
+// A process that runs, or was killed, has gone on since its last snapshot: its samples are as of now, the balance sheet
+// is not. Each snapshot notes what the samples estimated then.
 static void then_find(build_t *build)
 {
     for (profile_moment_t moment = 0; moment < PROFILE_MOMENTS; moment++) {

@@ -99,7 +99,8 @@ static const char *nameless(const profile_t *profile, const profile_location_t *
     return kept;
 }
 
-static void frame_add(profile_t *profile, const profile_location_t *location, const symbols_frame_t *symbol, bool inlined)
+static void frame_add(profile_t *profile, const profile_location_t *location, const symbols_frame_t *symbol,
+                      bool inlined)
 {
     profile->frames = memory_push(profile->frames, profile->frame_count, sizeof *profile->frames);
     profile_frame_t *frame = &profile->frames[profile->frame_count++];
@@ -152,7 +153,8 @@ static uint32_t site_of(profile_t *profile, lookup_t *by_text, const char *text)
 {
     profile->sites = memory_push(profile->sites, profile->site_count, sizeof *profile->sites);
     profile->sites[profile->site_count] = (profile_site_t){.text = text};
-    uint32_t found = lookup_find_or_add(by_text, lookup_hash(&text, sizeof text), profile->site_count, site_is, profile);
+    uint32_t found =
+        lookup_find_or_add(by_text, lookup_hash(&text, sizeof text), profile->site_count, site_is, profile);
     profile->site_count += found == profile->site_count;
     return found;
 }

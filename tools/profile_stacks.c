@@ -33,7 +33,7 @@ static uint64_t minus(uint64_t left, uint64_t right)
     return left > right ? left - right : 0;
 }
 
-// --- locations and stacks ----------------------------------------------------------------------------------------------
+// --- locations and stacks --------------------------------------------------------------------------------------------
 
 static void modules_read(build_t *build)
 {

@@ -1,8 +1,8 @@
 // tools/recording_reader.h - the bytes of a recording, checked: what it hands out lies inside the file.
 //
 // The file may be cut off, written by somebody else, damaged, or still growing. It is read, not mapped: a file that
-// shrinks under a mapping ends its reader. This is the only file of tools/ that knows preload/recording.h by heart; what
-// the records mean together is profile_build.c's.
+// shrinks under a mapping ends its reader. This is the only file of tools/ that knows preload/recording.h by heart;
+// what the records mean together is profile_build.c's.
 #ifndef TARN_TOOLS_RECORDING_READER_H
 #define TARN_TOOLS_RECORDING_READER_H
 
@@ -30,8 +30,8 @@ typedef enum recording_fault {
     RECORDING_BAD,     // one that cannot be read
 } recording_fault_t;
 
-// Reads the file at `path` into *recording, which recording_close empties. Else *fault_text is one line that says what is
-// wrong, to be freed.
+// Reads the file at `path` into *recording, which recording_close empties. Else *fault_text is one line that says what
+// is wrong, to be freed.
 recording_fault_t recording_open(recording_t *recording, const char *path, char **fault_text);
 void recording_close(recording_t *recording);
 

@@ -30,7 +30,14 @@ enum {
 enum { TOP_DEFAULT = 5 };
 
 // What is printed; the files of --html and --pprof come beside it.
-typedef enum report_form { FORM_NONE, FORM_TEXT, FORM_FOLDED, FORM_JSON, FORM_OPENMETRICS, FORM_PROMETHEUS } report_form_t;
+typedef enum report_form {
+    FORM_NONE,
+    FORM_TEXT,
+    FORM_FOLDED,
+    FORM_JSON,
+    FORM_OPENMETRICS,
+    FORM_PROMETHEUS
+} report_form_t;
 
 typedef struct report {
     const char *who, *path;
@@ -53,8 +60,10 @@ static const struct argp_option report_options[] = {
      "Print the last snapshot, without a time, for Prometheus' textfile collector", 0},
     {"output", 'o', "FILE", 0, "Write there what would be printed: whole or not at all", 0},
     {"top", 'n', "N", 0, "Call sites in each table (default 5)", 0},
-    {"at", OPTION_AT, "MOMENT", 0, "Call sites as of the last snapshot (last) or the peak (peak); default: whichever the "
-     "verdict is about", 0},
+    {"at", OPTION_AT, "MOMENT", 0,
+     "Call sites as of the last snapshot (last) or the peak (peak); default: whichever the "
+     "verdict is about",
+     0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
 
@@ -144,12 +153,13 @@ static const struct argp report_argp = {
     .options = report_options,
     .parser = report_parse,
     .args_doc = "[FILE|DIR]",
-    .doc = "Say what a recording tells of its process's memory: what is wrong, where every resident byte is, and which "
-           "call sites hold it. Of a directory: all its processes in a line each, then the biggest. Without a name: the "
-           "directory of the last `tarn run'."
-           "\vRecordings are written by `tarn run' and by record=PATH in TARN_OPTIONS; a process may still be running. "
-           "Files are replaced whole or left as they were. Exit status: 0; 2 when the command line is wrong, the "
-           "recording cannot be read or a file cannot be written.",
+    .doc =
+        "Say what a recording tells of its process's memory: what is wrong, where every resident byte is, and which "
+        "call sites hold it. Of a directory: all its processes in a line each, then the biggest. Without a name: the "
+        "directory of the last `tarn run'."
+        "\vRecordings are written by `tarn run' and by record=PATH in TARN_OPTIONS; a process may still be running. "
+        "Files are replaced whole or left as they were. Exit status: 0; 2 when the command line is wrong, the "
+        "recording cannot be read or a file cannot be written.",
 };
 
 // --- writing ---------------------------------------------------------------------------------------------------------

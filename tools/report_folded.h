@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-// `metric` is a name that report_folded_knows: the profile's metrics, allocated_bytes and allocated_blocks, and those of
-// the peak behind "peak_" and of the worst moment behind "worst_"; _bytes may be left out.
+// `metric` is a name that report_folded_knows: the profile's metrics, allocated_bytes and allocated_blocks, and those
+// of the peak behind "peak_" and of the worst moment behind "worst_"; _bytes may be left out.
 bool report_folded_knows(const char *metric);
 void report_folded(FILE *out, const profile_t *profile, const char *metric);
 

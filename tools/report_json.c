@@ -1,4 +1,5 @@
-// tools/report_json.c - see report_json.h. A field that changes its meaning, or goes, is a new SCHEMA; a new one is not.
+// tools/report_json.c - see report_json.h. A field that changes its meaning, or goes, is a new SCHEMA; a new one is
+// not.
 #include "report_json.h"
 
 #include "blame.h"
@@ -14,8 +15,8 @@
 
 #define SCHEMA 1
 
-// The heap maps of all snapshots together have at most so many pages (some 4 MB of text); else only those of the moments
-// have theirs.
+// The heap maps of all snapshots together have at most so many pages (some 4 MB of text); else only those of the
+// moments have theirs.
 #define MAP_PAGES_MAX 250000
 
 static void set_number(json_t *object, const char *name, uint64_t number)

@@ -6,7 +6,8 @@
 
 #include <stddef.h>
 
-// About the first profile, with a row for each in `processes`. The text is UTF-8 with a newline at the end, to be freed.
+// About the first profile, with a row for each in `processes`. The text is UTF-8 with a newline at the end, to be
+// freed.
 char *report_json(profile_t *const *profiles, size_t count, size_t *length);
 
 #endif

@@ -1,5 +1,5 @@
-// tools/report_metrics.c - see report_metrics.h. In both formats all samples of a family stand together, so the families
-// are the outer loop, the processes and snapshots the inner ones.
+// tools/report_metrics.c - see report_metrics.h. In both formats all samples of a family stand together, so the
+// families are the outer loop, the processes and snapshots the inner ones.
 #include "report_metrics.h"
 
 #include "memory.h"

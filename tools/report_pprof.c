@@ -1,7 +1,7 @@
 // tools/report_pprof.c - see report_pprof.h; the format is in pprof.proto.
 //
-// Sample types are Go's four, so that tools for Go's heap profiles know them, and tarn's three. A call stack is a sample,
-// an address a location, and the functions inlined there are its lines.
+// Sample types are Go's four, so that tools for Go's heap profiles know them, and tarn's three. A call stack is a
+// sample, an address a location, and the functions inlined there are its lines.
 #include "report_pprof.h"
 
 #include "lookup.h"

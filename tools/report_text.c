@@ -97,10 +97,11 @@ static void write_balance(FILE *out, const profile_t *profile)
         write_figure(out, &peak->balance, field);
         fprintf(out, "  %s\n", field->meaning);
     }
-    fprintf(out, "  peak_rss_bytes %s, as the kernel saw it; %lu threads\n", amount_mib(last->balance.peak_rss_bytes).text,
-            last->balance.threads);
-    fprintf(out, "  live_blocks %s; %s allocated, %s freed since the start", amount_count(last->balance.live_blocks).text,
-            amount_count(last->balance.allocated_total).text, amount_count(last->balance.freed_total).text);
+    fprintf(out, "  peak_rss_bytes %s, as the kernel saw it; %lu threads\n",
+            amount_mib(last->balance.peak_rss_bytes).text, last->balance.threads);
+    fprintf(out, "  live_blocks %s; %s allocated, %s freed since the start",
+            amount_count(last->balance.live_blocks).text, amount_count(last->balance.allocated_total).text,
+            amount_count(last->balance.freed_total).text);
     if (!last->requested_exact)
         fprintf(out, "; requested_bytes +- %s", amount_bytes(last->balance.requested_error_bytes).text);
     fputs("\n\n", out);
@@ -265,12 +266,14 @@ void report_text(FILE *out, const profile_t *profile, const report_text_options_
 void report_text_processes(FILE *out, profile_t *const *profiles, size_t count)
 {
     fprintf(out, "%zu processes, the biggest first\n", count);
-    fprintf(out, "  %8s  %-20s %14s %14s %14s %14s  %s\n", "pid", "program", "peak rss", "rss", "live", "holes", "ended by");
+    fprintf(out, "  %8s  %-20s %14s %14s %14s %14s  %s\n", "pid", "program", "peak rss", "rss", "live", "holes",
+            "ended by");
     for (size_t i = 0; i < count && i < PROCESSES_SHOWN; i++) {
         const balance_t *last = &profile_snapshot(profiles[i], MOMENT_LAST)->balance;
-        fprintf(out, "  %8lu  %-20.20s %14s %14s %14s %14s  %s\n", profiles[i]->pid, text_printable(profiles[i]->program),
-                amount_mib(last->peak_rss_bytes).text, amount_mib(last->rss_bytes).text,
-                amount_mib(last->live_bytes).text, amount_mib(last->holes_bytes).text, profiles[i]->ended_by);
+        fprintf(out, "  %8lu  %-20.20s %14s %14s %14s %14s  %s\n", profiles[i]->pid,
+                text_printable(profiles[i]->program), amount_mib(last->peak_rss_bytes).text,
+                amount_mib(last->rss_bytes).text, amount_mib(last->live_bytes).text, amount_mib(last->holes_bytes).text,
+                profiles[i]->ended_by);
     }
     if (count > PROCESSES_SHOWN)
         fprintf(out, "  and %zu more\n", count - PROCESSES_SHOWN);

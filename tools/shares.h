@@ -1,8 +1,8 @@
 // tools/shares.h - shares out an exact figure by estimates, so that the parts add up to the whole.
 //
-// The balance sheet is exact, what the samples say is an estimate. Where both tell of the same blocks (those of one size
-// class), the exact figure is shared out in proportion to the estimates: that removes the part of their error that they
-// have in common.
+// The balance sheet is exact, what the samples say is an estimate. Where both tell of the same blocks (those of one
+// size class), the exact figure is shared out in proportion to the estimates: that removes the part of their error that
+// they have in common.
 #ifndef TARN_TOOLS_SHARES_H
 #define TARN_TOOLS_SHARES_H
 
@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 // How much of `exact` the samples may be charged with, when they estimate it as `estimate` and are `samples` in number:
-// all of it, unless it exceeds the estimate by more than chance does. Then there are blocks that were never sampled (the
-// parent's, in a child of a fork), and the rest of them is nobody's.
+// all of it, unless it exceeds the estimate by more than chance does. Then there are blocks that were never sampled
+// (the parent's, in a child of a fork), and the rest of them is nobody's.
 uint64_t shares_target(uint64_t exact, double estimate, double samples);
 
 // Whether it can be chance that there is no sample where so many are expected.

@@ -129,9 +129,10 @@ symbols_source_t symbols_source(const symbols_module_t *module)
     return module->source;
 }
 
-// --- reading debug information ----------------------------------------------------------------------------------------
+// --- reading debug information --------------------------------------------------------------------------------------
 
-// The compilation unit with `address`. Clang writes no table of address ranges unless asked to: then each unit is asked.
+// The compilation unit with `address`. Clang writes no table of address ranges unless asked to: then each unit is
+// asked.
 static Dwarf_Die *unit_find(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *bias)
 {
     Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);

@@ -1,7 +1,8 @@
 // tools/tool.h - what the subcommands of the tarn command share.
 //
-// A subcommand is one file and one function `int NAME_main(int argc, char **argv)`, entered with argv[0] ==
-// "tarn NAME"; what it returns is tarn's exit status. Bad input is always one line on stderr and TOOL_BAD_INPUT, never a guess.
+// A subcommand is one file and one function `int NAME_main(int argc, char **argv)`, entered with argv[0] == "tarn
+// NAME"; what it returns is tarn's exit status. Bad input is always one line on stderr and TOOL_BAD_INPUT, never a
+// guess.
 #ifndef TARN_TOOLS_TOOL_H
 #define TARN_TOOLS_TOOL_H
 

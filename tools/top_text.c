@@ -38,8 +38,8 @@ static void write_causes(FILE *out, const balance_t *balance)
         if (field->level != BALANCE_CAUSE && field->level != BALANCE_HALF)
             continue;
         uint64_t value = balance_value(balance, field);
-        fprintf(out, "%s%-*s %14s  ", field->level == BALANCE_CAUSE ? "  " : "", field->level == BALANCE_CAUSE ? 16 : 18,
-                field->name, amount_mib(value).text);
+        fprintf(out, "%s%-*s %14s  ", field->level == BALANCE_CAUSE ? "  " : "",
+                field->level == BALANCE_CAUSE ? 16 : 18, field->name, amount_mib(value).text);
         write_bar(out, value, balance->rss_bytes);
         fputc('\n', out);
     }
@@ -79,10 +79,11 @@ static void write_classes(FILE *out, const profile_snapshot_t *snapshot)
     for (uint32_t i = 0; i < snapshot->class_count; i++)
         order[i] = &snapshot->classes[i];
     qsort(order, snapshot->class_count, sizeof *order, classes_compare);
-    fprintf(out, "%10s %13s %9s %10s %14s %14s\n", "block size", "live blocks", "pages", "occupancy", "rounding", "holes");
+    fprintf(out, "%10s %13s %9s %10s %14s %14s\n", "block size", "live blocks", "pages", "occupancy", "rounding",
+            "holes");
     for (uint32_t i = 0; i < snapshot->class_count && i < CLASSES_SHOWN && order[i]->pages != 0; i++)
-        fprintf(out, "%10lu %13s %9s %8u %% %14s %14s\n", order[i]->block_bytes, amount_count(order[i]->live_blocks).text,
-                amount_count(order[i]->pages).text,
+        fprintf(out, "%10lu %13s %9s %8u %% %14s %14s\n", order[i]->block_bytes,
+                amount_count(order[i]->live_blocks).text, amount_count(order[i]->pages).text,
                 amount_percent(order[i]->live_blocks * order[i]->block_bytes, order[i]->pages * order[i]->page_bytes),
                 amount_bytes(order[i]->rounding_bytes).text, amount_bytes(order[i]->holes_bytes).text);
     fputc('\n', out);

@@ -19,14 +19,14 @@
 // A call site that has less of the cause than this is not the culprit: there are many.
 #define CULPRIT_MIN_PERCENT 10
 
-// A leak frees next to nothing, and goes on to the end: a tenth of what it has, or more, is from the last quarter of the
-// allocations, and a tenth from before. An even leak has a quarter there.
+// A leak frees next to nothing, and goes on to the end: a tenth of what it has, or more, is from the last quarter of
+// the allocations, and a tenth from before. An even leak has a quarter there.
 #define LEAK_FREED_MAX_PERCENT 5
 #define LEAK_SPREAD_MIN_PERCENT 10
 #define LEAK_LATE_FRACTION 4
 
-// With fewer samples it may be chance that none is from the last quarter (0.75^11 is 4 %): then the sum of what lives is
-// asked, which is exact, but not of this call site alone.
+// With fewer samples it may be chance that none is from the last quarter (0.75^11 is 4 %): then the sum of what lives
+// is asked, which is exact, but not of this call site alone.
 #define LEAK_SAMPLES_MIN 11
 
 // When at the last snapshot less than half of the largest heap is left, the program has tidied up: the verdict is about
@@ -55,7 +55,8 @@ static uint64_t cause_bytes(const balance_t *balance, verdict_cause_t cause)
 
 static uint64_t held_bytes(const balance_t *balance)
 {
-    return balance->requested_bytes > balance->untouched_bytes ? balance->requested_bytes - balance->untouched_bytes : 0;
+    return balance->requested_bytes > balance->untouched_bytes ? balance->requested_bytes - balance->untouched_bytes
+                                                               : 0;
 }
 
 static verdict_t cause_find(const balance_t *balance)
@@ -233,7 +234,8 @@ static char *cause_text(const verdict_t *verdict, const profile_snapshot_t *snap
         return memory_format("resident memory is not the heap's: %u %% is program, libraries, stacks and mappings",
                              percent);
     case CAUSE_HELD:
-        return memory_format("resident memory is what the program holds: not fragmentation (%u %% of the heap)", percent);
+        return memory_format("resident memory is what the program holds: not fragmentation (%u %% of the heap)",
+                             percent);
     case CAUSE_LEAK:
         return memory_format("a leak: the program holds %u %% of the heap", percent);
     case CAUSE_ROUNDING:

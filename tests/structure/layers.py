@@ -85,7 +85,7 @@ def faults_in_tools(root, in_library):
             parts = pathlib.PurePath(included).parts
             foreign = 'pool' in parts or 'preload' in parts or (parts[-1] in in_library and parts[-1] not in own)
             if foreign and not (parts[-1] in SHARED and 'preload' in parts):
-                yield f'{path}:{number}: includes {included}: tools/ shares {" and ".join(SHARED)} with the library only'
+                yield f'{path}:{number}: includes {included}: tools/ shares {" and ".join(SHARED)}'
 
 
 def check(root):

@@ -75,9 +75,9 @@ class Real(Case):
 
     def test_redis_after_deleting_most_of_its_keys(self):
         recording, address = self.folder / 'recording', self.folder / 'redis.socket'
-        server = subprocess.Popen([self.program('redis-server'), '--port', '0', '--unixsocket', str(address), '--save', '',
-                                   '--appendonly', 'no', '--dir', str(self.folder)], env=self.options(recording, DENSE),
-                                  stdout=subprocess.DEVNULL)
+        command = [self.program('redis-server'), '--port', '0', '--unixsocket', address, '--save', '',
+                   '--appendonly', 'no', '--dir', self.folder]
+        server = subprocess.Popen(command, env=self.options(recording, DENSE), stdout=subprocess.DEVNULL)
         self.addCleanup(server.kill)
         until = time.monotonic() + PATIENCE_S
         while not address.exists() and time.monotonic() < until:

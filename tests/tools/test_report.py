@@ -81,8 +81,8 @@ class Totals(Case):
             last = report['snapshots'][report['last']]
             self.assert_adds_up(report)
             values = [values for _, values in self.pprof(recording)]
-            for kind, field in {'inuse_objects': 'live_blocks', 'inuse_space': 'live_bytes', 'rounding': 'rounding_bytes',
-                                'requested': 'requested_bytes', 'pinned': 'holes_bytes',
+            for kind, field in {'inuse_objects': 'live_blocks', 'inuse_space': 'live_bytes', 'pinned': 'holes_bytes',
+                                'requested': 'requested_bytes', 'rounding': 'rounding_bytes',
                                 'alloc_objects': 'allocated_total'}.items():
                 self.assertEqual(sum(value[kind] for value in values), last[field], kind)
             for metric, field in recordings.METRICS.items():
@@ -178,7 +178,7 @@ class Forms(Case):
         families = [line.split()[2] for line in text.splitlines() if line.startswith('# TYPE')]
         self.assertEqual(len(families), len(set(families)))
         names = [name for name, *_ in metric_lines(text)]
-        self.assertEqual(sorted(set(names)), sorted(families))    # in the older format a counter's family has its _total
+        self.assertEqual(sorted(set(names)), sorted(families))    # a counter's family has its _total here
         together = [name for name, before in zip(names, [None, *names]) if name != before]
         self.assertEqual(len(together), len(set(together)))
 
@@ -297,14 +297,16 @@ class Output(Case):
     def test_a_folder_that_is_not_there_is_named(self):
         recording = self.record('leak')
         for form in ('--pprof', '-o'):
-            self.assert_refused(self.tarn('report', form, self.folder / 'no' / 'out', recording), 'cannot write', 'no/out')
+            result = self.tarn('report', form, self.folder / 'no' / 'out', recording)
+            self.assert_refused(result, 'cannot write', 'no/out')
         self.assert_refused(self.tarn('report', '-o', self.folder, recording), 'cannot write')
 
     def test_a_full_disk_is_told(self):
         recording = self.record('leak')
         with open('/dev/full', 'w', encoding='utf-8') as full:
             for form in ([], ['--json'], ['--prometheus']):
-                result = self.tarn('report', *form, recording, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+                result = self.tarn('report', *form, recording, capture_output=False, stdout=full,
+                                   stderr=subprocess.PIPE)
                 self.assertEqual(result.returncode, 2)
                 self.assertIn('No space left', result.stderr)
         self.assert_refused(self.tarn('report', '--pprof', '/dev/full', recording), 'No space left')

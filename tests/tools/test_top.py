@@ -21,7 +21,8 @@ class Top(Case):
     def test_once_is_one_screen(self):
         process, _ = self.start('leak')
         text = self.output('top', '--once', process.pid)
-        for word in (f'pid {process.pid}', 'running', 'holes_bytes', 'block size', 'note_request (leak.c:', 'allocated/s'):
+        for word in (f'pid {process.pid}', 'running', 'holes_bytes', 'block size', 'note_request (leak.c:',
+                     'allocated/s'):
             self.assertIn(word, text)
         self.assertLessEqual(max(map(len, text.splitlines())), 120)
 

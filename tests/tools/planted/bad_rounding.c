@@ -1,4 +1,5 @@
-// tests/tools/planted/bad_rounding.c - the planted fault: records of 33 bytes in blocks of 48, beside a table that fits.
+// tests/tools/planted/bad_rounding.c - the planted fault: records of 33 bytes in blocks of 48, beside a table that
+// fits.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // tests/tools/planted/pinning_cache.c - the planted fault: a cache whose entries lie scattered among blocks that go.
 //
-// Of the blocks of each request one in twenty stays in the cache. At the end the cache is all that is held, and the free
-// blocks around its entries cannot be given back.
+// Of the blocks of each request one in twenty stays in the cache. At the end the cache is all that is held, and the
+// free blocks around its entries cannot be given back.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
