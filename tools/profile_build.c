@@ -62,6 +62,7 @@ static void process_read(profile_t *profile, const recording_t *recording)
     const recording_header_t *header = &recording->header;
     profile->recording = recording->path;
     profile->program = recording_field(header->program, sizeof header->program);
+    profile->executable = recording_text(recording, header->executable);
     profile->tarn_version = recording_field(header->writer_version, sizeof header->writer_version);
     profile->kernel = recording_field(header->kernel, sizeof header->kernel);
     profile->ended_by = ended_by(recording);

@@ -112,12 +112,20 @@ static Tarn__Pprof__Mapping *mapping_of(encoder_t *encoder, uint32_t index)
     return mapping;
 }
 
+// pprof takes the first mapping for the program.
 static void mappings_encode(encoder_t *encoder)
 {
-    encoder->out.n_mapping = encoder->profile->module_count;
+    const profile_t *profile = encoder->profile;
+    encoder->out.n_mapping = profile->module_count;
     encoder->out.mapping = memory_get(encoder->out.n_mapping, sizeof(Tarn__Pprof__Mapping *));
-    for (uint32_t i = 0; i < encoder->profile->module_count; i++)
+    for (uint32_t i = 0; i < profile->module_count; i++) {
         encoder->out.mapping[i] = mapping_of(encoder, i);
+        if (profile->modules[i].path == profile->executable) { // kept texts
+            Tarn__Pprof__Mapping *program = encoder->out.mapping[i];
+            encoder->out.mapping[i] = encoder->out.mapping[0];
+            encoder->out.mapping[0] = program;
+        }
+    }
 }
 
 static Tarn__Pprof__Line *line_of(encoder_t *encoder, const char *function, const char *file, unsigned number)

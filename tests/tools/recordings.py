@@ -63,11 +63,14 @@ class Case(unittest.TestCase):
     def report(self, recording):
         return json.loads(self.output('report', '--json', recording))
 
-    def pprof(self, recording):
-        """Pairs of stack (function names, innermost first) and values by type."""
+    def pprof_data(self, recording):
         file = self.folder / 'profile.pb.gz'
         self.output('report', '--pprof', file, recording)
-        return pprof_stacks(gzip.decompress(file.read_bytes()))
+        return gzip.decompress(file.read_bytes())
+
+    def pprof(self, recording):
+        """Pairs of stack (function names, innermost first) and values by type."""
+        return pprof_stacks(self.pprof_data(recording))
 
     def assert_refused(self, result, *words):
         """One line that says what is wrong, and status 2."""
@@ -158,8 +161,12 @@ def messages(message, wanted):
     return [value for number, value in fields(message) if number == wanted]
 
 
+def pprof_texts(data):
+    return [value.decode() for value in messages(data, 6)]
+
+
 def pprof_stacks(data):
-    texts = [value.decode() for value in messages(data, 6)]
+    texts = pprof_texts(data)
     assert texts[0] == ''
     types = [texts[number_of(each, 1)] for each in messages(data, 1)]
     functions = {number_of(each, 1): texts[number_of(each, 2)] for each in messages(data, 5)}

@@ -205,6 +205,19 @@ class Forms(Case):
         for field in ('rss_bytes', 'holes_bytes', 'live_blocks', 'allocated_total', 'freed_total', 'budget_bytes'):
             self.assertEqual(samples[f'tarn_{field}'], last[field])
 
+    def test_pprof_has_go_s_types_first_and_the_program_as_its_first_mapping(self):
+        data = self.pprof_data(self.record('leak'))
+        texts = recordings.pprof_texts(data)
+        types = [tuple(texts[recordings.number_of(each, field)] for field in (1, 2))
+                 for each in recordings.messages(data, 1)]
+        self.assertEqual(types, [('alloc_objects', 'count'), ('alloc_space', 'bytes'), ('inuse_objects', 'count'),
+                                 ('inuse_space', 'bytes'), ('requested', 'bytes'), ('rounding', 'bytes'),
+                                 ('pinned', 'bytes')])
+        self.assertEqual(recordings.number_of(data, 12), 512 * 1024)
+        program = recordings.messages(data, 3)[0]
+        self.assertEqual(texts[recordings.number_of(program, 5)], str(recordings.PLANTED / 'leak'))
+        self.assertRegex(texts[recordings.number_of(program, 6)], r'\A[0-9a-f]{8,}\Z')
+
     def test_the_json_is_as_its_page_describes(self):
         report = self.report(self.record('leak'))
         self.assertEqual((report['schema'], report['kind']), (1, 'report'))
