@@ -12,6 +12,11 @@
 // For variables of the fast path: reached without the global offset table, since no other library has a say in them.
 #define POOL_LOCAL __attribute__((visibility("hidden")))
 
+// Functions and data that a program needs seldom, or at its end alone: compiled for size, and apart from the others in
+// libtarn.so, so that they are not mapped along with them (preload/libtarn.ld).
+#define RARE __attribute__((cold))
+#define RARE_DATA __attribute__((section(".bss.rare")))
+
 // Index of the lowest / highest set bit. word must not be 0.
 static inline unsigned bits_lowest(uint64_t word)
 {

@@ -21,7 +21,8 @@ static const unsigned fit_tries = 16; // nodes of one bin that are looked at
 #define NODES_MAX ((size_t)1 << 26)
 
 static char *range;
-static size_t range_grains, committed_grains, top_grains;
+static size_t range_grains, committed_grains;
+static _Atomic size_t top_grains; // read without the lock, too: a live block lies below it
 static size_t table_grains; // whose words of the table may be read: as many as were ever committed
 static extent_id_t *table;
 static extent_t *nodes; // reserved for the most there can be, committed as needed

@@ -48,7 +48,7 @@ void extent_cut(extent_id_t id, size_t grains);
 // Grows into the free extent or the unused range behind it. False: not possible.
 bool extent_grow(extent_id_t id, size_t grains);
 // When memory is refused: what is free is reserved only, so that others can have it. Returns the bytes.
-size_t extent_withdraw(void);
+RARE size_t extent_withdraw(void);
 // The extent whose first grain the address lies in, 0 if none starts there.
 extent_id_t extent_at(const void *address);
 // The extent that the address lies in, whatever its grain; slow. 0: outside.

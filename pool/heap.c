@@ -9,7 +9,7 @@
 
 #include "budget.h"
 
-heap_t heap_none;
+RARE_DATA heap_t heap_none;
 __thread heap_t *heap_self __attribute__((tls_model("initial-exec"))) = &heap_none;
 bool heap_requested_exact;
 

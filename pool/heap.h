@@ -149,8 +149,10 @@ static inline bool heap_free_high(void *address)
     if (offset >= zone_high_limit)
         return false;
     page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
+    if (unlikely(page_owner_word(page) != heap_self))
+        return false;
     block_t *block = address, *list = page->list;
-    if (unlikely(page_owner_word(page) != heap_self || block == list))
+    if (unlikely(block == list))
         return false;
     block->next = list;
     page->list = block;

@@ -16,7 +16,7 @@ static const unsigned moved_most = 4096;
 #define DIRECT_BUCKETS 1024u
 
 static extent_id_t cache_newest, cache_oldest;
-static extent_id_t direct[DIRECT_BUCKETS];
+static RARE_DATA extent_id_t direct[DIRECT_BUCKETS];
 static unsigned moved_count;
 static large_counts_t counts;
 

@@ -35,7 +35,7 @@ void *large_resize(void *block, size_t size_bytes);
 // Gives cached extents back, oldest first, until `bytes` are purged or none is left. Returns the bytes.
 size_t large_purge(size_t bytes);
 // When memory is refused: free addresses are reserved only, so that others can have their memory. Returns the bytes.
-size_t large_withdraw(void);
+RARE size_t large_withdraw(void);
 
 typedef struct large_counts {
     uint64_t live_blocks, live_bytes, requested_bytes, allocated_total;

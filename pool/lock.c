@@ -8,6 +8,7 @@
 static const unsigned spins = 64;                 // about the length of the longest section without a system call
 static _Atomic int forks_under_way;
 static _Atomic uint64_t fork_patience_ms;
+static _Atomic int fork_thread; // the last one that began
 
 #ifndef NDEBUG
 static __thread unsigned ranks_held; // bit per lock_rank_t
@@ -50,6 +51,17 @@ static bool fork_is_under_way(void)
     return atomic_load_explicit(&forks_under_way, memory_order_relaxed) != 0;
 }
 
+static uint64_t fork_patience(void)
+{
+    return atomic_load_explicit(&fork_patience_ms, memory_order_relaxed);
+}
+
+// It copies the process, or waits for a processor to do so; and not for one of the C library's locks.
+static bool fork_is_at_work(void)
+{
+    return os_thread_runs(atomic_load_explicit(&fork_thread, memory_order_relaxed));
+}
+
 // What a waiter has seen.
 typedef struct wait {
     uint64_t since_ms, fork_since_ms; // 0: not yet, no fork
@@ -65,8 +77,7 @@ static bool waited_too_long(wait_t *wait, uint64_t patience_ms)
     else if (wait->fork_since_ms == 0)
         wait->fork_since_ms = now_ms;
     uint64_t fork_ms = wait->fork_since_ms == 0 ? 0 : now_ms - wait->fork_since_ms;
-    return fork_ms > atomic_load_explicit(&fork_patience_ms, memory_order_relaxed) ||
-           now_ms - wait->since_ms > patience_ms;
+    return now_ms - wait->since_ms > patience_ms || (fork_ms > fork_patience() && !fork_is_at_work());
 }
 
 static bool lock_sleep(lock_t *lock, uintptr_t owner, uint64_t patience_ms)
@@ -159,6 +170,7 @@ void lock_fork_give(lock_t *lock)
 void lock_fork_begin(uint64_t patience_ms)
 {
     atomic_store_explicit(&fork_patience_ms, patience_ms, memory_order_relaxed);
+    atomic_store_explicit(&fork_thread, os_thread_id(), memory_order_relaxed);
     atomic_fetch_add_explicit(&forks_under_way, 1, memory_order_relaxed);
 }
 

@@ -2,8 +2,9 @@
 //
 // fork() takes the pool's locks in its prepare step and the C library then takes its own (stdio's) before it calls the
 // kernel. A thread that holds stdio's lock and allocates would wait for us while fork waits for it. So nobody waits
-// for a lock held by fork for longer than a fork of such a process takes: lock_take then returns false and the caller serves the
-// request without shared state (reserve.h), or lets the work be.
+// for a lock held by fork for longer than a fork of such a process takes, unless the thread that forks is seen to be at
+// work: lock_take then returns false and the caller serves the request without shared state (reserve.h), or lets the
+// work be.
 //
 // A lock that fork holds guards nothing half done. So the forking thread may take it once more, in a signal handler that
 // interrupted fork.

@@ -1,19 +1,22 @@
-// pool/os_linux.c - see os_linux.h. Every call saves errno: a refusal here is not yet the program's failure.
+// pool/os_linux.c - see os_linux.h. errno stays as it is: a refusal here is not yet the program's failure.
+//
+// What maps goes through the C library, so that other libraries in front of it see it (sanitizers, tracers); the rest
+// goes to the kernel by number.
 #include "os_linux.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "kernel_call.h"
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -27,12 +30,10 @@ static size_t page_bytes, memory_bytes;
 
 void os_start(void)
 {
-    int saved = errno;
     page_bytes = (size_t)getpagesize();
     struct sysinfo info = {0}; // sysconf would open /proc/meminfo on some systems, and allocate
-    sysinfo(&info);
+    KERNEL_CALL1(SYS_sysinfo, &info);
     memory_bytes = size_max((size_t)info.totalram * info.mem_unit, memory_claimed_at_least);
-    errno = saved;
 }
 
 size_t os_page_bytes(void)
@@ -47,11 +48,11 @@ size_t os_memory_bytes(void)
 
 size_t os_address_limit_bytes(void)
 {
-    int saved = errno;
-    struct rlimit limit;
-    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-    errno = saved;
-    return limited ? (size_t)limit.rlim_cur : SIZE_MAX;
+    struct {
+        uint64_t now, most;
+    } limit;
+    bool known = KERNEL_CALL4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0;
+    return known && limit.now < SIZE_MAX ? (size_t)limit.now : SIZE_MAX; // without a limit it is 2^64 - 1
 }
 
 static void *map_anonymous(void *hint, size_t bytes, int protection, int flags)
@@ -207,10 +208,8 @@ void os_no_huge_pages(void *start, size_t bytes)
 void os_name(void *start, size_t bytes, const char *name)
 {
     static bool refused; // built without the option: not asked again
-    int saved = errno;
     if (!refused)
-        refused = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, bytes, name) != 0 && errno == EINVAL;
-    errno = saved;
+        refused = KERNEL_CALL5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, bytes, name) == -EINVAL;
 }
 
 // PAGEMAP_SCAN (Linux 6.7) as in the kernel's include/uapi/linux/fs.h; the headers of the build may be older.
@@ -243,9 +242,10 @@ static bool scan_residency(int pagemap, uintptr_t start, size_t bytes, unsigned 
                               .regions = (uintptr_t)regions, .region_count = SCAN_REGIONS,
                               .inverted = SCAN_ZERO_PAGE, .mask = SCAN_PRESENT | SCAN_ZERO_PAGE,
                               .returned = SCAN_PRESENT};
-    memset(residency, 0, bytes / page_bytes);
+    for (size_t i = 0; i < bytes / page_bytes; i++)
+        residency[i] = 0;
     while (request.start < request.end) {
-        long count = ioctl(pagemap, SCAN_CALL, &request);
+        long count = KERNEL_CALL3(SYS_ioctl, pagemap, SCAN_CALL, &request);
         if (count < 0 || request.walk_end <= request.start)
             return false;
         regions_mark(regions, count, start, residency);
@@ -256,37 +256,28 @@ static bool scan_residency(int pagemap, uintptr_t start, size_t bytes, unsigned 
 
 bool os_residency(void *start, size_t bytes, unsigned char *residency)
 {
-    int saved = errno;
     // By number, since open and close are points where a thread can be cancelled, and locks are held here.
-    int pagemap = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    int pagemap = (int)KERNEL_CALL3(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     bool done = pagemap >= 0 && scan_residency(pagemap, (uintptr_t)start, bytes, residency);
     if (pagemap >= 0)
-        syscall(SYS_close, pagemap);
-    done = done || mincore(start, bytes, residency) == 0;
-    errno = saved;
-    return done;
+        KERNEL_CALL1(SYS_close, pagemap);
+    return done || KERNEL_CALL3(SYS_mincore, start, bytes, residency) == 0;
 }
 
 void os_wait(uint32_t *word, uint32_t expected)
 {
-    int saved = errno;
     struct timespec patience = {.tv_nsec = wait_ns};
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &patience, NULL, 0);
-    errno = saved;
+    KERNEL_CALL4(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &patience);
 }
 
 void os_wake_one(uint32_t *word)
 {
-    int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-    errno = saved;
+    KERNEL_CALL3(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1);
 }
 
 void os_yield(void)
 {
-    int saved = errno;
-    sched_yield();
-    errno = saved;
+    KERNEL_CALL0(SYS_sched_yield);
 }
 
 uint64_t os_now_ms(void)
@@ -294,4 +285,35 @@ uint64_t os_now_ms(void)
     struct timespec now = {0};
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int os_thread_id(void)
+{
+    return (int)KERNEL_CALL0(SYS_gettid);
+}
+
+// "/proc/self/task/1234/stat"
+static void stat_path(char *path, int thread)
+{
+    char digits[12], *digit = digits;
+    path = stpcpy(path, "/proc/self/task/");
+    for (; thread != 0; thread /= 10)
+        *digit++ = (char)('0' + thread % 10);
+    while (digit != digits)
+        *path++ = *--digit;
+    strcpy(path, "/stat");
+}
+
+// "1234 (name) S ...": the name may hold anything.
+bool os_thread_runs(int thread)
+{
+    char path[48], text[128] = "";
+    stat_path(path, thread);
+    int file = (int)KERNEL_CALL3(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        KERNEL_CALL3(SYS_read, file, text, sizeof(text) - 1);
+        KERNEL_CALL1(SYS_close, file);
+    }
+    const char *name_end = strrchr(text, ')');
+    return name_end != NULL && (name_end[2] == 'R' || name_end[2] == 'D');
 }

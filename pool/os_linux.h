@@ -16,11 +16,11 @@ void *os_reserve(size_t bytes, size_t alignment);
 // Makes a reserved range usable. Its memory reads as zero until written: what is in use already must not be part of it.
 bool os_commit(void *start, size_t bytes);
 // The opposite: the range is as os_reserve returned it, with neither name nor advice. False: nothing has changed.
-bool os_withdraw(void *start, size_t bytes);
+RARE bool os_withdraw(void *start, size_t bytes);
 // Whether committed memory counts against the process (RLIMIT_DATA) or the machine before it is used.
 bool os_commit_counts(void);
 // Whether the kernel's overcommit policy would grant so much memory at once: asked by mapping it and letting it go.
-bool os_would_grant(size_t bytes);
+RARE bool os_would_grant(size_t bytes);
 // os_reserve and os_commit in one.
 void *os_map(size_t bytes, size_t alignment);
 void os_unmap(void *start, size_t bytes);
@@ -29,7 +29,7 @@ bool os_purge(void *start, size_t bytes);
 // Moves a mapping of old_bytes to new_start (inside a range that the caller owns), new_bytes long, page by page table
 // entry, without copying, and maps fresh memory where it was. False: nothing has changed.
 // *hole is set if the old range could not be mapped again: it is not the caller's any more.
-bool os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole);
+RARE bool os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole);
 // mremap wherever there is room. NULL if refused.
 void *os_resize(void *start, size_t old_bytes, size_t new_bytes);
 // Replaces a range that the caller owns by fresh memory: as os_purge, and its mapping can merge with its neighbours.
@@ -38,12 +38,15 @@ void os_no_huge_pages(void *start, size_t bytes);
 // Shows `name` in /proc/PID/maps as [anon:name], where the kernel can.
 void os_name(void *start, size_t bytes, const char *name);
 // residency[i] & 1: OS page i of the range is resident; what is not mapped is not. False if the kernel refuses.
-bool os_residency(void *start, size_t bytes, unsigned char *residency);
+RARE bool os_residency(void *start, size_t bytes, unsigned char *residency);
 
 // Waits while *word == expected (or is woken, or 10 ms pass); wakes one waiter.
 void os_wait(uint32_t *word, uint32_t expected);
 void os_wake_one(uint32_t *word);
 void os_yield(void);
 uint64_t os_now_ms(void); // monotonic, coarse
+int os_thread_id(void);
+// Whether the thread of this process runs, or would if it had a processor. False: it sleeps, or nothing is known of it.
+bool os_thread_runs(int thread);
 
 #endif

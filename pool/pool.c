@@ -312,8 +312,11 @@ static const char *large_wrong(large_result_t result)
 
 static void free_large(void *block)
 {
-    if (reserve_has(block))
+    if (reserve_has(block)) {
+        if (!reserve_free(block))
+            misuse("free", block, "double free, or never allocated", 0);
         return;
+    }
     if (unlikely(heap_sample_bytes != 0))
         heap_sample_dies(block);
     large_result_t result = large_free(block);
@@ -361,6 +364,12 @@ static inline bool free_medium_quick(page_t *page, void *block)
     return true;
 }
 
+// Whether a small block is not carved, or the last one that its owner freed.
+static inline bool looks_freed(const page_t *page, const void *block, size_t offset)
+{
+    return !(page->carved >> (offset >> CARVE_SHIFT) & 1) || page->list == block;
+}
+
 // A free of another thread's small block that only gathers it: the common case of those. False: any other.
 static inline bool free_remote_quick(page_t *page, void *block)
 {
@@ -371,8 +380,7 @@ static inline bool free_remote_quick(page_t *page, void *block)
     size_t offset = (size_t)((char *)block - page->start);
     if (unlikely((size_t)size_class_index(class, offset) * class->block_bytes != offset))
         return false;
-    bool carved = page->carved >> (offset >> CARVE_SHIFT) & 1;
-    return carved && page->list != block && heap_ring_add(heap, page, block);
+    return !looks_freed(page, block, offset) && heap_ring_add(heap, page, block);
 }
 
 static __attribute__((noinline)) void free_general(page_t *page, void *block)
@@ -410,9 +418,13 @@ static size_t usable(const char *function, void *block, page_t **page)
         misuse(function, block, wrong[0] == 'd' ? "not a live block" : wrong, page_block_bytes(*page));
         return 0;
     }
-    if (reserve_has(block))
-        return reserve_usable(block);
     size_t bytes = 0;
+    if (reserve_has(block)) {
+        bytes = reserve_usable(block);
+        if (bytes == 0)
+            misuse(function, block, "not a live block", 0);
+        return bytes;
+    }
     large_result_t result = large_usable(block, &bytes);
     if (result == LARGE_BUSY) // a fork does not finish; a live block's node changes at its holder's hands only
         return large_usable_unlocked(block);

@@ -33,8 +33,8 @@ typedef struct pool_misuse {
 // foreign: a pointer that lies in none of the pool's ranges came to `function`; false: it is nobody's, report misuse.
 __attribute__((weak)) void pool_hook_boot(pool_options_t *options);
 __attribute__((weak)) void pool_hook_thread(void);
-__attribute__((weak)) void pool_hook_misuse(const pool_misuse_t *misuse);
-__attribute__((weak)) bool pool_hook_foreign(const char *function, void *address);
+RARE __attribute__((weak)) void pool_hook_misuse(const pool_misuse_t *misuse);
+RARE __attribute__((weak)) bool pool_hook_foreign(const char *function, void *address);
 
 // Starts the pool if it has not been started. False if no address space could be had at all.
 bool pool_start(void);

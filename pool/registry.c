@@ -10,7 +10,7 @@
 lock_t heap_lock = {.rank = LOCK_HEAPS};
 meta_arena_t registry_arena; // [heaps]
 
-heap_t heap_commons;
+RARE_DATA heap_t heap_commons;
 
 static _Atomic(heap_t *) all_heaps;
 static _Atomic unsigned alive_count;
@@ -300,7 +300,7 @@ bool heap_adopt_page(heap_t *heap, page_t *page)
         return false;
     if (!lock_take(&heap_lock))
         return false;
-    owner = page_owner(page);
+    owner = atomic_load_explicit(&page->owner, memory_order_acquire); // with what heap_give_up left
     bool adopt = owner != NULL && owner != heap && state_of(owner) == HEAP_ORPHAN;
     if (adopt) {
         heap_inbox_drain(owner); // nobody else will

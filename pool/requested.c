@@ -7,7 +7,7 @@ static const uint64_t sample_every = 16; // medium requests of a class
 
 uint64_t requested_mask = 15;
 
-static uint32_t *tables[ZONES_MAX]; // a word for each slot of a zone: as many a page as it can hold blocks
+static RARE_DATA uint32_t *tables[ZONES_MAX]; // a word for each slot of a zone: as many a page as it can hold blocks
 
 static size_t slots_per_page(const zone_t *zone)
 {

@@ -24,7 +24,7 @@ static inline bool requested_refill_due(heap_t *heap, unsigned class)
 void requested_start(bool exact);
 void requested_note(heap_t *heap, unsigned class, const void *block, size_t size_bytes);
 // The size noted for a block; its class's block size if there is none. Exact mode only.
-size_t requested_of(const page_t *page, unsigned index);
+RARE size_t requested_of(const page_t *page, unsigned index);
 // The table's ranges; true while index is below their number.
 bool requested_bounds(unsigned index, char **start, char **end);
 

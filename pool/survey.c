@@ -4,8 +4,6 @@
 // the carved blocks is tail or never used; what is missing is live memory that was never touched.
 #include "survey.h"
 
-#include <string.h>
-
 #include "budget.h"
 #include "heap.h"
 #include "large.h"
@@ -14,6 +12,16 @@
 #include "requested.h"
 #include "reserve.h"
 #include "sample.h"
+
+// A loop, where memset would be the first call into the C library's text of a small program (kernel_call.h). What is zero
+// is not written, and so not resident, in static memory.
+static void memory_clear(void *start, size_t bytes)
+{
+    unsigned char *at = start;
+    for (size_t i = 0; i < bytes; i++)
+        if (at[i] != 0)
+            at[i] = 0;
+}
 
 // --- residency -------------------------------------------------------------------------------------------------------
 
@@ -31,7 +39,7 @@ static void window_load(window_t *window, uintptr_t address, uintptr_t most)
     window->start = address;
     window->end = address + bytes;
     if (!os_residency((void *)address, bytes, window->resident))
-        memset(window->resident, 0, sizeof(window->resident)); // part of it is not mapped: nothing of it is resident
+        memory_clear(window->resident, sizeof(window->resident)); // part of it is not mapped: nothing of it is resident
 }
 
 // Resident bytes of from..to. `most`: the end of the mapped range they lie in, for reading ahead.
@@ -471,7 +479,7 @@ static void walk(survey_t *out, const survey_visitor_t *visitor)
 {
     window_t window;
     window.visitor = visitor;
-    memset(out, 0, sizeof(*out));
+    memory_clear(out, sizeof(*out));
     if (zone_count() == 0)
         return; // the pool has not started
     classes_begin(out);

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bits.h"
+
 #define SURVEY_CLASSES_MAX 128
 #define SURVEY_RANGES_MAX 64
 
@@ -80,13 +82,13 @@ typedef struct survey_visitor {
 
 // Fills *out. Takes the pool's locks one after the other; allocates nothing; any thread, not in a signal handler that
 // interrupted the pool. A survey_t is about 16 KiB: keep it off small stacks.
-void survey_take(survey_t *out);
+RARE void survey_take(survey_t *out);
 
 // A survey_take of the calling thread was left by a jump: gives the locks back that it held.
-void survey_abandon(void);
+RARE void survey_abandon(void);
 
 // The same without any lock, for a process that is about to die of a fatal signal.
-void survey_take_unlocked(survey_t *out);
+RARE void survey_take_unlocked(survey_t *out);
 
 // Bytes in use and kept, about, from two counters: whether it may be time for a survey.
 uint64_t survey_glance(void);

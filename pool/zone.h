@@ -56,9 +56,9 @@ void zone_page_free(page_t *page);
 // Gives free pages' memory back, highest addresses first, until `bytes` are purged or none is left. Returns the bytes.
 size_t zone_purge(size_t bytes);
 // When memory is refused: what is clean is reserved only, so that others can have it. Returns the bytes.
-size_t zone_withdraw(void);
+RARE size_t zone_withdraw(void);
 // When addresses are refused: gives those of zones that were added and hold no used page back. Returns the bytes.
-size_t zone_leave_empty(void);
+RARE size_t zone_leave_empty(void);
 
 // What free needs of a zone of the start, in 16 bytes: an index is a shift.
 typedef struct zone_place {

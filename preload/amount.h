@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "../pool/bits.h"
+
 typedef enum amount_unit { AMOUNT_KIB, AMOUNT_MIB, AMOUNT_GIB } amount_unit_t;
 
 typedef struct amount {
@@ -11,8 +13,8 @@ typedef struct amount {
 } amount_t;
 
 // The unit that suits the figure; a table takes one unit for all, that of its largest.
-amount_unit_t amount_unit_of(uint64_t bytes);
-amount_t amount_in(amount_unit_t unit, uint64_t bytes);
-amount_t amount_of(uint64_t bytes);
+RARE amount_unit_t amount_unit_of(uint64_t bytes);
+RARE amount_t amount_in(amount_unit_t unit, uint64_t bytes);
+RARE amount_t amount_of(uint64_t bytes);
 
 #endif

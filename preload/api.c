@@ -1,14 +1,15 @@
 // preload/api.c - tarn.h's functions.
 #include "exit_report.h"
+#include "../pool/bits.h"
 #include "export.h"
 #include "tarn.h"
 
-EXPORT const char *tarn_version(void)
+EXPORT RARE const char *tarn_version(void)
 {
     return TARN_VERSION;
 }
 
-EXPORT int tarn_report(void)
+EXPORT RARE int tarn_report(void)
 {
     return exit_report_now();
 }

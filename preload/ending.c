@@ -6,6 +6,7 @@
 // A handler that was registered before the program's entry, and for no library (on_exit), runs behind all destructors.
 #include "ending.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -15,41 +16,56 @@
 #include "kernel.h"
 #include "output.h"
 
-static void exit_begins(void *unused)
+static RARE void exit_begins(void *unused)
 {
     (void)unused;
     if (exit_report_wanted())
         output_keep();
 }
 
-static void exit_ends(int status, void *unused)
+static RARE void exit_ends(int status, void *unused)
 {
     (void)unused;
     exit_report_write(END_EXIT, status);
     output_end();
 }
 
-static void quick_exit_ends(void *unused)
+static RARE void quick_exit_ends(void *unused)
 {
     (void)unused;
     exit_report_write(END_QUICK_EXIT, EXIT_SUCCESS);
 }
 
-// The C library ends the process when there is no memory for the registration. What is freed here it can have.
-static bool can_register(void)
+// --- the registrations -----------------------------------------------------------------------------------------------
+
+// For the destructor of a thread_local object the C library asks calloc for a note (function, object, library, next), and
+// ends the process if there is none. It gets this one: so a program that allocates nothing need not start the pool.
+#define NOTE_BYTES (5 * sizeof(void *))
+static _Alignas(max_align_t) char note[NOTE_BYTES];
+uintptr_t ending_registers;
+
+void *ending_note(size_t bytes)
 {
-    const size_t registration_bytes = 5 * sizeof(void *); // function, object, library, next, and one more to be safe
-    void *probe = malloc(registration_bytes);
-    free(probe);
-    return probe != NULL;
+    if (ending_registers != (uintptr_t)__builtin_thread_pointer() || bytes > NOTE_BYTES)
+        return NULL;
+    ending_registers = 0;
+    return note;
+}
+
+bool ending_has(const void *block)
+{
+    return block == note;
 }
 
 void ending_start(void)
 {
     on_exit(exit_ends, NULL);
     __cxa_at_quick_exit(quick_exit_ends, &__dso_handle);
-    if (__cxa_thread_atexit_impl && can_register())
-        __cxa_thread_atexit_impl(exit_begins, NULL, &__dso_handle);
+    if (!__cxa_thread_atexit_impl)
+        return;
+    ending_registers = (uintptr_t)__builtin_thread_pointer();
+    __cxa_thread_atexit_impl(exit_begins, NULL, &__dso_handle);
+    ending_registers = 0;
 }
 
 EXPORT void _exit(int status)

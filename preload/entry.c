@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../pool/pool.h"
+#include "ending.h"
 #include "export.h"
 #include "foreign.h"
 
@@ -52,6 +53,11 @@ EXPORT void *calloc(size_t count, size_t size_bytes)
     if (unlikely(__builtin_mul_overflow(count, size_bytes, &bytes))) {
         errno = ENOMEM;
         return NULL;
+    }
+    if (unlikely(ending_registers != 0)) {
+        void *note = ending_note(bytes);
+        if (note != NULL)
+            return note;
     }
     return or_enomem(pool_calloc(bytes));
 }

@@ -28,13 +28,13 @@
 
 static _Atomic int owner; // [atomic] claim: acquire, done: release
 
-// [owner] Where to go on when the report cannot be composed, and whether that is where we are.
-static sigjmp_buf behind;
-static volatile sig_atomic_t composing;
-
-// [owner] Untouched, and so not resident, until the report.
-static sheet_t sheet;
-static char buffer[REPORT_BYTES];
+// [owner] Not resident until the report, and then as few OS pages as can be: figures and text stand next to each other.
+static RARE_DATA _Alignas(4096) struct {
+    sheet_t sheet;
+    sigjmp_buf behind; // where to go on when the report cannot be composed
+    char text[REPORT_BYTES];
+} memory;
+static volatile sig_atomic_t composing; // [owner] whether `behind` is set
 
 // A report at the end, as against a snapshot for the recording.
 static bool text_wanted(void)
@@ -67,25 +67,27 @@ static void done(int next_owner)
     atomic_store_explicit(&owner, next_owner, memory_order_release);
 }
 
+_Static_assert(REPORT_BYTES >= sizeof(procfs_buffer_t), "the text's room serves for reading, before");
+
 static void compose(writer_t *writer, sheet_end_t ended_by, int value)
 {
     report_subject_t subject = {.program = process.name, .pid = process.pid};
     const survey_visitor_t *visitor = recorder_sheet_begin();
-    sheet_take(&sheet, ended_by, value, visitor);
+    sheet_take(&memory.sheet, ended_by, value, (procfs_buffer_t *)memory.text, visitor); // no text is in it yet
     if (visitor != NULL)
-        recorder_sheet_end(&sheet);
+        recorder_sheet_end(&memory.sheet);
     if (options.stats == STATS_OFF || (ended_by != END_REQUEST && !text_wanted()))
         return;
     if (options.stats == STATS_JSON)
-        report_json(writer, &sheet, &subject);
+        report_json(writer, &memory.sheet, &subject);
     else
-        report_text(writer, &sheet, &subject);
+        report_text(writer, &memory.sheet, &subject);
 }
 
 // False, where the heap could not be read: a fault came, or it took too long.
 static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
 {
-    if (sigsetjmp(behind, 1) != 0) {
+    if (sigsetjmp(memory.behind, 1) != 0) {
         survey_abandon();
         watchdog_stop();
         return false;
@@ -100,30 +102,26 @@ static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
 }
 
 // Standard error may be a pipe that nobody reads: there a signal has to be able to end the process.
-static bool deliver(const writer_t *report, const sigset_t *mask)
+static int deliver(const writer_t *report, const sigset_t *mask)
 {
     if (report->length == 0)
-        return true;
+        return 0;
     if (options.stats_file[0] != '\0')
         return stats_file_write(options.stats_file, report->buffer, report->length);
-    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    kernel_signal_mask(SIG_SETMASK, mask, NULL);
     output_stderr(report->buffer, report->length);
-    return true;
+    return 0;
 }
 
 // The caller has claimed it. 0, or what went wrong: EFAULT for the heap. Signals wait meanwhile, but for faults.
 static int write_report(sheet_end_t ended_by, int value)
 {
-    writer_t writer = WRITER(buffer);
+    writer_t writer = WRITER(memory.text);
     sigset_t held, before;
-    int error = 0;
     fatal_waiting_signals(&held);
-    pthread_sigmask(SIG_BLOCK, &held, &before);
-    if (!compose_watched(&writer, ended_by, value))
-        error = EFAULT;
-    else if (!deliver(&writer, &before))
-        error = errno;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    kernel_signal_mask(SIG_BLOCK, &held, &before);
+    int error = compose_watched(&writer, ended_by, value) ? deliver(&writer, &before) : EFAULT;
+    kernel_signal_mask(SIG_SETMASK, &before, NULL);
     return error;
 }
 
@@ -153,7 +151,7 @@ void exit_report_abandon(void)
     if (!composing || atomic_load_explicit(&owner, memory_order_relaxed) != kernel_gettid())
         return;
     composing = false;
-    siglongjmp(behind, 1);
+    siglongjmp(memory.behind, 1);
 }
 
 int exit_report_now(void)
@@ -168,8 +166,10 @@ int exit_report_now(void)
     }
     int error = write_report(END_REQUEST, 0);
     done(OWNER_NONE);
-    errno = error != 0 ? error : errno;
-    return error == 0 ? 0 : -1;
+    if (error == 0)
+        return 0;
+    errno = error;
+    return -1;
 }
 
 void exit_report_forked(void)

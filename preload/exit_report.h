@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "../pool/bits.h"
 #include "sheet.h"
 
 // Whether this process would write one at its end.
@@ -11,14 +12,14 @@ bool exit_report_wanted(void);
 
 // Writes it, if it is wanted and has not been written yet. value: the exit status, or the signal's number. If another
 // thread is at it, waits until that is done, for a while. Signal safe; keeps errno.
-void exit_report_write(sheet_end_t ended_by, int value);
+RARE void exit_report_write(sheet_end_t ended_by, int value);
 
 // In the handler of a fault: if it came while the calling thread composed the report (the program has destroyed the
 // heap), gives the report up and goes on behind it; returns otherwise.
-void exit_report_abandon(void);
+RARE void exit_report_abandon(void);
 
 // Writes one now, wherever the exit's would go; also in processes that are not topmost. 0, or -1 and errno.
-int exit_report_now(void);
+RARE int exit_report_now(void);
 
 // In the child of a fork: nothing has been written.
 void exit_report_forked(void);

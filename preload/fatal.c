@@ -75,7 +75,7 @@ static bool stack_is_enough(void)
     return (uintptr_t)__builtin_frame_address(0) - (uintptr_t)stack.ss_sp >= STACK_NEEDED_BYTES;
 }
 
-static void fatal_handler(int number, siginfo_t *info, void *context)
+static RARE void fatal_handler(int number, siginfo_t *info, void *context)
 {
     int saved_errno = errno;
     (void)context;
@@ -128,7 +128,7 @@ static void substitute_default(int number)
 // Not as init of a container: the kernel spares it every default action, and a handler would interrupt its calls.
 void fatal_start(void)
 {
-    if (!exit_report_wanted() || getpid() == 1)
+    if (!exit_report_wanted() || kernel_getpid() == 1)
         return;
     standing_in = true;
     for (size_t i = 0; i < COUNT(fatal); i++)

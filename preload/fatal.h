@@ -9,8 +9,10 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "../pool/bits.h"
+
 // Installs the handlers, in a process that would write a report.
-void fatal_start(void);
+RARE void fatal_start(void);
 
 // Whether the handler stands in for the default action of this signal, here and now.
 bool fatal_stands_in(int number);

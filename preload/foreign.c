@@ -18,10 +18,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../pool/pool.h"
+#include "ending.h"
+#include "kernel.h"
 #include "procfs.h"
 
 // glibc's: the heaps of its arenas, and the header of a block.
@@ -40,16 +41,10 @@ typedef enum origin { ORIGIN_NOBODY, ORIGIN_LIBC, ORIGIN_LOADER } origin_t;
 static uintptr_t break_at_start;
 static __thread const void *handed_on __attribute__((tls_model("initial-exec"))); // see foreign_was
 
-// Linux's brk(0) tells the break and changes nothing.
-static uintptr_t break_now(void)
-{
-    return (uintptr_t)syscall(SYS_brk, 0);
-}
-
 void foreign_start(void)
 {
     if (break_at_start == 0) // the first caller's word counts: boot, or an allocation before it
-        break_at_start = break_now();
+        break_at_start = kernel_break();
 }
 
 // --- the map -------------------------------------------------------------------------------------------------------
@@ -93,7 +88,7 @@ static bool find_loader(const procfs_mapping_t *mapping, void *context)
 // Looked up once. Two threads that do so at the same time write the same.
 static const char *loader_name_get(void)
 {
-    static file_name_t name;
+    static RARE_DATA file_name_t name;
     static _Atomic bool known;
     if (!atomic_load_explicit(&known, memory_order_acquire)) {
         procfs_mappings(0, find_loader, name);
@@ -182,7 +177,7 @@ static origin_t origin_of(const void *block)
     uintptr_t address = (uintptr_t)block;
     if (address % HEADER_BYTES != 0)
         return ORIGIN_NOBODY;
-    if (address >= break_at_start && address < break_now())
+    if (address >= break_at_start && address < kernel_break())
         return ORIGIN_LIBC;
     search_t search = {.address = address, .loader_name = loader_name_get()};
     procfs_mappings(0, find_address, &search);
@@ -196,6 +191,8 @@ static origin_t origin_of(const void *block)
 // Only free can be served here. For the other functions the pool reports failure to entry.c, which asks foreign_was.
 bool pool_hook_foreign(const char *function, void *address)
 {
+    if (ending_has(address))
+        return strcmp(function, "free") == 0;
     int saved = errno; // free keeps it, whatever the search meets
     origin_t origin = __libc_free != NULL ? origin_of(address) : ORIGIN_NOBODY;
     errno = saved;

@@ -1,8 +1,9 @@
 // preload/kernel.h - the few system calls that preload/ makes, without the C library's wrappers.
 //
 // Why not open, read and write themselves: those are cancellation points, and other preloaded libraries replace them;
-// what runs inside free or at the end of the process must meet neither. Each returns what the call returns and sets
-// errno; who is called from malloc's names saves errno around it. Files are always opened with O_CLOEXEC.
+// what runs inside free or at the end of the process must meet neither. Why not through the C library at all:
+// ../pool/kernel_call.h. Each returns what the kernel returns, -errno for a failure, and leaves errno alone. Files are
+// always opened with O_CLOEXEC.
 #ifndef TARN_KERNEL_H
 #define TARN_KERNEL_H
 
@@ -11,45 +12,63 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/syscall.h>
+#include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "../pool/kernel_call.h"
+
+// Bytes of a set of signals, for the kernel.
+#define KERNEL_SIGNALS_BYTES ((size_t)_NSIG / 8)
 
 static inline int kernel_open(const char *path, int flags, mode_t mode)
 {
-    return (int)syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, mode);
+    return (int)KERNEL_CALL4(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, mode);
 }
 
 static inline ssize_t kernel_read(int fd, void *buffer, size_t size)
 {
-    return syscall(SYS_read, fd, buffer, size);
+    return KERNEL_CALL3(SYS_read, fd, buffer, size);
 }
 
 static inline ssize_t kernel_write(int fd, const void *buffer, size_t size)
 {
-    return syscall(SYS_write, fd, buffer, size);
+    return KERNEL_CALL3(SYS_write, fd, buffer, size);
 }
 
 static inline void kernel_close(int fd)
 {
-    syscall(SYS_close, fd);
+    KERNEL_CALL1(SYS_close, fd);
 }
 
-// A second descriptor for the same open file, closed at exec; -1 if fd is not open.
+// What file is behind a descriptor. False: none.
+static inline bool kernel_file(int fd, struct stat *file)
+{
+#if defined(__x86_64__) || defined(__aarch64__) // where the kernel's struct is the C library's
+    return KERNEL_CALL2(SYS_fstat, fd, file) == 0;
+#else
+    int saved = errno;
+    bool known = fstat(fd, file) == 0;
+    errno = saved;
+    return known;
+#endif
+}
+
+// A second descriptor for the same open file, closed at exec; negative if fd is not open.
 static inline int kernel_dup(int fd, int lowest)
 {
-    return (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lowest);
+    return (int)KERNEL_CALL3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lowest);
 }
 
 static inline int kernel_rename(const char *from, const char *to)
 {
-    return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+    return (int)KERNEL_CALL5(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 static inline void kernel_unlink(const char *path)
 {
-    syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+    KERNEL_CALL3(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 
 static inline ssize_t kernel_readlink(const char *path, char *buffer, size_t size)
@@ -60,18 +79,28 @@ static inline ssize_t kernel_readlink(const char *path, char *buffer, size_t siz
 // Not libc's, which falls back to a walk that allocates.
 static inline long kernel_getcwd(char *buffer, size_t size)
 {
-    return syscall(SYS_getcwd, buffer, size);
+    return KERNEL_CALL2(SYS_getcwd, buffer, size);
+}
+
+static inline pid_t kernel_getpid(void)
+{
+    return (pid_t)KERNEL_CALL0(SYS_getpid);
+}
+
+static inline pid_t kernel_getppid(void)
+{
+    return (pid_t)KERNEL_CALL0(SYS_getppid);
 }
 
 static inline pid_t kernel_gettid(void)
 {
-    return (pid_t)syscall(SYS_gettid);
+    return (pid_t)KERNEL_CALL0(SYS_gettid);
 }
 
 static inline void kernel_sleep_ms(long ms)
 {
     struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    syscall(SYS_nanosleep, &pause, NULL);
+    KERNEL_CALL2(SYS_nanosleep, &pause, NULL);
 }
 
 // Waits until fd can be written to; false after timeout_ms.
@@ -79,26 +108,54 @@ static inline bool kernel_wait_writable(int fd, long timeout_ms)
 {
     struct pollfd ready = {.fd = fd, .events = POLLOUT};
     struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000};
-    return syscall(SYS_ppoll, &ready, 1, &timeout, NULL, 0) == 1;
+    return KERNEL_CALL5(SYS_ppoll, &ready, 1, &timeout, NULL, 0) == 1;
+}
+
+// The calling thread's mask of blocked signals; before may be NULL.
+static inline void kernel_signal_mask(int how, const sigset_t *set, sigset_t *before)
+{
+    KERNEL_CALL4(SYS_rt_sigprocmask, how, set, before, KERNEL_SIGNALS_BYTES);
 }
 
 // Takes a pending signal of `set` away without waiting for one.
 static inline void kernel_signal_discard(const sigset_t *set)
 {
     struct timespec none = {0};
-    syscall(SYS_rt_sigtimedwait, set, NULL, &none, (size_t)_NSIG / 8);
+    KERNEL_CALL4(SYS_rt_sigtimedwait, set, NULL, &none, KERNEL_SIGNALS_BYTES);
+}
+
+// A timer by a number of the kernel's; the C library's timers allocate. -errno if there can be none.
+static inline long kernel_timer_create(clockid_t clock, struct sigevent *event, int *timer)
+{
+    return KERNEL_CALL3(SYS_timer_create, clock, event, timer);
+}
+
+static inline void kernel_timer_start(int timer, const struct itimerspec *times)
+{
+    KERNEL_CALL4(SYS_timer_settime, timer, 0, times, NULL);
+}
+
+static inline void kernel_timer_delete(int timer)
+{
+    KERNEL_CALL1(SYS_timer_delete, timer);
+}
+
+// Where the data segment ends: Linux's brk(0) tells it and changes nothing.
+static inline uintptr_t kernel_break(void)
+{
+    return (uintptr_t)KERNEL_CALL1(SYS_brk, 0);
 }
 
 // Sends the signal to the calling thread.
 static inline void kernel_raise(int number)
 {
-    syscall(SYS_tgkill, getpid(), kernel_gettid(), number);
+    KERNEL_CALL3(SYS_tgkill, kernel_getpid(), kernel_gettid(), number);
 }
 
 _Noreturn static inline void kernel_exit(int status)
 {
     for (;;)
-        syscall(SYS_exit_group, status);
+        KERNEL_CALL1(SYS_exit_group, status);
 }
 
 #endif

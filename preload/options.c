@@ -9,6 +9,7 @@
 #include "glibc.h"
 #include "kernel.h"
 #include "output.h"
+#include "text.h"
 
 #define VARIABLE "TARN_OPTIONS"
 #define WASTE_PERCENT_MAX 1000
@@ -49,7 +50,10 @@ static shown_t word_show(word_t word)
 
 static bool word_is(word_t word, const char *text)
 {
-    return strlen(text) == word.length && memcmp(word.text, text, word.length) == 0;
+    for (size_t i = 0; i < word.length; i++)
+        if (text[i] != word.text[i] || text[i] == '\0')
+            return false;
+    return text[word.length] == '\0';
 }
 
 // --- the values ------------------------------------------------------------------------------------------------------
@@ -69,7 +73,7 @@ static const char *set_stats(word_t value)
 static bool file_pattern_is_good(word_t value)
 {
     for (size_t i = 0; i < value.length; i++)
-        if (value.text[i] == '%' && (++i == value.length || strchr("pn%", value.text[i]) == NULL))
+        if (value.text[i] == '%' && (++i == value.length || *text_find("pn%", value.text[i]) == '\0'))
             return false;
     return value.length > 0;
 }
@@ -98,7 +102,7 @@ static const char *set_path(char *option, word_t value)
     writer_bytes(&writer, value.text, value.length);
     if (writer.truncated)
         return "a path of less than 4096 bytes";
-    memcpy(option, path, writer.length + 1);
+    text_copy(option, path, writer.length + 1);
     return NULL;
 }
 
@@ -278,23 +282,23 @@ static void option_apply(word_t key, word_t value, bool complain)
 
 static void item_apply(word_t item, bool complain)
 {
-    const char *equals = memchr(item.text, '=', item.length);
+    size_t key_length = text_find_within(item.text, '=', item.length);
     if (item.length == 0)
         return;
-    if (equals == NULL) {
+    if (key_length == item.length) {
         if (fault_noted(complain))
             output_line("option \"%s\" has no value; write key=value:key=value", word_show(item).text);
         return;
     }
-    word_t key = {item.text, (size_t)(equals - item.text)};
-    word_t value = {equals + 1, item.length - key.length - 1};
+    word_t key = {item.text, key_length};
+    word_t value = {item.text + key_length + 1, item.length - key_length - 1};
     option_apply(key, value, complain);
 }
 
 static void list_apply(const char *list, bool complain)
 {
     for (;;) {
-        word_t item = {list, strcspn(list, ":")};
+        word_t item = {list, (size_t)(text_find(list, ':') - list)};
         item_apply(item, complain);
         list += item.length;
         if (*list++ == '\0')
@@ -322,10 +326,9 @@ static char **environment(void)
 static const char *variable_value(void)
 {
     char **entry = environment();
-    size_t length = strlen(VARIABLE);
     for (; entry != NULL && *entry != NULL; entry++)
-        if (strncmp(*entry, VARIABLE "=", length + 1) == 0)
-            return *entry + length + 1;
+        if (text_begins(*entry, VARIABLE "="))
+            return *entry + sizeof VARIABLE;
     return NULL;
 }
 

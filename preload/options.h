@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "../pool/bits.h"
+
 typedef enum stats_format { STATS_TEXT, STATS_JSON, STATS_OFF } stats_format_t;
 
 typedef struct options {
@@ -32,6 +34,6 @@ typedef struct options {
 extern options_t options;
 
 void options_read(unsigned default_waste_percent);
-void options_complain(void);
+RARE void options_complain(void);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 #include "kernel.h"
 
@@ -25,7 +24,7 @@ static const int kept_fd_lowest = 100, kept_fd_lowest_else = STDERR_FILENO + 1;
 void output_start(void)
 {
     struct stat now;
-    start.was_open = fstat(STDERR_FILENO, &now) == 0;
+    start.was_open = kernel_file(STDERR_FILENO, &now);
     if (start.was_open) {
         start.device = now.st_dev;
         start.inode = now.st_ino;
@@ -40,7 +39,7 @@ bool output_exists(void)
 static bool is_stderr(int fd)
 {
     struct stat now;
-    return start.was_open && fstat(fd, &now) == 0 && now.st_dev == start.device && now.st_ino == start.inode;
+    return start.was_open && kernel_file(fd, &now) && now.st_dev == start.device && now.st_ino == start.inode;
 }
 
 void output_keep(void)
@@ -59,26 +58,27 @@ void output_end(void)
     kept_fd = -1;
 }
 
-static bool write_all(int fd, const char *text, size_t length)
+// 0, or the errno of what came in between.
+static int write_all(int fd, const char *text, size_t length)
 {
     while (length > 0) {
         ssize_t written = kernel_write(fd, text, length);
         if (written > 0) {
             text += written;
             length -= (size_t)written;
-        } else if (errno == EAGAIN) {
+        } else if (written == -EAGAIN) {
             if (!kernel_wait_writable(fd, FULL_PIPE_PATIENCE_MS))
-                return false;
-        } else if (errno != EINTR) {
-            return false;
+                return EAGAIN;
+        } else if (written != -EINTR) {
+            return written == 0 ? EIO : (int)-written;
         }
     }
-    return true;
+    return 0;
 }
 
 // A write may raise a signal in the writing thread. It is held back meanwhile and taken away after, unless one of the
 // program's own was waiting before.
-bool output_write(int fd, const char *text, size_t length)
+int output_write(int fd, const char *text, size_t length)
 {
     static const int raised[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
     sigset_t signals, before, pending;
@@ -87,12 +87,12 @@ bool output_write(int fd, const char *text, size_t length)
     for (size_t i = 0; i < sizeof raised / sizeof *raised; i++)
         if (!sigismember(&pending, raised[i]))
             sigaddset(&signals, raised[i]);
-    pthread_sigmask(SIG_BLOCK, &signals, &before);
-    bool complete = write_all(fd, text, length);
-    if (!complete)
+    kernel_signal_mask(SIG_BLOCK, &signals, &before);
+    int error = write_all(fd, text, length);
+    if (error != 0)
         kernel_signal_discard(&signals);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return complete;
+    kernel_signal_mask(SIG_SETMASK, &before, NULL);
+    return error;
 }
 
 void output_stderr(const char *text, size_t length)
@@ -108,12 +108,10 @@ void output_line(const char *format, ...)
     char text[LINE_BYTES + 2];
     writer_t writer = {.buffer = text, .capacity = LINE_BYTES + 1};
     va_list values;
-    int saved_errno = errno;
     writer_text(&writer, "tarn: ");
     va_start(values, format);
     writer_format_list(&writer, format, values);
     va_end(values);
     text[writer.length] = '\n';
     output_stderr(text, writer.length + 1);
-    errno = saved_errno;
 }

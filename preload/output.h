@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "../pool/bits.h"
 #include "writer.h"
 
 // Remembers what standard error is. Once, at the start.
@@ -18,17 +19,17 @@ bool output_exists(void);
 
 // exit() has begun. Programs close stderr in exit handlers (to see write errors), which is no wish for silence: from
 // here to output_end a second descriptor keeps it open.
-void output_keep(void);
-void output_end(void);
+RARE void output_keep(void);
+RARE void output_end(void);
 
 // One write(2), more only where the kernel takes less. Silent if standard error is not what it was; no signal comes
 // of it (SIGPIPE, SIGTTOU, SIGXFSZ).
-void output_stderr(const char *text, size_t length);
+RARE void output_stderr(const char *text, size_t length);
 
-// The same to any descriptor; false if not all could be written.
-bool output_write(int fd, const char *text, size_t length);
+// The same to any descriptor; 0, or the errno of what came before all was written.
+RARE int output_write(int fd, const char *text, size_t length);
 
 // One line, "tarn: " before it and a newline behind it; what is over 1000 bytes is cut.
-void output_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+RARE void output_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -2,19 +2,21 @@
 #include "process.h"
 
 #include <errno.h>
-#include <string.h>
-#include <unistd.h>
 
+#include "kernel.h"
 #include "procfs.h"
+#include "text.h"
 
 process_t process;
 
 // By the library's file, or where that was deleted or renamed, by the names of the pool's memory.
 static bool is_ours(const char *name)
 {
-    const char *file = strrchr(name, '/');
-    return (file != NULL && strncmp(file, "/libtarn.so", strlen("/libtarn.so")) == 0) ||
-           strncmp(name, "[anon:tarn", strlen("[anon:tarn")) == 0;
+    const char *file = name;
+    for (const char *letter = name; *letter != '\0'; letter++)
+        if (*letter == '/')
+            file = letter;
+    return text_begins(file, "/libtarn.so") || text_begins(name, "[anon:tarn");
 }
 
 // A start can spend some 5 ms on this. A parent with more mappings counts as one without the library.
@@ -35,7 +37,7 @@ static bool look_for_ours(const procfs_mapping_t *mapping, void *context)
 static bool parent_is_under_tarn(void)
 {
     look_t look = {0};
-    pid_t parent = getppid();
+    pid_t parent = kernel_getppid();
     if (parent != 0) // 0: it lives in another pid namespace
         procfs_mappings(parent, look_for_ours, &look);
     return look.found;
@@ -50,18 +52,18 @@ static void name_start(const char *name)
 
 void process_start(bool look_at_parent)
 {
-    process.pid = getpid();
+    process.pid = kernel_getpid();
     name_start(program_invocation_short_name);
     process.topmost = look_at_parent && !parent_is_under_tarn();
 }
 
 void process_forked(void)
 {
-    process.pid = getpid();
+    process.pid = kernel_getpid();
     process.topmost = false;
 }
 
 bool process_is_this(void)
 {
-    return process.pid == getpid();
+    return process.pid == kernel_getpid();
 }

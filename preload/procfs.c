@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "text.h"
 #include "writer.h"
 
 typedef bool line_visit_t(const char *line, void *context);
@@ -11,15 +12,15 @@ typedef bool line_visit_t(const char *line, void *context);
 // Hands over the complete lines in buffer[0..length) and moves the rest to the front. Returns its length, or -1: stop.
 static ssize_t lines_visit(char *buffer, size_t length, line_visit_t *visit, void *context)
 {
-    char *line = buffer, *end = buffer + length, *newline;
-    while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
-        *newline = '\0';
+    char *line = buffer;
+    for (size_t line_length; (line_length = text_find_within(line, '\n', length)) < length; length -= line_length + 1) {
+        line[line_length] = '\0';
         if (!visit(line, context))
             return -1;
-        line = newline + 1;
+        line += line_length + 1;
     }
-    memmove(buffer, line, (size_t)(end - line));
-    return end - line;
+    text_copy(buffer, line, length); // from the first byte on, so they may overlap
+    return (ssize_t)length;
 }
 
 static bool procfs_lines(const char *path, procfs_buffer_t *buffer, line_visit_t *visit, void *context)
@@ -61,14 +62,13 @@ static procfs_mapping_t mapping_parse(const char *line)
     line += *line == '-';
     mapping.end = number_parse(&line, 16);
     line += *line == ' ';
-    if (strnlen(line, 4) == 4) {
+    if (text_length_within(line, 4) == 4) {
         mapping.readable = line[0] == 'r';
         mapping.writable = line[1] == 'w';
         mapping.is_private = line[3] == 'p';
     }
     for (int field = 0; field < 4; field++) { // permissions, offset, device, inode
-        line += strcspn(line, " ");
-        line += strspn(line, " ");
+        line = text_skip(text_find(line, ' '), ' ');
     }
     mapping.name = line;
     return mapping;
@@ -102,49 +102,40 @@ bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, v
 // "KEY:   1234 kB": true and the number, if line has this key.
 static bool field_parse(const char *line, const char *key, uint64_t *value)
 {
-    size_t length = strlen(key);
-    if (strncmp(line, key, length) != 0)
+    if (!text_begins(line, key))
         return false;
-    line += length;
-    line += strspn(line, " \t");
+    for (line += text_length(key); *line == ' ' || *line == '\t';)
+        line++;
     *value = number_parse(&line, 10);
     return true;
 }
 
 static bool status_visit(const char *line, void *context)
 {
-    procfs_memory_t *memory = context;
+    procfs_status_t *status = context;
     uint64_t value;
     if (field_parse(line, "VmHWM:", &value))
-        memory->peak_rss_bytes = value * 1024;
+        status->peak_rss_bytes = value * 1024;
     else if (field_parse(line, "VmRSS:", &value))
-        memory->rss_bytes = value * 1024;
-    return memory->rss_bytes == 0; // it comes last
+        status->rss_bytes = value * 1024;
+    else if (field_parse(line, "Threads:", &value))
+        status->threads = (uint32_t)value;
+    return status->threads == 0; // it comes last
 }
 
-static bool threads_visit(const char *line, void *context)
+procfs_status_t procfs_status(procfs_buffer_t *buffer)
 {
-    uint64_t value;
-    if (!field_parse(line, "Threads:", &value))
-        return true;
-    *(uint32_t *)context = (uint32_t)value;
-    return false;
-}
-
-uint32_t procfs_threads(procfs_buffer_t *buffer)
-{
-    uint32_t threads = 0;
-    procfs_lines("/proc/self/status", buffer, threads_visit, &threads);
-    return threads;
+    procfs_status_t status = {0};
+    procfs_lines("/proc/self/status", buffer, status_visit, &status);
+    return status;
 }
 
 static bool rollup_visit(const char *line, void *context)
 {
-    procfs_memory_t *memory = context;
     uint64_t value;
     if (!field_parse(line, "Rss:", &value))
         return true;
-    memory->rss_bytes = value * 1024;
+    *(uint64_t *)context = value * 1024;
     return false;
 }
 
@@ -185,14 +176,11 @@ uint64_t procfs_rss_quick(procfs_buffer_t *buffer)
     return bytes;
 }
 
-procfs_memory_t procfs_memory(procfs_buffer_t *buffer)
+uint64_t procfs_rss_bytes(procfs_buffer_t *buffer)
 {
-    procfs_memory_t memory = {0};
-    procfs_lines("/proc/self/status", buffer, status_visit, &memory);
     // status reads counters that each processor updates in batches; smaps_rollup walks the page tables and is exact.
     // It cannot be opened in a process that gave up being dumpable: status must do then.
-    procfs_lines("/proc/self/smaps_rollup", buffer, rollup_visit, &memory);
-    if (memory.peak_rss_bytes < memory.rss_bytes)
-        memory.peak_rss_bytes = memory.rss_bytes;
-    return memory;
+    uint64_t rss_bytes = 0;
+    procfs_lines("/proc/self/smaps_rollup", buffer, rollup_visit, &rss_bytes);
+    return rss_bytes != 0 ? rss_bytes : procfs_status(buffer).rss_bytes;
 }

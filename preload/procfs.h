@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "../pool/bits.h"
+
 // Room for the longest line: a path of PATH_MAX behind the numbers of a mapping. What is longer still (the kernel
 // writes a newline in a path as four letters) falls into two lines, of which the second says nothing to anybody here.
 #define PROCFS_LINE_BYTES (4096 + 512)
@@ -20,23 +22,24 @@ typedef struct procfs_mapping {
 
 // Calls visit for every mapping of the process (pid 0: this one), lowest address first, until it returns false.
 // False if the file cannot be read.
-bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context);
+RARE bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context);
 
-typedef struct procfs_memory {
-    uint64_t rss_bytes;      // 0: not known
-    uint64_t peak_rss_bytes; // 0: not known
-} procfs_memory_t;
+typedef struct procfs_status {
+    uint32_t threads;         // 0: not known, and so with the next two
+    uint64_t rss_bytes;       // about: what is exact is procfs_rss_bytes
+    uint64_t peak_rss_bytes;
+} procfs_status_t;
 
 // What a file is read through; the caller's, since signal handlers run on small stacks.
 typedef struct procfs_buffer {
     char bytes[PROCFS_LINE_BYTES];
 } procfs_buffer_t;
 
-// Both of this process. The memory costs the kernel a walk over the page tables.
-procfs_memory_t procfs_memory(procfs_buffer_t *buffer);
+// Both of this process. The latter costs the kernel a walk over the page tables; 0: not known.
+RARE procfs_status_t procfs_status(procfs_buffer_t *buffer);
+RARE uint64_t procfs_rss_bytes(procfs_buffer_t *buffer);
 // Resident bytes by counters that lag behind, at a twentieth of the cost. 0: not known.
-uint64_t procfs_rss_quick(procfs_buffer_t *buffer);
-uint64_t procfs_start_ticks(procfs_buffer_t *buffer); // when this process began, since boot; 0: not known
-uint32_t procfs_threads(procfs_buffer_t *buffer); // 0: not known
+RARE uint64_t procfs_rss_quick(procfs_buffer_t *buffer);
+RARE uint64_t procfs_start_ticks(procfs_buffer_t *buffer); // when this process began, since boot; 0: not known
 
 #endif

@@ -66,9 +66,13 @@ static bool is_replaceable(void)
     return ours && (ended || (kill((pid_t)header.pid, 0) != 0 && errno == ESRCH));
 }
 
+// Negative, with errno.
 static int file_create(void)
 {
-    return kernel_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, OWNER_ONLY);
+    int fd = kernel_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, OWNER_ONLY);
+    if (fd < 0)
+        errno = -fd;
+    return fd;
 }
 
 // A process that execs keeps its id: then the name has been taken by itself.
@@ -91,8 +95,10 @@ static int file_create_numbered(writer_t *writer)
 static int file_create_any(bool replace)
 {
     writer_t writer = WRITER(path);
-    if (!path_expand(&writer, options.record))
+    if (!path_expand(&writer, options.record)) {
+        errno = ENAMETOOLONG;
         return -1;
+    }
     if (path_has_pid(options.record))
         return file_create_numbered(&writer);
     int fd = file_create();

@@ -2,6 +2,7 @@
 #ifndef TARN_REPORT_H
 #define TARN_REPORT_H
 
+#include "../pool/bits.h"
 #include "sheet.h"
 #include "writer.h"
 
@@ -12,13 +13,13 @@ typedef struct report_subject {
 } report_subject_t;
 
 // Some 25 lines for a terminal: the split by cause, the classes that waste most, the verdict.
-void report_text(writer_t *writer, const sheet_t *sheet, const report_subject_t *subject);
+RARE void report_text(writer_t *writer, const sheet_t *sheet, const report_subject_t *subject);
 
 // One JSON object on one line, with every class.
-void report_json(writer_t *writer, const sheet_t *sheet, const report_subject_t *subject);
+RARE void report_json(writer_t *writer, const sheet_t *sheet, const report_subject_t *subject);
 
 // One sentence, without a full stop: what the resident memory is, and the figure that carries it.
-void report_verdict(writer_t *writer, const sheet_t *sheet);
+RARE void report_verdict(writer_t *writer, const sheet_t *sheet);
 
 // Enough for each of them: a class takes at most 13 numbers of 20 digits and their names, about 500 bytes.
 #define REPORT_BYTES (SURVEY_CLASSES_MAX * 512 + 8192)

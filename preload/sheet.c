@@ -21,38 +21,37 @@ static bool locks_are_safe(const sheet_t *sheet)
                                               sheet->ended_by != END_UNDERSCORE_EXIT && sheet->threads != 1);
 }
 
-static void process_figures(sheet_t *sheet, const procfs_memory_t *memory)
+static void process_figures(sheet_t *sheet, uint64_t rss_bytes, uint64_t peak_rss_bytes)
 {
     uint64_t heap = sheet->survey.heap_rss_bytes;
-    sheet->process_known = memory->rss_bytes != 0;
-    sheet->rss_bytes = memory->rss_bytes > heap ? memory->rss_bytes : heap;
+    sheet->process_known = rss_bytes != 0;
+    sheet->rss_bytes = rss_bytes > heap ? rss_bytes : heap;
     sheet->other_rss_bytes = sheet->rss_bytes - heap;
-    sheet->peak_rss_bytes = memory->peak_rss_bytes != 0 ? memory->peak_rss_bytes : peak_from_usage();
+    sheet->peak_rss_bytes = peak_rss_bytes != 0 ? peak_rss_bytes : peak_from_usage();
     if (sheet->peak_rss_bytes < sheet->rss_bytes)
         sheet->peak_rss_bytes = sheet->rss_bytes;
 }
 
-void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor)
+// What the kernel says of the process is read after the survey, which touches memory of ours; the peak before, with the
+// threads: if it is reached now, it is what is resident in the end.
+void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, procfs_buffer_t *buffer,
+                const survey_visitor_t *visitor)
 {
-    static procfs_buffer_t buffer; // one such sheet is taken at a time
+    procfs_status_t status = procfs_status(buffer);
     sheet->ended_by = ended_by;
     sheet->value = value;
-    sheet->threads = procfs_threads(&buffer);
+    sheet->threads = status.threads;
     survey_take_pages(&sheet->survey, visitor, locks_are_safe(sheet));
-    procfs_memory_t memory = procfs_memory(&buffer); // after the survey, which touches memory of ours
-    process_figures(sheet, &memory);
+    process_figures(sheet, procfs_rss_bytes(buffer), status.peak_rss_bytes);
 }
 
 void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor)
 {
     static procfs_buffer_t buffer;
-    procfs_memory_t memory = {0};
     sheet->ended_by = END_REQUEST;
     sheet->threads = 0;
     survey_take_pages(&sheet->survey, visitor, true);
-    memory.rss_bytes = procfs_rss_quick(&buffer);
-    memory.peak_rss_bytes = peak_rss_bytes > memory.rss_bytes ? peak_rss_bytes : memory.rss_bytes;
-    process_figures(sheet, &memory);
+    process_figures(sheet, procfs_rss_quick(&buffer), peak_rss_bytes);
 }
 
 void sheet_end_write(writer_t *writer, const sheet_t *sheet)

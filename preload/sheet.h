@@ -4,7 +4,9 @@
 #ifndef TARN_SHEET_H
 #define TARN_SHEET_H
 
+#include "../pool/bits.h"
 #include "../pool/survey.h"
+#include "procfs.h"
 #include "writer.h"
 
 typedef enum sheet_end { END_REQUEST, END_EXIT, END_UNDERSCORE_EXIT, END_QUICK_EXIT, END_SIGNAL } sheet_end_t;
@@ -18,17 +20,18 @@ typedef struct sheet {
     survey_t survey;
 } sheet_t;
 
-// Fills *sheet; one call at a time (exit_report.c sees to it). After an end that may have interrupted the allocator (a
-// signal, and _exit in a signal handler) it takes no lock, nor where no other thread could hold one. The survey's pages
-// are shown to the visitor; NULL: to nobody.
-void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor);
+// Fills *sheet; reads through *buffer; one call at a time (exit_report.c sees to it). After an end that may have
+// interrupted the allocator (a signal, and _exit in a signal handler) it takes no lock, nor where no other thread could
+// hold one. The survey's pages are shown to the visitor; NULL: to nobody.
+RARE void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, procfs_buffer_t *buffer,
+                     const survey_visitor_t *visitor);
 
 // For the recording, while the process runs: at little cost, so without the number of threads, and with the peak that
 // the caller has seen so far. The same for this: one call at a time.
-void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor);
+RARE void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor);
 
 // "exit", "SIGSEGV", ...
-void sheet_end_write(writer_t *writer, const sheet_t *sheet);
+RARE void sheet_end_write(writer_t *writer, const sheet_t *sheet);
 
 // part in percent of whole, rounded; 0 if whole is 0.
 unsigned sheet_percent(uint64_t part, uint64_t whole);

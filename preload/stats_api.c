@@ -19,7 +19,7 @@
 // --- the survey ------------------------------------------------------------------------------------------------------
 
 // One for all callers, since it is too large for a small stack and must not change the heap that it describes.
-static survey_t shared;
+static RARE_DATA survey_t shared;
 static _Atomic int shared_owner; // thread id; 0: free. [atomic] take: acquire, give: release
 
 // Taken once more by its owner (a stream of the program's own that asks while malloc_info writes to it), it gives way.
@@ -83,7 +83,7 @@ static struct mallinfo2 info_of(const survey_t *survey)
     };
 }
 
-EXPORT struct mallinfo2 mallinfo2(void)
+EXPORT RARE struct mallinfo2 mallinfo2(void)
 {
     bool taken = shared_take();
     survey_take(&shared);
@@ -93,7 +93,7 @@ EXPORT struct mallinfo2 mallinfo2(void)
 }
 
 // Its fields are too small for large heaps, in glibc as here.
-EXPORT struct mallinfo mallinfo(void)
+EXPORT RARE struct mallinfo mallinfo(void)
 {
     struct mallinfo2 info = mallinfo2();
     return (struct mallinfo){
@@ -155,7 +155,7 @@ static void write_document(FILE *stream, const survey_t *survey)
     fputs("</malloc>\n", stream);
 }
 
-EXPORT int malloc_info(int options, FILE *stream)
+EXPORT RARE int malloc_info(int options, FILE *stream)
 {
     if (options != 0)
         return EINVAL;
@@ -171,7 +171,7 @@ static void write_use(const char *title, uint64_t system_bytes, uint64_t used_by
     fprintf(stderr, "%s\nsystem bytes     = %10lu\nin use bytes     = %10lu\n", title, system_bytes, used_bytes);
 }
 
-EXPORT void malloc_stats(void)
+EXPORT RARE void malloc_stats(void)
 {
     bool taken = shared_take();
     survey_take(&shared);
@@ -186,7 +186,7 @@ EXPORT void malloc_stats(void)
 
 // --- malloc_trim, mallopt ------------------------------------------------------------------------------------------
 
-EXPORT int malloc_trim(size_t pad)
+EXPORT RARE int malloc_trim(size_t pad)
 {
     return pool_trim(pad);
 }
@@ -197,7 +197,7 @@ EXPORT int malloc_trim(size_t pad)
 
 // Hints on how glibc is to do its work are accepted, and nothing comes of them. What a program could count on (filling
 // memory with a pattern) is refused.
-EXPORT int mallopt(int parameter, int value)
+EXPORT RARE int mallopt(int parameter, int value)
 {
     switch (parameter) {
     case M_MXFAST:

@@ -2,11 +2,12 @@
 #ifndef TARN_STATS_FILE_H
 #define TARN_STATS_FILE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
-// Replaces %p, %n and %% in pattern, writes a temporary file beside it (0600) and renames that. False: errno says why,
-// and nothing was left behind. A target that is there and no regular file is not touched (EINVAL). Signal safe.
-bool stats_file_write(const char *pattern, const char *text, size_t length);
+#include "../pool/bits.h"
+
+// Replaces %p, %n and %% in pattern, writes a temporary file beside it (0600) and renames that. 0, or an errno, and then
+// nothing was left behind. A target that is there and no regular file is not touched (EINVAL). Signal safe.
+RARE int stats_file_write(const char *pattern, const char *text, size_t length);
 
 #endif

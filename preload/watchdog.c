@@ -17,7 +17,7 @@
 static int timer = -1;
 static void (*on_expiry)(void);
 
-static void watchdog_handler(int number, siginfo_t *info, void *context)
+static RARE void watchdog_handler(int number, siginfo_t *info, void *context)
 {
     (void)number;
     (void)context;
@@ -32,7 +32,7 @@ static void signal_take(void)
     sigemptyset(&set);
     sigaddset(&set, SIGVTALRM);
     fatal_action_set(SIGVTALRM, &action);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    kernel_signal_mask(SIG_UNBLOCK, &set, NULL);
 }
 
 void watchdog_start(void (*expired)(void))
@@ -41,18 +41,18 @@ void watchdog_start(void (*expired)(void))
         .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM, .sigev_value.sival_ptr = &timer};
     struct itimerspec limit = {.it_value.tv_sec = LIMIT_SECONDS};
     event.sigev_notify_thread_id = kernel_gettid();
-    if (syscall(SYS_timer_create, CLOCK_THREAD_CPUTIME_ID, &event, &timer) != 0) {
+    if (kernel_timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) != 0) {
         timer = -1;
         return;
     }
     on_expiry = expired;
     signal_take();
-    syscall(SYS_timer_settime, timer, 0, &limit, NULL);
+    kernel_timer_start(timer, &limit);
 }
 
 void watchdog_stop(void)
 {
     if (timer >= 0)
-        syscall(SYS_timer_delete, timer);
+        kernel_timer_delete(timer);
     timer = -1;
 }

@@ -5,9 +5,11 @@
 #ifndef TARN_WATCHDOG_H
 #define TARN_WATCHDOG_H
 
+#include "../pool/bits.h"
+
 // Calls expired() in the calling thread, in a signal handler, after some seconds. Takes SIGVTALRM over for good: only
 // for a process at its end.
-void watchdog_start(void (*expired)(void));
-void watchdog_stop(void);
+RARE void watchdog_start(void (*expired)(void));
+RARE void watchdog_stop(void);
 
 #endif

@@ -2,7 +2,8 @@
 #include "writer.h"
 
 #include <stdint.h>
-#include <string.h>
+
+#include "text.h"
 
 #define DIGITS_MAX 32 // 20 digits of 2^64 and 6 commas, or "0x" and 16
 
@@ -22,14 +23,14 @@ void writer_bytes(writer_t *writer, const char *bytes, size_t length)
         writer->truncated = true;
         length = room;
     }
-    memcpy(writer->buffer + writer->length, bytes, length);
+    text_copy(writer->buffer + writer->length, bytes, length);
     writer->length += length;
     writer->buffer[writer->length] = '\0';
 }
 
 void writer_text(writer_t *writer, const char *text)
 {
-    writer_bytes(writer, text, strlen(text));
+    writer_bytes(writer, text, text_length(text));
 }
 
 static void writer_spaces(writer_t *writer, size_t count)
@@ -132,7 +133,7 @@ static void writer_conversion(writer_t *writer, const conversion_t *conversion, 
 {
     if (conversion->type == 's') {
         const char *text = va_arg(*values, const char *);
-        size_t length = conversion->precision >= 0 ? strnlen(text, (size_t)conversion->precision) : strlen(text);
+        size_t length = conversion->precision >= 0 ? text_length_within(text, (size_t)conversion->precision) : text_length(text);
         writer_field(writer, conversion, text, length);
     } else if (conversion->type == 'c') {
         char letter = (char)va_arg(*values, int);
@@ -149,7 +150,7 @@ void writer_format_list(writer_t *writer, const char *format, va_list list)
     va_list values; // a copy, for its address may be passed on; a parameter's may not
     va_copy(values, list);
     while (*format != '\0') {
-        const char *percent = strchrnul(format, '%');
+        const char *percent = text_find(format, '%');
         writer_bytes(writer, format, (size_t)(percent - format));
         if (*percent == '\0')
             break;

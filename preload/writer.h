@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "../pool/bits.h"
+
 typedef struct writer {
     char *buffer;
     size_t capacity; // of buffer, with the terminating 0
@@ -17,11 +19,11 @@ typedef struct writer {
 
 #define WRITER(array) ((writer_t){.buffer = (array), .capacity = sizeof(array)})
 
-void writer_bytes(writer_t *writer, const char *bytes, size_t length);
-void writer_text(writer_t *writer, const char *text);
+RARE void writer_bytes(writer_t *writer, const char *bytes, size_t length);
+RARE void writer_text(writer_t *writer, const char *text);
 
 // As printf, for %s %.*s %c %d %u %x %p %%, with l and z, a width, - and ' (thousands get a comma, in every locale).
-void writer_format(writer_t *writer, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void writer_format_list(writer_t *writer, const char *format, va_list values) __attribute__((format(printf, 2, 0)));
+RARE void writer_format(writer_t *writer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+RARE void writer_format_list(writer_t *writer, const char *format, va_list values) __attribute__((format(printf, 2, 0)));
 
 #endif

@@ -17,6 +17,7 @@ static const subcommand_t subcommands[] = {
     {"report", "tarn report", report_main},
     {"diff", "tarn diff", diff_main},
     {"top", "tarn top", top_main},
+    {"compare", "tarn compare", compare_main},
 };
 
 enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
@@ -55,6 +56,7 @@ static const struct argp main_argp = {
            "  report     what a recording says: where the memory is, and which code holds it\n"
            "  diff       what grew from one recording to another\n"
            "  top        a process that runs with a recording, live\n"
+           "  compare    run a command under several allocators, and say which suits it\n"
            "\n"
            "`tarn SUBCOMMAND --help' tells about each of them. The exit status is the subcommand's, "
            "or 2 when the command line is wrong.",

@@ -33,5 +33,6 @@ int run_main(int argc, char **argv);
 int report_main(int argc, char **argv);
 int diff_main(int argc, char **argv);
 int top_main(int argc, char **argv);
+int compare_main(int argc, char **argv);
 
 #endif

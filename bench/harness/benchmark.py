@@ -9,6 +9,7 @@ GROUPS = {
     'multi': 'multi-thread programs',
     'small': 'small programs',
     'real': 'real programs',
+    'trace': 'replayed traces of real programs',
 }
 
 

@@ -31,9 +31,10 @@ def means_text(means, repetitions):
     for group, mean in means.items():
         metrics = mean['metrics']
         lines.append(f'{GROUPS.get(group, "all programs")} ({mean["count"]})')
-        lines.append(_line('', (_heading(metric) for metric in METRICS)))
+        shown = [metric for metric in METRICS if any(each['count'] for each in metrics[metric].values())]
+        lines.append(_line('', (_heading(metric) for metric in shown)))
         for name in metrics[METRICS[0]]:
-            lines.append(_line(name, (_mean(metrics[metric][name]) for metric in METRICS)))
+            lines.append(_line(name, (_mean(metrics[metric][name]) for metric in shown)))
         lines += [f'  {name:{_NAME_WIDTH}} NOT COMPARABLE: failed {", ".join(failed)}'
                   for name, failed in mean['failed'].items()]
     return '\n'.join(lines) + '\n'

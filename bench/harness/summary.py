@@ -5,7 +5,7 @@ import statistics
 from .allocators import BASE
 from .benchmark import GROUPS
 
-METRICS = ('time_ns', 'cpu_ns', 'peak_bytes', 'rss_after_free_bytes', 'faults')
+METRICS = ('time_ns', 'cpu_ns', 'peak_bytes', 'rss_after_free_bytes', 'faults', 'fragmentation_percent')
 
 
 def benchmark_summary(outcome):

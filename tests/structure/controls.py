@@ -129,6 +129,10 @@ class Seams(Tree):
                                    'long page_map(void) { return syscall(SYS_mremap, 0); }\n')
         self.expect('SYS_mremap')
 
+    def test_a_stray_call_by_number_is_found(self):
+        self.append('preload/report.c', 'long syscall();\nlong report_pid(void) { return syscall(39); }\n')
+        self.expect('report.c:5', 'only kernel.h')
+
     def test_malloc_defined_in_pool_is_found(self):
         self.append('pool/page.c', 'void *malloc(unsigned long size) { return (void *)size; }\n')
         self.expect('page.c.o: defines malloc')

@@ -14,7 +14,7 @@ import sources
 
 # Bottom up. Nouns of one layer do not know each other.
 LAYERS = [
-    ['bits'],
+    ['bits', 'kernel_call'],
     ['config', 'os', 'bitset'],
     ['size_class', 'lock', 'meta', 'budget', 'reserve'],
     ['page', 'extent'],

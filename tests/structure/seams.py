@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """seams.py SOURCE_ROOT BUILD_ROOT - what one file alone may do, no other does.
 
-In pool/ only os_linux.c talks to the kernel about memory. Of what was compiled, only preload/entry.c and preload/cxx.c
+In pool/ only os_linux.c talks to the kernel; in preload/ only kernel.h does so by a call's number. Of what was compiled, only preload/entry.c and preload/cxx.c
 define a name of malloc's family. The first is read from the sources; the second from the object files, so that macros
 and aliases hide nothing.
 """
@@ -15,6 +15,10 @@ import sources
 
 OS_FILE = 'os_linux.c'
 OS_CALL = re.compile(r'\b(?:SYS_|__NR_)?(?:mmap|mmap64|munmap|mprotect|madvise|process_madvise|mremap|mincore|s?brk)\b')
+
+# System calls by number, and the macros that make them: the two headers that define such calls, and who may use them.
+NUMBERED_CALL = re.compile(r'\b(?:syscall|kernel_call|KERNEL_CALL\d)\s*\(')
+CALL_FILES = {'pool': ['kernel_call.h', OS_FILE], 'preload': ['kernel.h']}
 
 MALLOC_FILES = ['entry.c', 'cxx.c', 'stats_api.c']
 MALLOC_NAMES = set('''
@@ -31,6 +35,16 @@ def kernel_calls(root):
         for number, line in sources.code_lines(path):
             for match in OS_CALL.finditer(line):
                 yield f'{path}:{number}: {match.group()}: only {OS_FILE} does that'
+
+
+def numbered_calls(root):
+    for folder, allowed in CALL_FILES.items():
+        for path in sources.files(root / folder):
+            if path.name in allowed:
+                continue
+            for number, line in sources.code_lines(path):
+                for match in NUMBERED_CALL.finditer(line):
+                    yield f'{path}:{number}: {match.group()}: in {folder}/ only {" and ".join(allowed)} does that'
 
 
 def is_malloc_name(symbol):
@@ -64,4 +78,4 @@ def stray_definitions(build):
 
 if __name__ == '__main__':
     root, build = map(pathlib.Path, sys.argv[1:3])
-    sources.finish('seams', [*kernel_calls(root), *stray_definitions(build)])
+    sources.finish('seams', [*kernel_calls(root), *numbered_calls(root), *stray_definitions(build)])

@@ -1,10 +1,12 @@
 // tests/unit/test_os_linux.c - the door to the kernel: what each call does to memory, and that errno is never touched.
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "books.h"
 #include "os_linux.h"
@@ -161,6 +163,26 @@ Test(os_linux, under_a_data_limit_committed_memory_counts)
     struct rlimit limit = {(rlim_t)1 << 33, (rlim_t)1 << 33};
     cr_assert_eq(setrlimit(RLIMIT_DATA, &limit), 0);
     cr_assert(os_commit_counts());
+}
+
+static int sleeper;
+
+static void *sleep_for_ever(void *unused)
+{
+    __atomic_store_n(&sleeper, os_thread_id(), __ATOMIC_SEQ_CST);
+    for (;;)
+        pause();
+    return unused;
+}
+
+Test(os_linux, a_thread_that_runs_is_told_from_one_that_sleeps, .timeout = 60)
+{
+    pthread_t thread;
+    cr_assert(os_thread_runs(os_thread_id()));
+    cr_assert_not(os_thread_runs(0x7fffffff), "there is none");
+    pthread_create(&thread, NULL, sleep_for_ever, NULL);
+    while (__atomic_load_n(&sleeper, __ATOMIC_SEQ_CST) == 0 || os_thread_runs(sleeper))
+        os_yield();
 }
 
 Test(os_linux, time_goes_on_and_waiting_ends)

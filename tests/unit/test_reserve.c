@@ -1,5 +1,7 @@
-// tests/unit/test_reserve.c - memory without a lock: handed out once, in bounds, until it is used up.
+// tests/unit/test_reserve.c - memory without a lock: handed out in bounds, until it is used up, and again when all of it
+// has come back.
 #include <criterion/criterion.h>
+#include <pthread.h>
 
 #include "os_linux.h"
 #include "reserve.h"
@@ -63,6 +65,61 @@ Test(reserve, when_it_is_used_up_the_answer_is_null)
     cr_assert_gt(count, 100);
     cr_assert_leq(last + (64 << 10), end);
     cr_assert_null(reserve_alloc(16, (size_t)1 << 40));
+}
+
+Test(reserve, when_all_blocks_have_come_back_it_is_had_again_and_reads_as_zero)
+{
+    static char *blocks[1000];
+    for (unsigned round = 0; round < 20; round++) {
+        unsigned count = 0;
+        for (char *block; (block = reserve_alloc(16, 64 << 10)) != NULL; count++) {
+            cr_assert(block[0] == 0 && memcmp(block, block + 1, (64 << 10) - 1) == 0);
+            memset(blocks[count] = block, 0x5a, 64 << 10);
+        }
+        cr_assert_gt(count, 100);
+        for (unsigned i = 0; i < count; i++)
+            cr_assert(reserve_free(blocks[i]));
+    }
+}
+
+Test(reserve, what_is_no_live_block_is_told_apart)
+{
+    char *block = reserve_alloc(16, 100), *other = reserve_alloc(16, 100);
+    cr_assert_not(reserve_free(block + 16));
+    cr_assert_not(reserve_free(block + 8));
+    cr_assert_eq(reserve_usable(block + 16), 0);
+    cr_assert(reserve_free(block));
+    cr_assert_not(reserve_free(block));
+    cr_assert_eq(reserve_usable(block), 0);
+    cr_assert(reserve_free(other));
+    cr_assert_not(reserve_free(other), "all of it was given back");
+}
+
+static void *take_and_give(void *mark)
+{
+    for (unsigned i = 0; i < 500; i++) {
+        void **blocks[4];
+        for (unsigned j = 0; j < 4; j++) {
+            blocks[j] = reserve_alloc(16, 1000);
+            cr_assert(blocks[j] != NULL && blocks[j][0] == NULL);
+            blocks[j][0] = mark;
+        }
+        for (unsigned j = 0; j < 4; j++) {
+            cr_assert_eq(blocks[j][0], mark);
+            cr_assert(reserve_free(blocks[j]));
+        }
+    }
+    return NULL;
+}
+
+Test(reserve, threads_share_it, .timeout = 60)
+{
+    pthread_t threads[4];
+    unsigned marks[4];
+    for (unsigned i = 0; i < 4; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, take_and_give, &marks[i]), 0);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
 }
 
 Test(reserve, a_block_of_it_can_be_freed_and_measured_and_resized_like_any_other)
