@@ -11,14 +11,42 @@
 #include <string.h>
 #include <sys/stat.h>
 
+static uint64_t size_of(const profile_t *profile)
+{
+    return profile_snapshot(profile, MOMENT_LAST)->balance.peak_rss_bytes;
+}
+
+// The heap maps are most of a profile, and shown of the biggest alone: a directory can have thousands of them.
+static void maps_forget(profile_t *profile)
+{
+    for (uint32_t i = 0; i < profile->snapshot_count; i++) {
+        free(profile->snapshots[i].pages);
+        profile->snapshots[i].pages = NULL;
+        profile->snapshots[i].page_count = 0;
+    }
+}
+
+// The biggest so far stands first.
+static void set_add(profile_set_t *set, profile_t *profile)
+{
+    set->profiles = memory_push(set->profiles, set->count, sizeof profile);
+    set->profiles[set->count++] = profile;
+    if (set->count == 1)
+        return;
+    if (size_of(profile) > size_of(set->profiles[0])) {
+        set->profiles[set->count - 1] = set->profiles[0];
+        set->profiles[0] = profile;
+    }
+    maps_forget(set->profiles[set->count - 1]);
+}
+
 static int read_file(const char *who, const char *path, profile_set_t *set, bool pass_over_foreign)
 {
     bool foreign;
     char *fault_text;
     profile_t *profile = profile_read(path, &foreign, &fault_text);
     if (profile != NULL) {
-        set->profiles = memory_push(set->profiles, set->count, sizeof profile);
-        set->profiles[set->count++] = profile;
+        set_add(set, profile);
         return 0;
     }
     if (!foreign || !pass_over_foreign)
@@ -54,8 +82,7 @@ static int read_directory(const char *who, const char *path, profile_set_t *set)
 static int profiles_compare(const void *left, const void *right)
 {
     const profile_t *const *first = left, *const *second = right;
-    uint64_t one = profile_snapshot(*first, MOMENT_LAST)->balance.peak_rss_bytes;
-    uint64_t other = profile_snapshot(*second, MOMENT_LAST)->balance.peak_rss_bytes;
+    uint64_t one = size_of(*first), other = size_of(*second);
     return one != other ? (one < other) - (one > other) : strcmp((*first)->recording, (*second)->recording);
 }
 
