@@ -1,8 +1,7 @@
-// tools/main.c - the tarn command: picks the subcommand, and holds what all of them share.
+// tools/main.c - the tarn command: picks the subcommand.
 #include "tool.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,9 @@ typedef struct subcommand {
 
 static const subcommand_t subcommands[] = {
     {"run", "tarn run", run_main},
+    {"report", "tarn report", report_main},
+    {"diff", "tarn diff", diff_main},
+    {"top", "tarn top", top_main},
     {"compare", "tarn compare", compare_main},
 };
 
@@ -25,29 +27,6 @@ typedef struct words {
     int count;
     char **first;
 } words_t;
-
-void tool_error(const char *who, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fprintf(stderr, "%s: ", who);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-}
-
-// getopt's own message goes straight to stderr and stays; what argp would add goes to err_stream.
-error_t tool_parse_quietly(struct argp_state *state)
-{
-    state->err_stream = NULL;
-    return 0;
-}
-
-void tool_parse(const struct argp *argp, int argc, char **argv, void *input)
-{
-    if (argp_parse(argp, argc, argv, ARGP_IN_ORDER, NULL, input) != 0)
-        exit(TOOL_BAD_INPUT);
-}
 
 static error_t main_parse(int key, char *argument, struct argp_state *state)
 {
@@ -74,6 +53,9 @@ static const struct argp main_argp = {
     .doc = "Run programs under tarn, a malloc replacement that says where every resident byte went."
            "\vSubcommands:\n"
            "  run        run a command under libtarn.so\n"
+           "  report     what a recording says: where the memory is, and which code holds it\n"
+           "  diff       what grew from one recording to another\n"
+           "  top        a process that runs with a recording, live\n"
            "  compare    run a command under several allocators, and say which suits it\n"
            "\n"
            "`tarn SUBCOMMAND --help' tells about each of them. The exit status is the subcommand's, "

@@ -1,7 +1,8 @@
 // tools/tool.h - what the subcommands of the tarn command share.
 //
-// A subcommand is one file and one function `int NAME_main(int argc, char **argv)`, entered with argv[0] ==
-// "tarn NAME"; what it returns is tarn's exit status. Bad input is always one line on stderr and TOOL_BAD_INPUT, never a guess.
+// A subcommand is one file and one function `int NAME_main(int argc, char **argv)`, entered with argv[0] == "tarn
+// NAME"; what it returns is tarn's exit status. Bad input is always one line on stderr and TOOL_BAD_INPUT, never a
+// guess.
 #ifndef TARN_TOOLS_TOOL_H
 #define TARN_TOOLS_TOOL_H
 
@@ -25,7 +26,13 @@ error_t tool_parse_quietly(struct argp_state *state);
 // calls tool_error and returns EINVAL.
 void tool_parse(const struct argp *argp, int argc, char **argv, void *input);
 
+// The same with options anywhere among the other words.
+void tool_parse_all(const struct argp *argp, int argc, char **argv, void *input);
+
 int run_main(int argc, char **argv);
+int report_main(int argc, char **argv);
+int diff_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 int compare_main(int argc, char **argv);
 
 #endif

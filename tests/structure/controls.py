@@ -91,6 +91,13 @@ class Layers(Tree):
         self.append('preload/report.c', '#include "page.h"\n')
         self.expect('report.c:4', 'survey.h only')
 
+    def test_a_tool_that_knows_the_library_is_found(self):
+        (self.root / 'tools').mkdir()
+        (self.root / 'tools' / 'report.c').write_text('#include "../preload/recording.h"\n')
+        self.assert_in_order(self.check('layers.py', self.root))
+        self.append('tools/report.c', '#include "../pool/survey.h"\n')
+        self.expect('report.c:2', 'tools/ shares')
+
     def test_an_empty_folder_is_not_in_order(self):
         shutil.rmtree(self.root / 'pool')
         (self.root / 'pool').mkdir()

@@ -2,7 +2,8 @@
 """layers.py SOURCE_ROOT - every #include goes downwards.
 
 A file of pool/ includes headers of lower layers and of its own noun, nothing else of the project; pool/ never includes
-preload/. This table is the drawing in pool/README.md: who adds a file adds its noun here.
+preload/. This table is the drawing in pool/README.md: who adds a file adds its noun here. tools/ shares the recording's
+layout with the library, and nothing else.
 """
 
 import pathlib
@@ -30,6 +31,9 @@ NOUN_OF_FILE = {'os_linux': 'os'}
 # The parts of preload/ that read the heap see it as plain data: of pool/ they include these headers only.
 READERS = ['report', 'sheet', 'sampler', 'recorder']
 FOR_READERS = ['survey', 'sample', 'bits', 'config']
+
+# All that tools/ includes of the library.
+SHARED = ['recording.h']
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]')
 LEVEL = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}
@@ -70,6 +74,20 @@ def fault_in_preload(noun, included, in_pool):
     return None
 
 
+def faults_in_tools(root, in_library):
+    """A header of the library, by any path, where tools/ has none of that name."""
+    if not (root / 'tools').is_dir():
+        return
+    tools = sources.files(root / 'tools')
+    own = {path.name for path in tools}
+    for path in tools:
+        for number, included in includes(path):
+            parts = pathlib.PurePath(included).parts
+            foreign = 'pool' in parts or 'preload' in parts or (parts[-1] in in_library and parts[-1] not in own)
+            if foreign and not (parts[-1] in SHARED and 'preload' in parts):
+                yield f'{path}:{number}: includes {included}: tools/ shares {" and ".join(SHARED)}'
+
+
 def check(root):
     pool, preload = sources.files(root / 'pool'), sources.files(root / 'preload')
     in_pool, in_preload = {path.name for path in pool}, {path.name for path in preload}
@@ -84,7 +102,7 @@ def check(root):
                      else fault_in_preload(noun, included, in_pool))
             if fault:
                 faults.append(f'{path}:{number}: includes {included}: {fault}')
-    return faults
+    return faults + [*faults_in_tools(root, in_pool | in_preload)]
 
 
 if __name__ == '__main__':

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""test_diff.py TARN LIBTARN PLANTED [CASE] - what `tarn diff` says of two runs whose difference is known."""
+
+import json
+import subprocess
+import sys
+
+import recordings
+from recordings import Case
+
+ENTRY_BLOCK_BYTES = 1008    # a block for the program's entries of 1000 bytes
+ENTRIES = 20000
+
+
+class Diff(Case):
+    def record_with(self, entries):
+        recording = self.folder / f'with-{entries}'
+        subprocess.run([recordings.PLANTED / 'growing', str(entries)], env=self.options(recording), check=True)
+        return recording
+
+    def diff(self, *arguments):
+        return json.loads(self.output('diff', '--json', *arguments))
+
+    def test_what_grew_is_named_by_cause_and_call_site(self):
+        few, many = self.record_with(0), self.record_with(ENTRIES)
+        diff = self.diff(few, many)
+        self.assertTrue(diff['sites'][0]['site'].startswith('entry_add ('), diff['sites'][0])
+        grown = diff['sites'][0]['live_bytes']['change']
+        self.assertAlmostEqual(grown, ENTRIES * ENTRY_BLOCK_BYTES, delta=ENTRIES * ENTRY_BLOCK_BYTES / 10)
+        self.assertGreaterEqual(diff['balance']['requested_bytes']['change'], ENTRIES * 1000)
+        for word in ('grew', 'requested_bytes', 'entry_add'):
+            self.assertIn(word, diff['verdict'])
+        text = self.output('diff', few, many)
+        self.assertIn(' '.join(diff['verdict'].split()), ' '.join(text.split()))
+        self.assertRegex(text, r'\+\d+\.\d\d MiB .*entry_add \(growing\.c:\d+\)')
+
+    def test_what_shrank_too(self):
+        many, few = self.record_with(ENTRIES), self.record_with(0)
+        diff = self.diff(many, few)
+        self.assertIn('shrank', diff['verdict'])
+        self.assertTrue(diff['sites'][-1]['site'].startswith('entry_add ('))
+        self.assertRegex(self.output('diff', many, few), r'-\d+\.\d\d MiB .*entry_add')
+
+    def test_stacks_and_sites_add_up_to_the_balance_sheet(self):
+        diff = self.diff(self.record_with(0), self.record_with(ENTRIES))
+        for rows in (diff['sites'], diff['stacks']):
+            for metric, field in recordings.METRICS.items():
+                for side in ('a', 'b', 'change'):
+                    self.assertEqual(sum(row[metric][side] for row in rows), diff['balance'][field][side], metric)
+
+    def test_a_recording_does_not_differ_from_itself(self):
+        recording = self.record_with(1000)
+        diff = self.diff(recording, recording)
+        self.assertEqual(diff['verdict'], 'the heap is as large as it was')
+        self.assertTrue(all(row[metric]['change'] == 0 for row in diff['stacks'] for metric in recordings.METRICS))
+
+    def test_the_peaks_can_be_compared(self):
+        recording = self.record_with(1000)
+        self.assertNotIn('pinned_bytes', self.diff('--at', 'peak', recording, recording)['stacks'][0])
+
+    def test_bad_input_is_refused(self):
+        recording = self.record_with(0)
+        for arguments in ([], [recording], [recording] * 3, [recording, '/nowhere'], ['/nowhere', recording],
+                          ['--top', '0', recording, recording], ['--at', 'noon', recording, recording]):
+            with self.subTest(arguments):
+                self.assert_refused(self.tarn('diff', *arguments), 'tarn diff: ')
+
+
+if __name__ == '__main__':
+    recordings.main(sys.argv)

@@ -1,0 +1,329 @@
+#!/usr/bin/env python3
+"""test_report.py TARN LIBTARN PLANTED [CASE] - what `tarn report` says of programs whose fault is known."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import recordings
+from recordings import Case, folded_stacks, metric_lines, site_first
+
+MOST = 0.9    # of the planted bytes
+
+
+def keys_of(value):
+    """The names of all fields, however deep."""
+    if isinstance(value, dict):
+        return set(value) | set().union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
+
+
+class Planted(Case):
+    """The verdict names the cause, and the planted call site is first with nearly all of its bytes, in every form."""
+
+    def check(self, program, function, kind, metric, planted_bytes, words):
+        recording = self.record(program)
+        report = self.report(recording)
+        self.assert_adds_up(report)
+        self.assertEqual(report['cause']['kind'], kind, report['verdict'])
+        self.assertIn(function, report['cause']['site'])
+        self.assertTrue(site_first(report, metric)['site'].startswith(function + ' ('))
+        planted = sum(site[metric] for site in report['sites'] if site['site'].startswith(function + ' ('))
+        self.assertGreaterEqual(planted, MOST * planted_bytes(report))
+        self.check_text(recording, function, metric, words)
+        self.check_pprof(recording, function, metric, planted)
+        self.check_folded(recording, function, metric, planted)
+
+    def check_text(self, recording, function, metric, words):
+        text = self.output('report', recording)
+        verdict = ' '.join(text.split('\n\n')[1].split())
+        for word in (*words, function):
+            self.assertIn(word, verdict)
+        self.assertLessEqual(max(map(len, text.splitlines())), 120)
+        table = text[text.index(f'{metric}, '):].split('\n')
+        self.assertIn(function, table[1])
+
+    def check_pprof(self, recording, function, metric, planted):
+        kind = {'pinned_bytes': 'pinned', 'rounding_bytes': 'rounding', 'live_bytes': 'inuse_space'}[metric]
+        stacks = self.pprof(recording)
+        found = sum(values[kind] for names, values in stacks if function in names)
+        self.assertEqual(found, planted)
+        self.assertEqual(max(stacks, key=lambda stack: stack[1][kind])[0][:2], [function, *self.caller[:1]])
+
+    def check_folded(self, recording, function, metric, planted):
+        stacks = folded_stacks(self.output('report', '--folded', metric, recording))
+        self.assertEqual(sum(value for names, value in stacks if function in names), planted)
+
+    def test_a_cache_that_pins_pages(self):
+        self.caller = ['main']
+        self.check('pinning_cache', 'cache_insert', 'holes', 'pinned_bytes',
+                   lambda report: report['snapshots'][report['last']]['holes_bytes'], ['holes', 'pinned'])
+
+    def test_a_size_that_rounds_up_badly(self):
+        self.caller = ['main']
+        self.check('bad_rounding', 'record_new', 'rounding', 'rounding_bytes',
+                   lambda report: 800000 * (48 - 33), ['rounded up'])
+
+    def test_a_leak(self):
+        self.caller = ['request_serve']
+        self.check('leak', 'note_request', 'leak', 'live_bytes', lambda report: 300000 * 128, ['leak'])
+
+
+class Totals(Case):
+    def test_every_form_adds_up_to_the_balance_sheet(self):
+        for program in ('pinning_cache', 'leak'):
+            recording = self.record(program)
+            report = self.report(recording)
+            last = report['snapshots'][report['last']]
+            self.assert_adds_up(report)
+            values = [values for _, values in self.pprof(recording)]
+            for kind, field in {'inuse_objects': 'live_blocks', 'inuse_space': 'live_bytes', 'pinned': 'holes_bytes',
+                                'requested': 'requested_bytes', 'rounding': 'rounding_bytes',
+                                'alloc_objects': 'allocated_total'}.items():
+                self.assertEqual(sum(value[kind] for value in values), last[field], kind)
+            for metric, field in recordings.METRICS.items():
+                stacks = folded_stacks(self.output('report', '--folded', metric, recording))
+                self.assertEqual(sum(value for _, value in stacks), last[field], metric)
+            samples = list(metric_lines(self.output('report', '--prometheus', '--top', '1', recording)))
+            for metric, field in (('pinned', 'holes'), ('live', 'live'), ('rounding', 'rounding')):
+                self.assertEqual(sum(value for name, _, value, _ in samples if name == f'tarn_site_{metric}_bytes'),
+                                 last[f'{field}_bytes'], metric)
+
+    def test_estimates_without_a_profile_are_nobody_s(self):
+        report = self.report(self.record('leak', 'profile=off'))
+        self.assert_adds_up(report)
+        self.assertEqual((len(report['stacks']), report['sample_bytes']), (1, 0))
+        self.assertEqual(report['cause']['stack'], None)
+
+    def test_a_dense_profile_counts_what_the_program_did(self):
+        report = self.report(self.record('leak', 'sample=16KiB'))
+        self.assert_adds_up(report)
+        note = site_first(report, 'live_bytes')
+        self.assertAlmostEqual(note['live_blocks'], 300000, delta=15000)
+        self.assertAlmostEqual(note['allocated_blocks'], 300000, delta=30000)
+        work = max(report['sites'], key=lambda site: site['allocated_blocks'])
+        self.assertTrue(work['site'].startswith('request_work'), work)
+        self.assertGreaterEqual(work['died_young_percent'], 99)
+
+
+class Ends(Case):
+    def test_a_running_process(self):
+        process, recording = self.start('leak')
+        report = self.report(recording)
+        self.assertEqual((report['ended_by'], report['pid']), ('running', process.pid))
+        self.assert_adds_up(report)
+        self.assertIn('note_request', site_first(report, 'live_bytes')['site'])
+
+    def test_a_killed_one(self):
+        process, recording = self.start('leak')
+        self.end(process)
+        report = self.report(recording)
+        self.assertEqual(report['ended_by'], 'killed')
+        self.assert_adds_up(report)
+        self.assertIn('note_request', report['verdict'])
+        self.assertIn('killed', self.output('report', recording).splitlines()[0])
+
+    def test_one_that_a_signal_ended(self):
+        process, recording = self.start('leak')
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        self.assertEqual(self.report(recording)['ended_by'], 'SIGTERM')
+
+    def test_one_that_exited(self):
+        report = self.report(self.record('leak'))
+        self.assertEqual((report['ended_by'], report['end_value']), ('exit', 0))
+        self.assertEqual(report['command'], [str(recordings.PLANTED / 'leak')])
+
+
+class Directory(Case):
+    def test_the_biggest_process_is_shown_behind_all(self):
+        for name in ('leak', 'bad_rounding'):
+            self.record(name, name=name)
+        (self.folder / 'notes.txt').write_text('no recording\n')
+        report = self.report(self.folder)
+        rows = report['processes']
+        self.assertEqual({row['program'] for row in rows}, {'leak', 'bad_rounding'})
+        self.assertGreaterEqual(rows[0]['peak_rss_bytes'], rows[1]['peak_rss_bytes'])
+        self.assertEqual(report['program'], rows[0]['program'])
+        text = self.output('report', self.folder)
+        self.assertTrue(text.startswith('2 processes'))
+        self.assertRegex(text, r'(?m)^ +\d+  leak ')
+
+    def test_without_a_name_it_is_the_last_run_s(self):
+        result = self.tarn('run', '--library', recordings.LIBTARN, '-q', '--', recordings.PLANTED / 'leak')
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn('note_request', self.output('report'))
+
+    def test_one_without_recordings_is_refused(self):
+        self.assert_refused(self.tarn('report', self.folder), 'no recording', str(self.folder))
+
+    def test_one_bad_recording_among_good_ones_costs_a_line(self):
+        good = self.record('leak')
+        (self.folder / 'short').write_bytes(good.read_bytes()[:100000])
+        result = self.tarn('report', self.folder)
+        self.assertEqual(result.returncode, 0)
+        self.assertEqual(result.stderr.count('\n'), 1, result.stderr)
+        self.assertIn('cut off', result.stderr)
+
+
+class Forms(Case):
+    def test_prometheus_has_no_times_and_each_family_once(self):
+        text = self.output('report', '--prometheus', self.record('leak'))
+        self.assertTrue(all(time is None for *_, time in metric_lines(text)))
+        self.assertNotIn('# EOF', text)
+        families = [line.split()[2] for line in text.splitlines() if line.startswith('# TYPE')]
+        self.assertEqual(len(families), len(set(families)))
+        names = [name for name, *_ in metric_lines(text)]
+        self.assertEqual(sorted(set(names)), sorted(families))    # a counter's family has its _total here
+        together = [name for name, before in zip(names, [None, *names]) if name != before]
+        self.assertEqual(len(together), len(set(together)))
+
+    def test_openmetrics_has_growing_times_and_an_end(self):
+        recording = self.record('leak')
+        text = self.output('report', '--openmetrics', recording)
+        self.assertTrue(text.endswith('\n# EOF\n'))
+        series = {}
+        for name, labels, _, time in metric_lines(text):
+            series.setdefault((name, labels), []).append(time)
+        for times in series.values():
+            self.assertEqual(times, sorted(set(times)))
+        rss = next(times for (name, _), times in series.items() if name == 'tarn_rss_bytes')
+        self.assertGreater(len(rss), 1)
+        for family, kind in re.findall(r'# TYPE (\S+) (\S+)', text):
+            self.assertFalse(family.endswith('_total'))
+            self.assertIn(f'\n{family}_total{{' if kind == 'counter' else f'\n{family}{{', text)
+
+    def test_metrics_have_the_names_of_the_statistics(self):
+        recording = self.record('leak')
+        report = self.report(recording)
+        last = report['snapshots'][report['last']]
+        samples = {name: value for name, _, value, _ in metric_lines(self.output('report', '--prometheus', recording))}
+        for field in ('rss_bytes', 'holes_bytes', 'live_blocks', 'allocated_total', 'freed_total', 'budget_bytes'):
+            self.assertEqual(samples[f'tarn_{field}'], last[field])
+
+    def test_pprof_has_go_s_types_first_and_the_program_as_its_first_mapping(self):
+        data = self.pprof_data(self.record('leak'))
+        texts = recordings.pprof_texts(data)
+        types = [tuple(texts[recordings.number_of(each, field)] for field in (1, 2))
+                 for each in recordings.messages(data, 1)]
+        self.assertEqual(types, [('alloc_objects', 'count'), ('alloc_space', 'bytes'), ('inuse_objects', 'count'),
+                                 ('inuse_space', 'bytes'), ('requested', 'bytes'), ('rounding', 'bytes'),
+                                 ('pinned', 'bytes')])
+        self.assertEqual(recordings.number_of(data, 12), 512 * 1024)
+        program = recordings.messages(data, 3)[0]
+        self.assertEqual(texts[recordings.number_of(program, 5)], str(recordings.PLANTED / 'leak'))
+        self.assertRegex(texts[recordings.number_of(program, 6)], r'\A[0-9a-f]{8,}\Z')
+
+    def test_the_json_is_as_its_page_describes(self):
+        report = self.report(self.record('leak'))
+        self.assertEqual((report['schema'], report['kind']), (1, 'report'))
+        frames, samples = report['frames'], report['samples']
+        for stack in report['stacks']:
+            self.assertTrue(all(0 <= frame < len(frames) for frame in stack['frames']))
+        for snapshot in report['snapshots']:
+            for row in snapshot.get('map', []):
+                for page in row['pages']:
+                    self.assertTrue(all(0 <= sample < len(samples) for sample in (page[2] if len(page) > 2 else [])))
+        self.assertEqual(report['stacks'][-1]['frames'], [])
+        self.assertEqual(report['stacks'][-1]['site'], '[unattributed]')
+        self.assertTrue(any(page[2:] for row in report['snapshots'][-1]['map'] for page in row['pages']))
+
+    def test_each_field_is_documented(self):
+        docs = pathlib.Path(__file__).parents[2] / 'docs'
+        text = (docs / 'report-json.md').read_text() + (docs / 'statistics.md').read_text()
+        words = set(re.findall(r'[a-z_]+', text))
+        self.assertEqual(sorted(keys_of(self.report(self.record('pinning_cache'))) - words), [])
+
+    def test_lines_and_files_are_named(self):
+        report = self.report(self.record('leak'))
+        frame = next(frame for frame in report['frames'] if frame['function'] == 'note_request')
+        self.assertTrue(frame['file'].endswith('planted/leak.c'))
+        source = pathlib.Path(__file__).parent / 'planted' / 'leak.c'
+        self.assertIn('malloc(', source.read_text().splitlines()[frame['line'] - 1])
+
+    def test_a_program_without_symbols_has_offsets(self):
+        program = self.folder / 'leak'
+        subprocess.run(['strip', '-o', program, recordings.PLANTED / 'leak'], check=True)
+        subprocess.run([program], env=self.options(self.folder / 'recording'), check=True, stdout=subprocess.DEVNULL)
+        report = self.report(self.folder / 'recording')
+        self.assertRegex(site_first(report, 'live_bytes')['site'], r'\Aleak\+0x[0-9a-f]+\Z')
+
+    def test_a_program_that_has_changed_is_not_asked_for_names(self):
+        program = shutil.copy(recordings.PLANTED / 'leak', self.folder / 'leak')
+        subprocess.run([program], env=self.options(self.folder / 'recording'), check=True, stdout=subprocess.DEVNULL)
+        shutil.copy(recordings.PLANTED / 'pinning_cache', self.folder / 'new')
+        os.rename(self.folder / 'new', program)
+        report = self.report(self.folder / 'recording')
+        self.assertRegex(site_first(report, 'live_bytes')['site'], r'\Aleak\+0x')
+        self.assertTrue(any('another build' in warning for warning in report['warnings']))
+
+    def test_the_tables_are_as_long_as_asked_for(self):
+        recording = self.record('leak', 'sample=4KiB')
+        text = self.output('report', '--top', '1', recording)
+        self.assertIn('note_request', text)
+        self.assertRegex(self.output('report', '--at', 'peak', recording), r'live_bytes, by call site, at the peak')
+
+
+class CommandLine(Case):
+    def test_help_tells_every_option(self):
+        text = self.output('report', '--help')
+        for word in ('--html', '--pprof', '--folded', '--json', '--openmetrics', '--prometheus', '--output', '--top',
+                     '--at', 'FILE|DIR'):
+            self.assertIn(word, text)
+
+    def test_what_it_does_not_know_is_refused(self):
+        recording = self.record('leak')
+        for arguments in (['--folded', 'weight'], ['--top', '0'], ['--top', 'x'], ['--top', '-1'], ['--at', 'noon'],
+                          ['--walk'], ['--json', '--prometheus'], ['--pprof', ''], ['second']):
+            with self.subTest(arguments):
+                self.assert_refused(self.tarn('report', recording, *arguments), 'tarn report: ')
+        self.assert_refused(self.tarn('report'), 'which recording')
+
+
+class Output(Case):
+    """A file is there whole, or as it was."""
+
+    def files(self):
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def test_an_output_replaces_what_was_there(self):
+        recording = self.record('leak')
+        out = self.folder / 'out'
+        out.write_text('before')
+        out.chmod(0o640)
+        self.assertEqual(self.output('report', '--json', '-o', out, recording), '')
+        self.assertTrue(out.read_text().startswith('{'))
+        self.assertEqual(out.stat().st_mode & 0o777, 0o640)
+        self.assertEqual(self.files(), ['out', 'recording'])
+
+    def test_a_failure_leaves_what_was_there(self):
+        out = self.folder / 'out'
+        out.write_text('before')
+        for form in (['--pprof', out], ['--json', '-o', out]):
+            self.assert_refused(self.tarn('report', *form, self.folder / 'missing'), 'missing')
+            self.assertEqual(out.read_text(), 'before')
+
+    def test_a_folder_that_is_not_there_is_named(self):
+        recording = self.record('leak')
+        for form in ('--pprof', '-o'):
+            result = self.tarn('report', form, self.folder / 'no' / 'out', recording)
+            self.assert_refused(result, 'cannot write', 'no/out')
+        self.assert_refused(self.tarn('report', '-o', self.folder, recording), 'cannot write')
+
+    def test_a_full_disk_is_told(self):
+        recording = self.record('leak')
+        with open('/dev/full', 'w', encoding='utf-8') as full:
+            for form in ([], ['--json'], ['--prometheus']):
+                result = self.tarn('report', *form, recording, capture_output=False, stdout=full,
+                                   stderr=subprocess.PIPE)
+                self.assertEqual(result.returncode, 2)
+                self.assertIn('No space left', result.stderr)
+        self.assert_refused(self.tarn('report', '--pprof', '/dev/full', recording), 'No space left')
+
+
+if __name__ == '__main__':
+    recordings.main(sys.argv)

@@ -1,0 +1,26 @@
+// tools/amount.h - figures for people: "12.34 MiB", "1,234,567", "61 %".
+#ifndef TARN_TOOLS_AMOUNT_H
+#define TARN_TOOLS_AMOUNT_H
+
+#include <stdint.h>
+
+typedef struct amount {
+    char text[40]; // 20 digits, 6 commas, a sign, a unit
+} amount_t;
+
+// Mebibytes with two decimals, so that a column of them compares at sight; below 0.1 MiB in KiB with one.
+amount_t amount_bytes(uint64_t bytes);
+
+// Always in MiB.
+amount_t amount_mib(uint64_t bytes);
+
+// "+1.20 MiB", "-0.30 MiB"
+amount_t amount_change(int64_t bytes);
+
+amount_t amount_count(uint64_t count);
+amount_t amount_count_change(int64_t count);
+
+// part in percent of whole, rounded; 0 if whole is 0.
+unsigned amount_percent(uint64_t part, uint64_t whole);
+
+#endif

@@ -1,0 +1,14 @@
+// tools/live.h - the recording of a process that runs: which file it writes.
+#ifndef TARN_TOOLS_LIVE_H
+#define TARN_TOOLS_LIVE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+// The path under which the recording of process `pid` can be opened, to be freed; NULL after one line on stderr.
+char *live_find(const char *who, pid_t pid);
+
+// Resident bytes of the process now; 0 when it is gone.
+uint64_t live_rss_bytes(pid_t pid);
+
+#endif

@@ -1,0 +1,260 @@
+// tools/symbols.c - libdwfl opens the file and finds its debug information (build-id, debuglink, minidebuginfo); libdw
+// reads it. Each module is a session of its own, so that two builds of one library can be told apart.
+#include "symbols.h"
+
+#include "demangle.h"
+#include "memory.h"
+#include "strings.h"
+
+#include <dwarf.h>
+#include <elfutils/libdwfl.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEBUG_FOLDER "/usr/lib/debug/.build-id"
+
+struct symbols_module {
+    Dwfl *session;       // NULL: no file
+    Dwfl_Module *module; // in `session`
+    Dwarf_Addr bias;     // libdwfl's address of what the file calls 0
+    symbols_source_t source;
+};
+
+static const Dwfl_Callbacks callbacks = {
+    .find_elf = dwfl_build_id_find_elf,
+    .find_debuginfo = dwfl_standard_find_debuginfo,
+};
+
+// --- opening -------------------------------------------------------------------------------------------------------
+
+// A path of a recording can name anything: only a regular file is read, and opening a FIFO must not wait.
+static int file_open(const char *path)
+{
+    struct stat status;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file >= 0 && (fstat(file, &status) != 0 || !S_ISREG(status.st_mode))) {
+        close(file);
+        return -1;
+    }
+    return file;
+}
+
+static bool build_id_is(Dwfl_Module *module, const uint8_t *build_id, size_t build_id_bytes)
+{
+    const unsigned char *found;
+    GElf_Addr where;
+    int found_bytes = dwfl_module_build_id(module, &found, &where);
+    return found_bytes > 0 && (size_t)found_bytes == build_id_bytes && memcmp(found, build_id, build_id_bytes) == 0;
+}
+
+// Opens the file at `path` as the whole of a session. False: there is none, it is no ELF file, or another build.
+static bool session_open(symbols_module_t *module, const char *path, const uint8_t *build_id, size_t build_id_bytes)
+{
+    int file = file_open(path);
+    if (file < 0)
+        return false;
+    Dwfl *session = dwfl_begin(&callbacks);
+    if (session == NULL) {
+        close(file);
+        return false;
+    }
+    Dwfl_Module *found = dwfl_report_elf(session, path, path, file, 0, true);
+    if (found == NULL)
+        close(file); // libdwfl takes it only when it succeeds
+    dwfl_report_end(session, NULL, NULL);
+    bool usable = found != NULL && dwfl_module_getelf(found, &module->bias) != NULL;
+    if (usable && build_id_bytes != 0 && !build_id_is(found, build_id, build_id_bytes)) {
+        module->source = SYMBOLS_CHANGED;
+        usable = false;
+    }
+    if (!usable) {
+        dwfl_end(session);
+        return false;
+    }
+    module->session = session;
+    module->module = found;
+    return true;
+}
+
+// Where distributions put the debug information of a build: /usr/lib/debug/.build-id/ab/cdef....debug
+static char *debug_path(const uint8_t *build_id, size_t build_id_bytes)
+{
+    char *hex = memory_get(2 * build_id_bytes + 1, 1);
+    for (size_t i = 0; i < build_id_bytes; i++)
+        snprintf(hex + 2 * i, 3, "%02x", build_id[i]);
+    char *path = memory_format("%s/%.2s/%s.debug", DEBUG_FOLDER, hex, hex + 2);
+    free(hex);
+    return path;
+}
+
+static bool session_open_debug(symbols_module_t *module, const uint8_t *build_id, size_t build_id_bytes)
+{
+    if (build_id_bytes < 2)
+        return false;
+    symbols_source_t before = module->source;
+    char *path = debug_path(build_id, build_id_bytes);
+    bool opened = session_open(module, path, build_id, build_id_bytes);
+    free(path);
+    if (!opened)
+        module->source = before;
+    return opened;
+}
+
+symbols_module_t *symbols_open(const char *path, const uint8_t *build_id, size_t build_id_bytes)
+{
+    symbols_module_t *module = memory_get(1, sizeof *module);
+    Dwarf_Addr bias;
+    if (*path == '/' && !session_open(module, path, build_id, build_id_bytes))
+        session_open_debug(module, build_id, build_id_bytes);
+    if (module->session == NULL)
+        return module;
+    module->source = dwfl_module_getdwarf(module->module, &bias) != NULL ? SYMBOLS_DEBUG : SYMBOLS_TABLE;
+    return module;
+}
+
+void symbols_close(symbols_module_t *module)
+{
+    if (module != NULL && module->session != NULL)
+        dwfl_end(module->session);
+    free(module);
+}
+
+symbols_source_t symbols_source(const symbols_module_t *module)
+{
+    return module->source;
+}
+
+// --- reading debug information --------------------------------------------------------------------------------------
+
+// The compilation unit with `address`. Clang writes no table of address ranges unless asked to: then each unit is
+// asked.
+static Dwarf_Die *unit_find(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *bias)
+{
+    Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
+    if (unit != NULL)
+        return unit;
+    for (unit = dwfl_module_nextcu(module, NULL, bias); unit != NULL; unit = dwfl_module_nextcu(module, unit, bias))
+        if (dwarf_haspc(unit, address - *bias) > 0)
+            return unit;
+    return NULL;
+}
+
+static bool is_function(Dwarf_Die *scope)
+{
+    int tag = dwarf_tag(scope);
+    return tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine || tag == DW_TAG_entry_point;
+}
+
+// The linkage name says of which class or namespace a C++ function is; its plain name does not.
+static const char *function_name(Dwarf_Die *scope)
+{
+    Dwarf_Attribute attribute;
+    const char *name = NULL;
+    if (dwarf_attr_integrate(scope, DW_AT_linkage_name, &attribute) != NULL ||
+        dwarf_attr_integrate(scope, DW_AT_MIPS_linkage_name, &attribute) != NULL)
+        name = dwarf_formstring(&attribute);
+    if (name == NULL && dwarf_attr_integrate(scope, DW_AT_name, &attribute) != NULL)
+        name = dwarf_formstring(&attribute);
+    return name != NULL ? demangle(name) : NULL;
+}
+
+static Dwarf_Word attribute_number(Dwarf_Die *scope, unsigned name)
+{
+    Dwarf_Attribute attribute;
+    Dwarf_Word value = 0;
+    if (dwarf_attr(scope, name, &attribute) == NULL || dwarf_formudata(&attribute, &value) != 0)
+        return 0;
+    return value;
+}
+
+// Where an inlined function was called: the place of the frame around it.
+static void place_of_call(Dwarf_Die *unit, Dwarf_Die *scope, symbols_frame_t *frame)
+{
+    Dwarf_Files *files;
+    size_t count;
+    size_t index = attribute_number(scope, DW_AT_call_file);
+    frame->line = (unsigned)attribute_number(scope, DW_AT_call_line);
+    if (dwarf_getsrcfiles(unit, &files, &count) == 0 && index < count) {
+        const char *file = dwarf_filesrc(files, index, NULL, NULL);
+        frame->file = file != NULL ? strings_keep(file) : NULL;
+    }
+}
+
+static void place_of_address(Dwarf_Die *unit, Dwarf_Addr address, symbols_frame_t *frame)
+{
+    Dwarf_Line *row = dwarf_getsrc_die(unit, address);
+    int line;
+    if (row == NULL)
+        return;
+    const char *file = dwarf_linesrc(row, NULL, NULL);
+    frame->file = file != NULL ? strings_keep(file) : NULL;
+    if (dwarf_lineno(row, &line) == 0 && line > 0)
+        frame->line = (unsigned)line;
+}
+
+// From the innermost scope outwards. Each inlined function's frame gets its name here and leaves the place where it was
+// called to the next one.
+static unsigned frames_of_scopes(Dwarf_Die *unit, Dwarf_Die *scopes, int scope_count, symbols_frame_t *frames)
+{
+    unsigned count = 0;
+    for (int i = 0; i < scope_count && count < SYMBOLS_FRAMES_MAX; i++) {
+        if (!is_function(&scopes[i]))
+            continue;
+        frames[count++].function = function_name(&scopes[i]);
+        if (dwarf_tag(&scopes[i]) != DW_TAG_inlined_subroutine)
+            break;
+        if (count < SYMBOLS_FRAMES_MAX)
+            place_of_call(unit, &scopes[i], &frames[count]);
+    }
+    return count;
+}
+
+// dwarf_getscopes follows an inlined function to where it was defined; dwarf_getscopes_die goes to where it stands.
+static unsigned frames_of_debug(Dwfl_Module *module, Dwarf_Addr address, symbols_frame_t *frames)
+{
+    Dwarf_Addr bias;
+    Dwarf_Die *innermost = NULL, *scopes = NULL;
+    Dwarf_Die *unit = unit_find(module, address, &bias);
+    if (unit == NULL)
+        return 0;
+    place_of_address(unit, address - bias, &frames[0]);
+    unsigned count = 0;
+    if (dwarf_getscopes(unit, address - bias, &innermost) > 0) {
+        int scope_count = dwarf_getscopes_die(&innermost[0], &scopes);
+        if (scope_count > 0)
+            count = frames_of_scopes(unit, scopes, scope_count, frames);
+    }
+    free(scopes);
+    free(innermost);
+    return count;
+}
+
+// --- finding -------------------------------------------------------------------------------------------------------
+
+static const char *name_in_table(Dwfl_Module *module, Dwarf_Addr address)
+{
+    GElf_Off offset;
+    GElf_Sym symbol;
+    const char *name = dwfl_module_addrinfo(module, address, &offset, &symbol, NULL, NULL, NULL);
+    bool inside = name != NULL && (symbol.st_size == 0 || offset < symbol.st_size);
+    return inside && *name != '\0' ? demangle(name) : NULL;
+}
+
+unsigned symbols_find(symbols_module_t *module, uint64_t offset, symbols_frame_t frames[SYMBOLS_FRAMES_MAX])
+{
+    memset(frames, 0, SYMBOLS_FRAMES_MAX * sizeof *frames);
+    if (module->session == NULL)
+        return 0;
+    Dwarf_Addr address = offset + module->bias;
+    unsigned count = frames_of_debug(module->module, address, frames);
+    if (count == 0)
+        count = 1; // what the line table knows, if anything
+    if (frames[count - 1].function == NULL)
+        frames[count - 1].function = name_in_table(module->module, address);
+    return frames[0].function != NULL || frames[0].file != NULL ? count : 0;
+}

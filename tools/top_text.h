@@ -1,0 +1,12 @@
+// tools/top_text.h - a running process on one screen: resident by cause, rates, size classes, call sites.
+#ifndef TARN_TOOLS_TOP_TEXT_H
+#define TARN_TOOLS_TOP_TEXT_H
+
+#include "profile.h"
+
+#include <stdio.h>
+
+// `rss_bytes` is what the kernel says now; the rest is as of the last snapshot.
+void top_text(FILE *out, const profile_t *profile, uint64_t rss_bytes, unsigned top);
+
+#endif
