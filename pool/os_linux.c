@@ -46,13 +46,19 @@ size_t os_memory_bytes(void)
     return memory_bytes;
 }
 
-size_t os_address_limit_bytes(void)
+// SIZE_MAX: none.
+static size_t limit_bytes(int resource)
 {
     struct {
         uint64_t now, most;
     } limit;
-    bool known = KERNEL_CALL4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0;
+    bool known = KERNEL_CALL4(SYS_prlimit64, 0, resource, NULL, &limit) == 0;
     return known && limit.now < SIZE_MAX ? (size_t)limit.now : SIZE_MAX; // without a limit it is 2^64 - 1
+}
+
+size_t os_address_limit_bytes(void)
+{
+    return limit_bytes(RLIMIT_AS);
 }
 
 static void *map_anonymous(void *hint, size_t bytes, int protection, int flags)
@@ -123,21 +129,17 @@ bool os_commit(void *start, size_t bytes)
 static bool overcommits_nothing(void)
 {
     char mode = '0';
-    int file = (int)syscall(SYS_openat, AT_FDCWD, "/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    int file = (int)KERNEL_CALL3(SYS_openat, AT_FDCWD, "/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return false;
-    syscall(SYS_read, file, &mode, sizeof(mode));
-    syscall(SYS_close, file);
+    KERNEL_CALL3(SYS_read, file, &mode, sizeof(mode));
+    KERNEL_CALL1(SYS_close, file);
     return mode == '2';
 }
 
 bool os_commit_counts(void)
 {
-    int saved = errno;
-    struct rlimit limit;
-    bool counts = (getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) || overcommits_nothing();
-    errno = saved;
-    return counts;
+    return limit_bytes(RLIMIT_DATA) != SIZE_MAX || overcommits_nothing();
 }
 
 // Not by mprotect: a kernel that counts what it has promised would count it still.

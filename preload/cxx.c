@@ -85,7 +85,7 @@ static COLD void *nothrow_aligned_failed(const char *name, size_t size_bytes, si
 
 // --- new -------------------------------------------------------------------------------------------------------------
 
-static COLD void *new_slow(size_t size_bytes)
+static __attribute__((noinline)) void *new_slow(size_t size_bytes)
 {
     void *block = pool_malloc_slow(size_bytes);
     return likely(block != NULL) ? block : new_failed(GRANULE_BYTES, size_bytes);

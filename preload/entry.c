@@ -25,7 +25,7 @@ static void *or_enomem(void *block)
 
 // --- the fast paths ------------------------------------------------------------------------------------------------
 
-static COLD void *malloc_general(size_t size_bytes)
+static NOINLINE void *malloc_general(size_t size_bytes)
 {
     return or_enomem(pool_malloc_slow(size_bytes));
 }
