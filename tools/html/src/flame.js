@@ -1,0 +1,298 @@
+// tools/html/src/flame.js - call stacks: a flame graph by pinned, rounding, live or allocated bytes, the stacks that have
+// most of them, and one stack in full.
+import flamegraph from 'd3-flame-graph';
+import { select } from 'd3-selection';
+import { METRICS } from './data.js';
+import { element, emptyNote, fill, onWidth, segmented } from './dom.js';
+import { bytesText, countText, plural, secondsText, shareText } from './format.js';
+import { callersText, framePlace, moduleName, stackTitle, stacksBy, treeOf } from './stacks.js';
+import { tooltipHide, tooltipLines, tooltipShow } from './tooltip.js';
+
+const ROW_PX = 22;
+const FRAME_LEAST_PX = 1.5;    // narrower ones could not be seen; they are in the table
+const ZOOM_MS = matchMedia('(prefers-reduced-motion: reduce)').matches ? 0 : 200;
+const STACKS_SHOWN = 10;
+const HUES = 7;
+
+const metricName = Object.fromEntries(METRICS.map(([field, name]) => [field, name]));
+
+function searchFits(node, term) {
+    return term !== '' && `${node.data.name} ${framePlace(node.data.frame)}`.toLowerCase().includes(term.toLowerCase());
+}
+
+function hue(module) {
+    return `var(--flame-${module % HUES})`;
+}
+
+// A hue a module: what is the program's own is told from libraries at a glance.
+function frameColour(node) {
+    if (node.highlight)
+        return 'var(--found)';
+    const module = node.data.frame?.module;
+    return Number.isInteger(module) ? hue(module) : 'var(--flame-none)';
+}
+
+// --- one stack in full -------------------------------------------------------------------------------------------------
+
+function frameNode(profile, number) {
+    const frame = profile.frames[number];
+    const place = [framePlace(frame), moduleName(profile, frame)].filter(Boolean).join(', ');
+    return element('li', {}, element('code', {}, frame?.function ?? '?'), frame?.inlined ? ' (inlined)' : null,
+        place ? element('span', { class: 'place' }, ` ${place}`) : null);
+}
+
+function generationsText(stack) {
+    const parts = ['young', 'middle', 'old'].map((name) => [name, Number(stack[`${name}_blocks`]) || 0]);
+    const sum = parts.reduce((total, [, blocks]) => total + blocks, 0);
+    return sum > 0 ? parts.map(([name, blocks]) => `${shareText(blocks, sum) || '0 %'} ${name}`).join(', ') : null;
+}
+
+function stackFigures(profile, stack, moment) {
+    const figures = METRICS.map(([field, name]) => [name, bytesText(profile.bytes(stack, field, moment))]);
+    if (stack.live_error_bytes > 0)
+        figures.push(['live, 95 % interval', `± ${bytesText(stack.live_error_bytes)}`]);
+    const ages = generationsText(stack);
+    if (ages)
+        figures.push(['blocks’ ages', ages]);
+    if (stack.died_young_percent !== undefined && stack.frames.length > 0)
+        figures.push(['freed while young', `${stack.died_young_percent} %`]);
+    if (profile.threads[stack.thread]?.name)
+        figures.push(['thread', profile.threads[stack.thread].name]);
+    if (stack.samples)
+        figures.push(['samples', countText(stack.samples)]);
+    return figures;
+}
+
+function neighboursNode(profile, stack) {
+    const rows = (stack.neighbours ?? []).filter(([other]) => profile.stacks[other]);
+    if (rows.length === 0)
+        return null;
+    return [element('h4', {}, 'Its survivors lie among freed blocks of'), element('ul', {}, rows.map(([other, bytes]) =>
+        element('li', {}, stackTitle(profile.stacks[other]), ` ${bytesText(bytes)}`)))];
+}
+
+function stackNode(profile, stack, moment) {
+    return [
+        element('h3', {}, stackTitle(stack)),
+        element('dl', { class: 'figures' }, stackFigures(profile, stack, moment).map(([name, value]) =>
+            element('div', {}, element('dt', {}, name), element('dd', {}, value)))),
+        element('ol', { class: 'frames' }, stack.frames.map((number) => frameNode(profile, number))),
+        neighboursNode(profile, stack),
+    ].flat();
+}
+
+// --- the picture -------------------------------------------------------------------------------------------------------
+
+function nodeTooltip(graph, node) {
+    const { frame, stacks } = node.data;
+    const lines = [[metricName[graph.metric], bytesText(node.data.value)], ['of all', shareText(node.data.value, graph.total)]];
+    if (framePlace(frame))
+        lines.push(['at', framePlace(frame)]);
+    if (moduleName(graph.profile, frame))
+        lines.push(['in', moduleName(graph.profile, frame)]);
+    const notes = [frame?.inlined ? 'Inlined.' : '', stacks.length > 0 && !frame && node.depth > 0 ? 'Not charged to any sample.' : ''];
+    return tooltipLines(node.data.name, lines, notes.filter(Boolean).join(' '));
+}
+
+// Which hue is which module: the program's own first.
+function modulesNode(profile) {
+    const used = new Set(profile.stacks.flatMap((stack) => stack.frames.map((number) => profile.frames[number]?.module)));
+    const numbers = [...used].filter((module) => profile.modules[module]).sort((a, b) => a - b);
+    return element('ul', { class: 'legend' }, numbers.slice(0, HUES).map((module) => element('li', {},
+        element('span', { class: 'swatch', style: { background: hue(module) } }), moduleName(profile, { module }))));
+}
+
+class FlameGraph {
+    constructor(root, profile, model) {
+        this.profile = profile;
+        this.model = model;
+        this.metric = METRICS.find(([field]) => stacksBy(profile, field, model.last).some(([stack]) => stack.frames.length > 0))?.[0]
+            ?? 'live_bytes';
+        this.frame = element('div', { class: 'flame', tabindex: 0, role: 'application', 'aria-roledescription': 'flame graph',
+            'aria-label': 'Flame graph. Arrow keys move between frames, Enter zooms, Escape zooms out.', 'aria-describedby': 'flame-status',
+            on: { keydown: (event) => this.key(event) } });
+        this.status = element('p', { id: 'flame-status', class: 'hint', 'aria-live': 'polite' });
+        this.table = element('div', { class: 'scroll' });
+        this.details = element('div', { class: 'details stack', 'aria-live': 'polite' });
+        fill(root, this.toolsNode(), modulesNode(profile), this.frame, this.status,
+            element('div', { class: 'pair inner' }, this.table, this.details));
+        this.chart = this.chartNew();
+    }
+
+    toolsNode() {
+        this.search = element('input', { type: 'search', placeholder: 'Search frames', 'aria-label': 'Search frames',
+            on: { input: () => this.find() } });
+        this.out = element('button', { type: 'button', class: 'quiet', on: { click: () => this.zoomOut() } }, 'Zoom out');
+        const metrics = segmented('Bytes', METRICS.map(([field, name]) => [field, name]), this.metric, (metric) => {
+            this.metric = metric;
+            this.draw();
+        });
+        return element('div', { class: 'bar-of-tools' }, metrics, this.search, this.out);
+    }
+
+    chartNew() {
+        const tip = () => {};
+        tip.show = (event, node) => tooltipShow(event.clientX, event.clientY, nodeTooltip(this, node));
+        tip.hide = tooltipHide;
+        return flamegraph().inverted(true).cellHeight(ROW_PX).minFrameSize(FRAME_LEAST_PX).transitionDuration(ZOOM_MS)
+            .resetHeightOnZoom(true).tooltip(tip).setColorMapper(frameColour).setSearchMatch(searchFits)
+            .setSearchHandler((found, sum, total) => this.found(sum, total))
+            .setDetailsHandler(() => {})
+            .onClick((node) => this.zoomed(node));
+    }
+
+    get root() {
+        return select(this.frame).datum();
+    }
+
+    resize(width) {
+        this.width = width;
+        this.chart.width(width);
+        this.draw();
+    }
+
+    show(index) {
+        this.moment = this.profile.momentOf(index);
+        this.index = index;
+        this.draw();
+    }
+
+    draw() {
+        if (!this.width || this.moment === undefined)
+            return;
+        const tree = treeOf(this.profile, this.metric, this.moment, this.model.report.program ?? 'all');
+        this.total = tree.value;
+        this.frame.hidden = this.total === 0;
+        if (this.root)
+            this.chart.update(tree);
+        else
+            select(this.frame).datum(tree).call(this.chart);
+        this.zoomed(this.root);
+        this.tableFill();
+        if (this.search.value !== '')
+            this.find();
+    }
+
+    // What is shown, and of when.
+    statusText(node) {
+        if (this.total === 0)
+            return `No ${metricName[this.metric]} bytes at this snapshot.`;
+        const moment = this.metric === 'allocated_bytes' ? 'since the start'
+            : `at ${secondsText(this.model.snapshots[this.moment].time_ms / 1000)}${this.moment === this.model.peak ? ', the peak' : ''}`;
+        const what = METRICS.find(([field]) => field === this.metric)[2];
+        const nearest = this.moment !== this.index && this.metric !== 'allocated_bytes' ? ' The nearest snapshot with a profile.' : '';
+        const place = framePlace(node?.data.frame);
+        const of = node && node.depth > 0 ? `${node.data.name}${place ? ` (${place})` : ''}: ${bytesText(node.data.value)}, ${shareText(node.data.value, this.total)} of ` : '';
+        return `${of}${bytesText(this.total)} ${metricName[this.metric]} ${moment}: ${what}.${nearest}`;
+    }
+
+    // The chart keeps room for a title above and below, which it does not have here.
+    zoomed(node) {
+        this.frame.style.height = `${this.chart.height() - 2 * ROW_PX}px`;
+        this.out.disabled = !node || node.depth === 0;
+        this.focusOn(node);
+    }
+
+    zoomOut() {
+        if (this.root && this.total > 0)
+            this.chart.resetZoom();
+    }
+
+    find() {
+        const term = this.search.value.trim();
+        if (term === '')
+            this.chart.clear();
+        else
+            this.chart.search(term);
+        if (term === '')
+            this.focusOn(this.focused);
+    }
+
+    found(sum, total) {
+        this.status.textContent = `“${this.search.value.trim()}”: ${bytesText(sum)}, ${shareText(sum, total) || '0 %'} of ${bytesText(total)} ${metricName[this.metric]}.`;
+    }
+
+    focusOn(node) {
+        this.focused = node;
+        this.status.textContent = this.statusText(node);
+        select(this.frame).selectAll('g.frame').classed('focused', (other) => other === node);
+    }
+
+    // A frame that has room on the screen: those under a narrow or hidden one have not.
+    visible(node) {
+        const span = this.root.x1 - this.root.x0;
+        return !node.data.hide && (node.x1 - node.x0) / span * this.width > FRAME_LEAST_PX;
+    }
+
+    beside(step) {
+        const row = (this.focused.parent?.children ?? []).filter((node) => this.visible(node));
+        return row[row.indexOf(this.focused) + step];
+    }
+
+    key(event) {
+        const moves = {
+            ArrowUp: () => this.focused.parent,
+            ArrowDown: () => this.focused.children?.find((node) => this.visible(node)),
+            ArrowLeft: () => this.beside(-1),
+            ArrowRight: () => this.beside(1),
+        };
+        const zooms = { Enter: () => this.chart.zoomTo(this.focused), Escape: () => this.zoomOut() };
+        if (!this.focused || event.ctrlKey || event.metaKey || event.altKey || !(event.key in moves || event.key in zooms))
+            return;
+        event.preventDefault();
+        if (event.key in moves)
+            this.focusOn(moves[event.key]() ?? this.focused);
+        else
+            zooms[event.key]();
+    }
+
+    // --- the table below ---
+
+    tableFill() {
+        const rows = stacksBy(this.profile, this.metric, this.moment);
+        const shown = rows.filter(([stack], rank) => rank < STACKS_SHOWN || stack.frames.length === 0);
+        fill(this.table, rows.length === 0 ? null : [
+            element('table', { class: 'stacks' },
+                element('thead', {}, element('tr', {}, [['call site', ''], [metricName[this.metric], 'number'], ['share', 'number'], ['freed young', 'number wide']]
+                    .map(([text, kind]) => element('th', { scope: 'col', class: kind }, text)))),
+                element('tbody', {}, shown.map(([stack, bytes]) => this.rowNode(stack, bytes)))),
+            rows.length > shown.length ? element('p', { class: 'hint' }, `and ${plural(rows.length - shown.length, 'call stack')} with less`) : null,
+        ]);
+        this.detailsFill(shown[0]?.[0]);
+    }
+
+    rowNode(stack, bytes) {
+        const name = stack.frames.length === 0 ? element('span', {}, stackTitle(stack))
+            : element('button', { type: 'button', class: 'link', on: { click: () => this.stackShow(stack) } }, stackTitle(stack));
+        const young = stack.frames.length > 0 && stack.died_young_percent !== undefined ? `${stack.died_young_percent} %` : '';
+        return element('tr', { 'data-stack': stack.index },
+            element('th', { scope: 'row' }, name, element('small', {}, callersText(this.profile, stack))),
+            element('td', { class: 'number' }, bytesText(bytes)),
+            element('td', { class: 'number' }, shareText(bytes, this.total)),
+            element('td', { class: 'number wide' }, young));
+    }
+
+    stackShow(stack) {
+        const node = this.root.descendants().find((other) => other.data.stacks.includes(stack));
+        if (node)
+            this.chart.zoomTo(node);
+        this.detailsFill(stack);
+    }
+
+    detailsFill(stack) {
+        this.details.hidden = !stack;
+        fill(this.details, stack ? stackNode(this.profile, stack, this.moment) : null);
+        for (const row of this.table.querySelectorAll('tbody tr'))
+            row.classList.toggle('chosen', row.dataset.stack === String(stack?.index));
+    }
+}
+
+export function flameMount(root, model, selection) {
+    if (!model.profile)
+        return fill(root, emptyNote('No profile.', 'It was recorded with `profile=off`, or is no recording at all: '
+            + '`tarn run -- COMMAND` records one.'));
+    const graph = new FlameGraph(root, model.profile, model);
+    selection.follow((index) => graph.show(index));
+    onWidth(graph.frame, (width) => graph.resize(width));
+}
+

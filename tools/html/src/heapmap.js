@@ -1,0 +1,354 @@
+// tools/html/src/heapmap.js - the heap, a cell a page: a row a size class, pages in the order of their addresses.
+//
+//      512 B  [][][][][][][][][]      colour: how much of the page live blocks fill
+//             [][][][]                height: how much of the page is resident
+//     1280 B  [][][][][][]            hatched: resident, and no live block in it
+//
+// Rows keep their place in every snapshot: going through time, only the cells change. When there are more pages than
+// room, a cell stands for a few neighbours of one class.
+import { element, emptyNote, fill, onWidth } from './dom.js';
+import { bytesText, countText, plural, secondsText, shareText, sizeText } from './format.js';
+import { stackTitle } from './stacks.js';
+import { colour, onTheme } from './theme.js';
+import { tooltipHide, tooltipLines, tooltipShow } from './tooltip.js';
+
+const GUTTER_PX = 74;
+const ROW_GAP_PX = 7;
+const CELL_SIZES_PX = [14, 12, 10, 8];    // below 8 a cell is hard to hit
+const HEIGHT_MOST_PX = 620;               // a screen: past that, cells stand for more pages
+const STEPS = [0.1, 0.25, 0.5, 0.75];     // where the colours of occupancy part
+const SURVIVORS_SHOWN = 4;
+
+export const GENERATIONS = ['young', 'middle', 'old'];
+
+function stepOf(occupancy) {
+    const step = STEPS.findIndex((limit) => occupancy < limit);
+    return step < 0 ? STEPS.length : step;
+}
+
+// --- what there is to draw ---------------------------------------------------------------------------------------------
+
+// The most pages of each class in any snapshot, by block size; the row of kept pages last.
+function rowsMost(snapshots) {
+    const most = new Map();
+    for (const row of snapshots.flatMap((sheet) => sheet.map ?? []))
+        most.set(row.block_bytes, Math.max(most.get(row.block_bytes) ?? 0, row.pages.length));
+    return [...most].filter(([, pages]) => pages > 0).sort(([a], [b]) => (a || Infinity) - (b || Infinity));
+}
+
+function layoutTry(rows, width, cell, group) {
+    const columns = Math.max(1, Math.floor((width - GUTTER_PX) / cell));
+    let top = 0;
+    const places = rows.map(([block_bytes, pages]) => {
+        const lines = Math.ceil(Math.ceil(pages / group) / columns);
+        const place = { block_bytes, top, lines };
+        top += Math.max(lines * cell, 12) + ROW_GAP_PX;
+        return place;
+    });
+    return { cell, group, columns, places, height: top };
+}
+
+function layoutFor(rows, width) {
+    for (let group = 1; ; group *= 2)
+        for (const cell of CELL_SIZES_PX) {
+            const layout = layoutTry(rows, width, cell, group);
+            if (layout.height <= HEIGHT_MOST_PX || group > 1 << 20)
+                return layout;
+        }
+}
+
+function cellOf(row, first, pages) {
+    const cell = { row, first, pages: pages.length, live_blocks: 0, resident_bytes: 0, samples: [] };
+    for (const [live, resident, samples] of pages) {
+        cell.live_blocks += live;
+        cell.resident_bytes += resident;
+        if (samples)
+            cell.samples.push(...samples);
+    }
+    cell.page_bytes = row.page_bytes * pages.length;
+    cell.occupancy = cell.live_blocks * row.block_bytes / cell.page_bytes;
+    return cell;
+}
+
+function cellsOf(map, layout) {
+    const places = new Map(layout.places.map((place) => [place.block_bytes, place]));
+    return map.flatMap((row) => {
+        const place = places.get(row.block_bytes);
+        const cells = [];
+        for (let first = 0; first < row.pages.length; first += layout.group) {
+            const cell = cellOf(row, first, row.pages.slice(first, first + layout.group));
+            cell.x = GUTTER_PX + cells.length % layout.columns * layout.cell;
+            cell.y = place.top + Math.floor(cells.length / layout.columns) * layout.cell;
+            cells.push(cell);
+        }
+        return cells;
+    });
+}
+
+// --- drawing -----------------------------------------------------------------------------------------------------------
+
+function hatching(context) {
+    const tile = document.createElement('canvas');
+    tile.width = tile.height = 4 * devicePixelRatio;
+    const pen = tile.getContext('2d');
+    pen.scale(devicePixelRatio, devicePixelRatio);
+    pen.strokeStyle = colour('retained_bytes');
+    pen.lineWidth = 1.2;
+    pen.beginPath();
+    for (const shift of [-4, 0, 4]) {
+        pen.moveTo(shift, 4);
+        pen.lineTo(shift + 4, 0);
+    }
+    pen.stroke();
+    return context.createPattern(tile, 'repeat');
+}
+
+function paletteNow(context) {
+    return {
+        steps: [...STEPS, 1].map((_, step) => colour(`occupancy-${step}`)),
+        hatch: hatching(context),
+        line: colour('line'),
+        text: colour('muted'),
+        kept: colour('retained_bytes'),
+        focus: colour('accent'),
+    };
+}
+
+function cellDraw(context, cell, size, palette) {
+    const side = size - 1;
+    context.strokeStyle = palette.line;
+    if (cell.resident_bytes < cell.page_bytes)
+        context.strokeRect(cell.x + 0.5, cell.y + 0.5, side - 1, side - 1);
+    const height = Math.min(side, Math.max(cell.resident_bytes > 0 ? 3 : 0, side * cell.resident_bytes / cell.page_bytes));
+    context.fillStyle = cell.live_blocks > 0 ? palette.steps[stepOf(cell.occupancy)] : palette.hatch;
+    context.fillRect(cell.x, cell.y + side - height, side, height);
+    if (cell.live_blocks === 0 && cell.resident_bytes > 0) {
+        context.strokeStyle = palette.kept;
+        context.strokeRect(cell.x + 0.5, cell.y + 0.5, side - 1, side - 1);
+    }
+}
+
+function labelsDraw(context, layout, palette) {
+    context.font = '12px system-ui, sans-serif';
+    context.textAlign = 'right';
+    context.textBaseline = 'middle';
+    context.fillStyle = palette.text;
+    for (const place of layout.places) {
+        context.fillText(place.block_bytes ? sizeText(place.block_bytes) : 'no block', GUTTER_PX - 12, place.top + Math.max(layout.cell, 12) / 2);
+        context.fillRect(GUTTER_PX - 7, place.top, 1, place.lines * layout.cell - 1);    // how far the row goes
+    }
+}
+
+function canvasSize(canvas, width, height) {
+    canvas.width = width * devicePixelRatio;
+    canvas.height = height * devicePixelRatio;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+    const context = canvas.getContext('2d');
+    context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
+    return context;
+}
+
+// --- what a cell tells -------------------------------------------------------------------------------------------------
+
+function cellTitle(cell) {
+    const which = cell.pages === 1 ? `Page ${cell.first + 1}` : `Pages ${cell.first + 1} to ${cell.first + cell.pages}`;
+    return cell.row.block_bytes ? `${which} of ${cell.row.pages.length} with ${sizeText(cell.row.block_bytes)} blocks`
+        : `${which} of ${cell.row.pages.length} kept for reuse`;
+}
+
+function cellLines(cell) {
+    const lines = [];
+    if (cell.row.block_bytes) {
+        const slots = Math.floor(cell.row.page_bytes / cell.row.block_bytes) * cell.pages;
+        lines.push(['live', `${countText(cell.live_blocks)} of ${plural(slots, 'block')} (${shareText(cell.live_blocks, slots) || '0 %'})`]);
+    }
+    lines.push(['resident', `${bytesText(cell.resident_bytes)} of ${sizeText(cell.page_bytes)}`]);
+    const free = cell.resident_bytes - cell.live_blocks * cell.row.block_bytes;
+    if (free > 0 && cell.live_blocks > 0)
+        lines.push(['free, resident', bytesText(free)]);
+    return lines;
+}
+
+// The samples of the cell by call stack, most first: [[stack, [sample, ...]], ...]
+function survivorsOf(cell, profile) {
+    const byStack = new Map();
+    for (const sample of cell.samples.map((index) => profile.samples[index]).filter(Boolean))
+        byStack.set(sample[0], [...byStack.get(sample[0]) ?? [], sample]);
+    return [...byStack].sort(([, a], [, b]) => b.length - a.length);
+}
+
+function ageText([, requested, age, generation]) {
+    return `${sizeText(requested)} asked for, ${GENERATIONS[generation] ?? 'age unknown'}: ${bytesText(age)} allocated since`;
+}
+
+function survivorNode([stack, samples], profile) {
+    const oldest = samples.reduce((a, b) => (b[2] > a[2] ? b : a));
+    return element('li', {},
+        element('strong', {}, stackTitle(profile.stacks[stack])),
+        samples.length > 1 ? ` × ${samples.length}` : null,
+        element('br'), ageText(oldest));
+}
+
+function survivorsNode(cell, profile) {
+    if (cell.live_blocks === 0)
+        return element('p', {}, 'No block is live here: memory that is ready for reuse.');
+    if (!profile)
+        return element('p', {}, 'Recorded without a profile: who pins this page is not known.');
+    const survivors = survivorsOf(cell, profile);
+    if (survivors.length === 0)
+        return element('p', {}, 'None of its live blocks is a sample.');
+    const more = survivors.length - SURVIVORS_SHOWN;
+    return [
+        element('p', {}, 'Pinned by'),
+        element('ul', {}, survivors.slice(0, SURVIVORS_SHOWN).map((survivor) => survivorNode(survivor, profile)),
+            more > 0 ? element('li', {}, `and ${plural(more, 'call stack')} more`) : null),
+    ];
+}
+
+function cellContent(cell, profile) {
+    return [tooltipLines(cellTitle(cell), cellLines(cell)), survivorsNode(cell, profile)].flat();
+}
+
+// --- the picture -------------------------------------------------------------------------------------------------------
+
+function legendNode(layout) {
+    const limits = [0, ...STEPS, 1];
+    const swatches = limits.slice(1).map((limit, step) => element('li', {},
+        element('span', { class: 'swatch', style: { background: `var(--occupancy-${step})` } }),
+        `${step === 0 ? 'under ' : `${100 * limits[step]}–`}${100 * limit} %`));
+    return element('ul', { class: 'legend' },
+        element('li', { class: 'of' }, layout.group === 1 ? 'A cell is a page. Filled by live blocks:' : `A cell is ${layout.group} pages. Filled by live blocks:`),
+        swatches,
+        element('li', {}, element('span', { class: 'swatch hatched' }), 'resident, no live block'),
+        element('li', {}, element('span', { class: 'swatch partly' }), 'resident in part'));
+}
+
+// The snapshot to draw: the nearest one that has a map.
+function mapIndex(model, index) {
+    const has = model.snapshots.flatMap((sheet, i) => (sheet.map ? [i] : []));
+    return has.reduce((best, other) => (Math.abs(other - index) < Math.abs(best - index) ? other : best), has[0]);
+}
+
+function noteText(model, index, shown) {
+    return index === shown ? ''
+        : `This snapshot has no map: the nearest one is shown, at ${secondsText(model.snapshots[shown].time_ms / 1000)}.`;
+}
+
+class HeapMap {
+    constructor(root, model) {
+        this.model = model;
+        this.rows = rowsMost(model.snapshots);
+        this.canvas = element('canvas', { tabindex: 0, role: 'application', 'aria-roledescription': 'heap map',
+            'aria-label': 'Heap map, a cell a page. Arrow keys move from page to page.', 'aria-describedby': 'heapmap-details' });
+        this.frame = element('div', { class: 'mapframe' }, this.canvas);
+        this.legend = element('div');
+        this.note = element('p', { class: 'hint' });
+        this.details = element('div', { id: 'heapmap-details', class: 'details', 'aria-live': 'polite' });
+        this.chosen = null;
+        fill(root, this.legend, this.frame, this.note, this.details);
+        this.listen();
+    }
+
+    resize(width) {
+        this.width = width;
+        this.layout = layoutFor(this.rows, width);
+        fill(this.legend, legendNode(this.layout));
+        this.choose(null);
+        this.show(this.index);
+    }
+
+    show(index) {
+        this.index = index;
+        if (!this.layout)
+            return;
+        const shown = mapIndex(this.model, index);
+        this.cells = cellsOf(this.model.snapshots[shown].map, this.layout);
+        this.note.textContent = noteText(this.model, index, shown);
+        this.canvas.dataset.shown = shown;
+        this.choose(this.cells.indexOf(this.cellLike(this.chosen)));
+    }
+
+    // The same page, or what has its place now.
+    cellLike(chosen) {
+        return chosen && this.cells.find((cell) => cell.x === chosen.x && cell.y === chosen.y);
+    }
+
+    draw() {
+        const context = canvasSize(this.canvas, this.width, this.layout.height);
+        const palette = paletteNow(context);
+        labelsDraw(context, this.layout, palette);
+        for (const cell of this.cells)
+            cellDraw(context, cell, this.layout.cell, palette);
+        if (!this.chosen)
+            return;
+        context.strokeStyle = palette.focus;
+        context.lineWidth = 2;
+        context.strokeRect(this.chosen.x - 1, this.chosen.y - 1, this.layout.cell + 1, this.layout.cell + 1);
+    }
+
+    choose(number) {
+        this.chosen = number === null || number < 0 ? null : this.cells[number];
+        fill(this.details, this.chosen ? cellContent(this.chosen, this.model.profile)
+            : element('p', { class: 'hint' }, 'Point at a page, or choose one: it says who keeps it.'));
+        if (this.cells)
+            this.draw();
+    }
+
+    at(event) {
+        const place = this.canvas.getBoundingClientRect();
+        const x = event.clientX - place.left, y = event.clientY - place.top, size = this.layout.cell;
+        return this.cells.findIndex((cell) => x >= cell.x && x < cell.x + size && y >= cell.y && y < cell.y + size);
+    }
+
+    hover(event) {
+        const number = event.pointerType === 'touch' ? -1 : this.at(event);
+        if (number < 0)
+            return tooltipHide();
+        tooltipShow(event.clientX, event.clientY, cellContent(this.cells[number], this.model.profile));
+    }
+
+    // Up and down: the nearest cell in the line above or below.
+    beside(step) {
+        const { x, y } = this.chosen;
+        const lines = [...new Set(this.cells.map((cell) => cell.y))].sort((a, b) => a - b);
+        const line = lines[lines.indexOf(y) + step];
+        const inLine = this.cells.filter((cell) => cell.y === line);
+        return inLine.length === 0 ? this.chosen
+            : inLine.reduce((best, cell) => (Math.abs(cell.x - x) < Math.abs(best.x - x) ? cell : best));
+    }
+
+    key(event) {
+        const now = this.chosen ? this.cells.indexOf(this.chosen) : -1;
+        const last = this.cells.length - 1;
+        const moves = {
+            ArrowRight: () => Math.min(last, now + 1),
+            ArrowLeft: () => Math.max(0, now - 1),
+            ArrowDown: () => (now < 0 ? 0 : this.cells.indexOf(this.beside(1))),
+            ArrowUp: () => (now < 0 ? 0 : this.cells.indexOf(this.beside(-1))),
+            Home: () => 0,
+            End: () => last,
+            Escape: () => null,
+        };
+        if (!(event.key in moves) || event.ctrlKey || event.metaKey || event.altKey)
+            return;
+        event.preventDefault();
+        this.choose(moves[event.key]());
+    }
+
+    listen() {
+        this.canvas.addEventListener('pointermove', (event) => this.hover(event));
+        this.canvas.addEventListener('pointerleave', tooltipHide);
+        this.canvas.addEventListener('click', (event) => this.choose(this.at(event)));
+        this.canvas.addEventListener('keydown', (event) => this.key(event));
+    }
+}
+
+export function heapMapMount(root, model, selection) {
+    if (!model.snapshots.some((sheet) => sheet.map?.length > 0))
+        return fill(root, emptyNote('No heap map.', 'It is part of a recording: `tarn run -- COMMAND`, then `tarn report` of what it recorded.'));
+    const map = new HeapMap(root, model);
+    selection.follow((index) => map.show(index));
+    onWidth(map.frame, (width) => map.resize(width));
+    onTheme(() => map.cells && map.draw());
+}
