@@ -278,6 +278,15 @@ class Report:
                              'live_bytes': blocks * block, 'allocated_blocks': blocks * 9})
         return sorted(rows, key=lambda row: -row['live_bytes'])
 
+    @staticmethod
+    def processes(report, peak, last):
+        """The one that the report is about, and two smaller ones."""
+        return [{'recording': f'{report["recording"]}.{number}', 'program': 'teahouse', 'pid': report['pid'] + number,
+                 'parent_pid': 1, 'ended_by': 'exit', 'peak_rss_bytes': peak >> number, 'verdict': report['verdict'],
+                 **{name: last[name] >> number for name in ('rss_bytes', 'heap_rss_bytes', 'live_bytes', 'holes_bytes',
+                                                            'rounding_bytes', 'retained_bytes')}}
+                for number in range(3)]
+
     def build(self):
         snapshots = [self.snapshot(*moment) for moment in self.moments()]
         peak = max(range(len(snapshots)), key=lambda number: snapshots[number]['rss_bytes'])
@@ -289,6 +298,8 @@ class Report:
                   'provenance': {'kernel': '6.1.0', 'cpus': 8, 'os_page_bytes': 4096,
                                  'transparent_huge_pages': 'madvise', 'memory_bytes': 16 << 30},
                   'snapshots': snapshots}
+        if self.case == 'large':
+            report['processes'] = self.processes(report, snapshots[peak]['rss_bytes'], snapshots[-1])
         if self.case == 'bare':
             return {name: report[name] for name in ('schema', 'verdict', 'snapshots')}
         report.update(self.profile_parts(snapshots, peak))

@@ -223,6 +223,14 @@ class Loads(Seen):
         self.browser.key('ArrowRight')
         return self.text('#heapmap-details')
 
+    def test_the_processes_of_a_run_have_a_row_each(self):
+        self.show('large')
+        self.assertEqual(len(self.texts('#processes tbody tr')), 3)
+        self.assertIn('pid 4712', self.texts('#processes tbody th')[1])
+        self.assertEqual(self.texts('#processes tr.chosen th'), [self.texts('#processes tbody th')[0]])
+        self.show('full')
+        self.assertTrue(self.value('document.querySelector("#processes-card").hidden'))
+
     def test_without_proc_the_heap_stands_alone(self):
         self.show('no-process')
         fields = self.value('[...document.querySelectorAll(".waterfall .row")].map((row) => row.dataset.field)')
@@ -294,6 +302,7 @@ class Pictures(Seen):
         self.brush(0.02, (snapshots[peak]['time_ms'] - begin) / (end - begin))
         self.assertEqual(self.shown(), peak)
         self.assertIn('the peak', self.text('#moment'))
+        self.assertIn(snapshots[peak]['verdict'], self.text('#waterfall-verdict'))
         rss = self.bars()['rss_bytes']['value']
         self.assertEqual(rss, amount(snapshots[peak]["rss_bytes"]))
 
@@ -333,6 +342,8 @@ class Pictures(Seen):
         self.assertIn('allocated since', tooltip)
         self.browser.click(x, y)
         self.assertIn(self.report['stacks'][stack]['site'], self.text('#heapmap-details'))
+        self.browser.click_on('#heapmap-details button')
+        self.assertEqual(self.texts('#flame .details h3'), self.texts('#heapmap-details button')[:1])
 
     def pixel(self, x, y):
         return self.value(f"""(() => {{

@@ -113,7 +113,7 @@ class FlameGraph {
             on: { keydown: (event) => this.key(event) } });
         this.status = element('p', { id: 'flame-status', class: 'hint', 'aria-live': 'polite' });
         this.table = element('div', { class: 'scroll' });
-        this.details = element('div', { class: 'details stack', 'aria-live': 'polite' });
+        this.details = element('div', { class: 'details stack', tabindex: -1, 'aria-live': 'polite' });
         fill(root, this.toolsNode(), modulesNode(profile), this.frame, this.status,
             element('div', { class: 'pair inner' }, this.table, this.details));
         this.chart = this.chartNew();
@@ -292,6 +292,11 @@ export function flameMount(root, model, selection) {
         return fill(root, emptyNote('No profile.', 'It was recorded with `profile=off`, or is no recording at all: '
             + '`tarn run -- COMMAND` records one.'));
     const graph = new FlameGraph(root, model.profile, model);
+    selection.showStack = (number) => {
+        graph.stackShow(model.profile.stacks[number]);
+        root.scrollIntoView({ block: 'start' });
+        graph.details.focus({ preventScroll: true });
+    };
     selection.follow((index) => graph.show(index));
     onWidth(graph.frame, (width) => graph.resize(width));
 }

@@ -182,15 +182,17 @@ function ageText([, requested, age, generation]) {
     return `${sizeText(requested)} asked for, ${GENERATIONS[generation] ?? 'age unknown'}: ${bytesText(age)} allocated since`;
 }
 
-function survivorNode([stack, samples], profile) {
+// `show`: leads to the whole stack; null in a tooltip, which nobody can press.
+function survivorNode([stack, samples], profile, show) {
     const oldest = samples.reduce((a, b) => (b[2] > a[2] ? b : a));
+    const title = stackTitle(profile.stacks[stack]);
     return element('li', {},
-        element('strong', {}, stackTitle(profile.stacks[stack])),
+        show ? element('button', { type: 'button', class: 'link', on: { click: () => show(stack) } }, title) : element('strong', {}, title),
         samples.length > 1 ? ` × ${samples.length}` : null,
         element('br'), ageText(oldest));
 }
 
-function survivorsNode(cell, profile) {
+function survivorsNode(cell, profile, show) {
     if (cell.live_blocks === 0)
         return element('p', {}, 'No block is live here: memory that is ready for reuse.');
     if (!profile)
@@ -201,13 +203,13 @@ function survivorsNode(cell, profile) {
     const more = survivors.length - SURVIVORS_SHOWN;
     return [
         element('p', {}, 'Pinned by'),
-        element('ul', {}, survivors.slice(0, SURVIVORS_SHOWN).map((survivor) => survivorNode(survivor, profile)),
+        element('ul', {}, survivors.slice(0, SURVIVORS_SHOWN).map((survivor) => survivorNode(survivor, profile, show)),
             more > 0 ? element('li', {}, `and ${plural(more, 'call stack')} more`) : null),
     ];
 }
 
-function cellContent(cell, profile) {
-    return [tooltipLines(cellTitle(cell), cellLines(cell)), survivorsNode(cell, profile)].flat();
+function cellContent(cell, profile, show = null) {
+    return [tooltipLines(cellTitle(cell), cellLines(cell)), survivorsNode(cell, profile, show)];
 }
 
 // --- the picture -------------------------------------------------------------------------------------------------------
@@ -236,8 +238,9 @@ function noteText(model, index, shown) {
 }
 
 class HeapMap {
-    constructor(root, model) {
+    constructor(root, model, selection) {
         this.model = model;
+        this.selection = selection;
         this.rows = rowsMost(model.snapshots);
         this.canvas = element('canvas', { tabindex: 0, role: 'application', 'aria-roledescription': 'heap map',
             'aria-label': 'Heap map, a cell a page. Arrow keys move from page to page.', 'aria-describedby': 'heapmap-details' });
@@ -289,7 +292,7 @@ class HeapMap {
 
     choose(number) {
         this.chosen = number === null || number < 0 ? null : this.cells[number];
-        fill(this.details, this.chosen ? cellContent(this.chosen, this.model.profile)
+        fill(this.details, this.chosen ? cellContent(this.chosen, this.model.profile, (stack) => this.selection.showStack(stack))
             : element('p', { class: 'hint' }, 'Point at a page, or choose one: it says who keeps it.'));
         if (this.cells)
             this.draw();
@@ -347,7 +350,7 @@ class HeapMap {
 export function heapMapMount(root, model, selection) {
     if (!model.snapshots.some((sheet) => sheet.map?.length > 0))
         return fill(root, emptyNote('No heap map.', 'It is part of a recording: `tarn run -- COMMAND`, then `tarn report` of what it recorded.'));
-    const map = new HeapMap(root, model);
+    const map = new HeapMap(root, model, selection);
     selection.follow((index) => map.show(index));
     onWidth(map.frame, (width) => map.resize(width));
     onTheme(() => map.cells && map.draw());

@@ -7,6 +7,7 @@ import { flameMount } from './flame.js';
 import { bytesText, countText, secondsText } from './format.js';
 import { heapMapMount } from './heapmap.js';
 import { histogramMount } from './histogram.js';
+import { processesMount } from './processes.js';
 import { selectionNew } from './selection.js';
 import { themeMount } from './theme.js';
 import { waterfallMount } from './waterfall.js';
@@ -106,6 +107,7 @@ function pageMount() {
     const model = modelOf(reportRead(byId('report').textContent));
     headerFill(model);
     footerFill(model.report);
+    processesMount(byId('processes-card'), byId('processes'), model.report);
     if (model.snapshots.length === 0) {
         byId('moment').hidden = true;
         for (const [, id] of PICTURES)

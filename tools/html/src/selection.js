@@ -1,9 +1,10 @@
-// tools/html/src/selection.js - which snapshot is shown. One picture changes it, the others follow.
+// tools/html/src/selection.js - which snapshot is shown, and which call stack. One picture changes them, the others follow.
 
 export function selectionNew(count, first) {
     const followers = [];
     const selection = {
         index: first,
+        showStack() {},    // (number of the stack); the call stacks' picture puts its own here
         // Calls back at once, and at each change.
         follow(follower) {
             followers.push(follower);

@@ -53,9 +53,11 @@ export function waterfallMount(root, model, selection) {
     // One scale for all snapshots: going through them, a bar that grows is memory that grows.
     const scale = Math.max(1, ...model.snapshots.flatMap((sheet) =>
         waterfallRows(sheet, model.processKnown).map((row) => row.to)));
-    fill(root, list);
+    const verdict = element('p', { class: 'hint', id: 'waterfall-verdict' });
+    fill(root, list, verdict);
     selection.follow((index) => {
         const sheet = model.snapshots[index];
         fill(list, waterfallRows(sheet, model.processKnown).map((row) => rowNode(row, sheet, scale)));
+        verdict.textContent = sheet.verdict && index !== model.last ? `At this snapshot: ${sheet.verdict}` : '';
     });
 }
