@@ -2,7 +2,7 @@
 import { element, fill } from './dom.js';
 import { bytesText } from './format.js';
 
-const HEADS = [['process', ''], ['peak rss', 'number'], ['rss', 'number'], ['live', 'number wide'], ['ended by', 'wide'], ['verdict', 'wide']];
+const HEADS = [['process', ''], ['peak rss', 'number'], ['rss', 'number'], ['live', 'number wide'], ['ended by', 'wide'], ['verdict', 'wide sentence']];
 
 function rowNode(row, own) {
     return element('tr', { class: own ? 'chosen' : null },
@@ -20,5 +20,5 @@ export function processesMount(card, root, report) {
     fill(root, element('table', { class: 'stacks' },
         element('thead', {}, element('tr', {}, HEADS.map(([text, kind]) => element('th', { scope: 'col', class: kind }, text)))),
         element('tbody', {}, rows.map((row) => rowNode(row, row.pid === report.pid)))),
-    element('p', { class: 'hint' }, 'The page is about the marked one; `tarn report` of another’s recording shows that.'));
+    element('p', { class: 'hint' }, 'The page is about the marked one; the others have recordings of their own.'));
 }
