@@ -6,7 +6,7 @@
   no-profile   recorded with profile=off: no stacks but [unattributed], no samples
   no-process   a /proc that was missing: the heap's side only
   hostile      as full, with names that are HTML, scripts and ends of scripts
-  large        as full, with thousands of pages and stacks
+  large        as full, with thousands of pages and stacks, large blocks, three processes
   bare         nothing but what every report has
 
 The figures are random with a fixed seed, and they add up as docs/report-json.md says: holes are charged to the samples
@@ -121,8 +121,13 @@ class Heap:
             self.pinned[stack] = self.pinned.get(stack, 0) + share
 
     def map(self):
-        rows = [{'block_bytes': block, 'page_bytes': page, 'pages': pages} for block, page, _, pages in self.rows]
-        rows.append({'block_bytes': 0, 'page_bytes': 16 * KIB, 'pages': [[0, 16 * KIB]] * self.kept})
+        rows = [{'kind': 'class', 'block_bytes': block, 'page_bytes': page, 'pages_a_cell': 1, 'pages': pages}
+                for block, page, _, pages in self.rows]
+        if self.report.case == 'large':
+            rows.append({'kind': 'large', 'block_bytes': 0, 'page_bytes': 0, 'pages_a_cell': 1,
+                         'pages': [[1, 320 * KIB], [1, 4 * KIB]], 'sizes': [320 * KIB, 300 * KIB]})
+        rows.append({'kind': 'free', 'block_bytes': 0, 'page_bytes': 0, 'pages_a_cell': 1,
+                     'pages': [[0, 16 * KIB]] * self.kept, 'sizes': [16 * KIB] * self.kept})
         return rows
 
     def classes(self):
@@ -150,6 +155,7 @@ class Report:
         self.profile = case not in ('no-profile', 'bare')
         self.scale = 8 if case == 'large' else 1
         self.samples = []
+        self.rows = []    # of stack_rows, a snapshot each
         self.stacks = self.stack_table()
         self.fitting = {block: [number for number, stack in enumerate(self.stacks) if block in stack[2]]
                         for block, _, _, _ in CLASSES}
@@ -202,7 +208,7 @@ class Report:
                   'verdict': self.verdict(churn, sheet, heap_rss), 'classes': classes}
         if self.case != 'bare':
             result['map'] = heap.map()
-            result['stacks'] = self.stack_rows(result, heap)
+        self.rows.append(self.stack_rows(result, heap))
         return result
 
     @staticmethod
@@ -229,33 +235,35 @@ class Report:
         rest = [sheet[name] - sum(row[column] for row in rows) for column, name in enumerate(wanted, 1)]
         return rows + [[len(self.stacks), *rest]]
 
-    def stack_entry(self, number, last, peak):
+    def stack_entry(self, number, last, peak, worst):
         words, site, _, generation = self.stacks[number]
         names = list(FUNCTIONS)
-        metrics = ('live_bytes', 'live_blocks', 'requested_bytes', 'rounding_bytes', 'pinned_bytes')
         entry = {'frames': [names.index(word) for word in words.split()], 'site': site,
-                 'thread': 1 if 'thread' in words else 0, **dict(zip(metrics, last[1:])),
-                 **{'peak_' + name: value for name, value in zip(metrics, peak[1:])}}
+                 'thread': 1 if 'thread' in words else 0, **self.metrics(last, peak, worst)}
         freed = last[2] * (30, 8, 2)[generation]
         parts = ((96, 3, 1), (40, 45, 15), (8, 20, 72))[generation]
         for name, percent in zip(('young', 'middle', 'old'), parts):
             entry[f'{name}_blocks'] = (freed + last[2]) * percent // 100
-        entry.update(allocated_blocks=freed + last[2], died_young_percent=parts[0],
+        entry.update(allocated_blocks=freed + last[2], freed_blocks=freed, died_young_percent=parts[0],
                      allocated_bytes=(freed + last[2]) * (last[1] // max(1, last[2])),
                      live_error_bytes=last[1] // 25, samples=last[1] // (SAMPLE_BYTES * self.scale),
                      neighbours=[[1, 3 * MIB], [2, MIB]] if number == 0 else [])
         return entry
 
-    def unattributed(self, last, peak):
-        metrics = ('live_bytes', 'live_blocks', 'requested_bytes', 'rounding_bytes', 'pinned_bytes')
-        return {'frames': [], 'site': UNATTRIBUTED, **dict(zip(metrics, last[1:])),
-                **{'peak_' + name: value for name, value in zip(metrics, peak[1:])},
+    @staticmethod
+    def metrics(last, peak, worst):
+        names = ('live_bytes', 'live_blocks', 'requested_bytes', 'rounding_bytes')
+        return {**dict(zip(names, last[1:])), 'pinned_bytes': last[5], 'worst_pinned_bytes': worst[5],
+                **{'peak_' + name: value for name, value in zip(names, peak[1:])}}
+
+    def unattributed(self, last, peak, worst):
+        return {'frames': [], 'site': UNATTRIBUTED, **self.metrics(last, peak, worst),
                 'allocated_blocks': last[2] * 2, 'allocated_bytes': last[1] * 2}
 
-    def profile_parts(self, snapshots, peak):
-        at_last, at_peak = snapshots[-1]['stacks'], snapshots[peak]['stacks']
-        stacks = [self.stack_entry(number, at_last[number], at_peak[number]) for number in range(len(self.stacks))]
-        stacks.append(self.unattributed(at_last[-1], at_peak[-1]))
+    def profile_parts(self, report):
+        moments = [self.rows[report[name]] for name in ('last', 'peak_live', 'worst')]
+        stacks = [self.stack_entry(number, *(rows[number] for rows in moments)) for number in range(len(self.stacks))]
+        stacks.append(self.unattributed(*(rows[-1] for rows in moments)))
         return {
             'modules': [{'path': path, 'build_id': f'{number:040x}', 'symbols': symbols}
                         for number, (path, symbols) in enumerate(MODULES)],
@@ -274,8 +282,9 @@ class Report:
         for (block, _, sizes, _), entry in zip(CLASSES, snapshot['classes']):
             for size in sizes:
                 blocks = entry['live_blocks'] // len(sizes)
-                rows.append({'requested_bytes': size, 'block_bytes': block, 'live_blocks': blocks,
-                             'live_bytes': blocks * block, 'allocated_blocks': blocks * 9})
+                rows.append({'from_bytes': size - 7, 'to_bytes': size, 'block_bytes': block, 'live_blocks': blocks,
+                             'live_bytes': blocks * size, 'allocated_blocks': blocks * 9,
+                             'allocated_bytes': blocks * size * 9})
         return sorted(rows, key=lambda row: -row['live_bytes'])
 
     @staticmethod
@@ -289,34 +298,35 @@ class Report:
 
     def build(self):
         snapshots = [self.snapshot(*moment) for moment in self.moments()]
-        peak = max(range(len(snapshots)), key=lambda number: snapshots[number]['rss_bytes'])
+        peak, peak_live, worst = (max(range(len(snapshots)), key=lambda number: snapshots[number][name])
+                                  for name in ('rss_bytes', 'live_bytes', 'holes_bytes'))
         report = {'schema': 1, 'kind': 'report', 'tool_version': '0.1.0', 'tarn_version': '0.1.0',
                   'recording': 'teahouse-4711.tarn', 'program': 'teahouse', 'pid': 4711, 'parent_pid': 1,
                   'command': ['teahouse', '--port', '8080'], 'ended_by': 'exit', 'started_unix_ms': 1767225600000,
                   'duration_ms': snapshots[-1]['time_ms'], 'verdict': snapshots[-1]['verdict'], 'warnings': [],
-                  'sample_bytes': SAMPLE_BYTES * self.scale if self.profile else 0, 'peak': peak, 'last': len(snapshots) - 1,
-                  'provenance': {'kernel': '6.1.0', 'cpus': 8, 'os_page_bytes': 4096,
-                                 'transparent_huge_pages': 'madvise', 'memory_bytes': 16 << 30},
+                  'sample_bytes': SAMPLE_BYTES * self.scale if self.profile else 0, 'last': len(snapshots) - 1,
+                  'peak': peak, 'peak_live': peak_live, 'worst': worst,
+                  'provenance': {'kernel': 'Linux 6.1.0 x86_64', 'os_page_bytes': 4096, 'waste_percent': 3},
                   'snapshots': snapshots}
         if self.case == 'large':
             report['processes'] = self.processes(report, snapshots[peak]['rss_bytes'], snapshots[-1])
         if self.case == 'bare':
             return {name: report[name] for name in ('schema', 'verdict', 'snapshots')}
-        report.update(self.profile_parts(snapshots, peak))
+        report.update(self.profile_parts(report))
         if self.profile:
             report['request_sizes'] = self.request_sizes(snapshots[-1])
-            report['what_if'] = [{'from_bytes': 1024, 'to_bytes': 2048, 'classes_now': 8, 'classes': 16,
+            report['what_if'] = [{'from_bytes': 1025, 'to_bytes': 2048, 'classes_now': 8, 'classes': 16,
                                   'saved_bytes': snapshots[-1]['classes'][5]['rounding_bytes'] // 2}]
-            report['cause'] = {'name': 'holes_bytes', 'bytes': snapshots[-1]['holes_bytes'], 'stack': 0,
-                               'of_bytes': snapshots[-1]['heap_rss_bytes'], 'site': self.stacks[0][1],
+            report['cause'] = {'kind': 'holes', 'name': 'holes_bytes', 'bytes': snapshots[-1]['holes_bytes'],
+                               'of_bytes': snapshots[-1]['heap_rss_bytes'], 'snapshot': len(snapshots) - 1,
+                               'metric': 'pinned_bytes', 'stack': 0, 'site': self.stacks[0][1],
                                'stack_bytes': report['stacks'][0]['pinned_bytes']}
         return report
 
 
 def without_process(report):
     for snapshot in report['snapshots']:
-        snapshot.update(rss_bytes=snapshot['heap_rss_bytes'], other_rss_bytes=0)
-    report['process_known'] = False
+        snapshot.update(rss_bytes=snapshot['heap_rss_bytes'], other_rss_bytes=0, process_known=False)
     return report
 
 

@@ -231,6 +231,13 @@ class Loads(Seen):
         self.show('full')
         self.assertTrue(self.value('document.querySelector("#processes-card").hidden'))
 
+    def test_large_blocks_are_pages_of_their_own(self):
+        self.show('large')
+        self.value('document.querySelector("#heapmap canvas").focus()')
+        for key in ('End', 'ArrowUp'):
+            self.browser.key(key)
+        self.assertIn('Large blocks 1 to 2 of 2', self.text('#heapmap-details'))
+
     def test_without_proc_the_heap_stands_alone(self):
         self.show('no-process')
         fields = self.value('[...document.querySelectorAll(".waterfall .row")].map((row) => row.dataset.field)')
@@ -476,12 +483,20 @@ class Pictures(Seen):
         self.assertIn(f'{stack["died_young_percent"]} %', details)
         self.assertIn('Its survivors lie among freed blocks of', details)
 
-    def test_the_graph_is_that_of_the_snapshot(self):
+    def test_the_graph_is_that_of_the_nearest_snapshot_that_has_one(self):
         self.value('document.querySelector("#bands .plot").focus()')
         self.browser.key('p')
-        peak = self.report['snapshots'][self.report['peak']]
-        self.assertIn(f'{amount(peak["holes_bytes"])} pinned', self.text('#flame-status'))
-        self.assertIn('the peak', self.text('#flame-status'))
+        snapshots = self.report['snapshots']
+        for metric, sheet in (('pinned', snapshots[self.report['worst']]), ('live', snapshots[self.report['peak_live']])):
+            self.metric(metric)
+            total = sheet['holes_bytes' if metric == 'pinned' else 'live_bytes']
+            self.assertIn(f'{amount(total)} {metric} at', self.text('#flame-status'))
+
+    def test_stacks_of_one_call_site_are_added_up(self):
+        total = sum(stack['pinned_bytes'] for stack in self.report['stacks'] if stack['site'] == 'entry_new (src/cache.c:23)')
+        row = self.texts('table.stacks tbody tr')[0]
+        self.assertIn('and 1 other stack', row)
+        self.assertIn(amount(total), row)
 
     # --- all of it ---
 

@@ -55,7 +55,7 @@ function legendNode() {
 function sumText(rows) {
     const waste = rows.reduce((sum, row) => sum + row.waste_bytes, 0);
     const pages = rows.reduce((sum, row) => sum + row.pages * row.page_bytes, 0);
-    return `${bytesText(waste)} wasted in ${rows.length} classes in use, ${shareText(waste, pages) || '0 %'} of their pages.`;
+    return `${bytesText(waste)} wasted in ${rows.length} classes in use, ${shareText(waste, pages)} of their pages.`;
 }
 
 export function classesMount(root, model, selection) {

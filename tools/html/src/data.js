@@ -73,41 +73,37 @@ function stackOf(row, index) {
     return { ...row, index, frames: row.frames ?? [], site: row.site ?? '' };
 }
 
-// The metrics of a stack at the snapshot, null where the report does not have them for that one.
-function metricsAt(report, index, peak, last) {
-    const rows = report.snapshots[index].stacks;
-    const names = ['live_bytes', 'live_blocks', 'requested_bytes', 'rounding_bytes', 'pinned_bytes'];
-    if (rows)
-        return new Map(rows.map(([stack, ...values]) => [stack, Object.fromEntries(values.map((value, i) => [names[i], value]))]));
-    if (index !== peak && index !== last)
-        return null;
-    const prefix = index === last ? '' : 'peak_';
-    return new Map(report.stacks.map((row, stack) =>
-        [stack, Object.fromEntries(names.map((name) => [name, Number(row[prefix + name]) || 0]))]));
+// Stacks have each metric at two snapshots: the last one, and the one where all of it was highest. {index: field}
+function momentsOf(report, snapshots, last, metric) {
+    if (metric === 'allocated_bytes')
+        return { [last]: metric };
+    const [prefix, other] = metric === 'pinned_bytes' ? ['worst_', report.worst] : ['peak_', report.peak_live];
+    const moments = { [last]: metric };
+    const highest = indexIn(snapshots, other);
+    if (highest !== null && highest !== last)
+        moments[highest] = prefix + metric;
+    return moments;
 }
 
-// The snapshot that has metrics and is nearest in time to the one at `index`.
-function nearestWith(has, snapshots, index) {
+function nearest(indices, snapshots, index) {
     const distance = (other) => Math.abs(snapshots[other].time_ms - snapshots[index].time_ms);
-    return has.reduce((best, other) => (best === null || distance(other) < distance(best) ? other : best), null);
+    return indices.reduce((best, other) => (distance(other) < distance(best) ? other : best));
 }
 
-function profileOf(report, snapshots, peak, last) {
+function profileOf(report, snapshots, last) {
     const stacks = (report.stacks ?? []).map(stackOf);
     if (!stacks.some((stack) => stack.frames.length > 0))
         return null;
-    const at = snapshots.map((_, index) => metricsAt(report, index, peak, last));
-    const has = at.flatMap((metrics, index) => (metrics ? [index] : []));
+    const fields = Object.fromEntries(METRICS.map(([metric]) => [metric, momentsOf(report, snapshots, last, metric)]));
     return {
         stacks,
         frames: report.frames ?? [],
         modules: report.modules ?? [],
         threads: report.threads ?? [],
         samples: report.samples ?? [],
-        momentOf: (index) => nearestWith(has, snapshots, index),
-        // Bytes of the stack by the metric; `allocated` is known for the whole run only.
-        bytes: (stack, metric, moment) => (metric === 'allocated_bytes'
-            ? Number(stack.allocated_bytes) || 0 : at[moment]?.get(stack.index)?.[metric] ?? 0),
+        // The snapshot, near the one at `index`, at which the metric is known.
+        momentOf: (metric, index) => nearest(Object.keys(fields[metric]).map(Number), snapshots, index),
+        bytes: (stack, metric, moment) => Number(stack[fields[metric][moment]]) || 0,
     };
 }
 
@@ -130,9 +126,12 @@ export function modelOf(report) {
         snapshots,
         last,
         peak,
-        processKnown: report.process_known !== false && snapshots.some((sheet) => sheet.rss_bytes > sheet.heap_rss_bytes),
+        processKnown: snapshots.every((sheet) => sheet.process_known !== false),
+        // The snapshot that the verdict is about: the pictures begin there.
+        first: indexIn(snapshots, report.cause?.snapshot) ?? last,
+        causeMetric: METRICS.some(([metric]) => metric === report.cause?.metric) ? report.cause.metric : null,
         verdict: report.verdict ?? snapshots[last]?.verdict ?? 'A report without a verdict',
-        profile: snapshots.length > 0 ? profileOf(report, snapshots, peak, last) : null,
+        profile: snapshots.length > 0 ? profileOf(report, snapshots, last) : null,
         requestSizes: report.request_sizes ?? [],
         whatIf: report.what_if ?? [],
     };

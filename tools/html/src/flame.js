@@ -5,13 +5,14 @@ import { select } from 'd3-selection';
 import { METRICS } from './data.js';
 import { element, emptyNote, fill, onWidth, segmented } from './dom.js';
 import { bytesText, countText, plural, secondsText, shareText } from './format.js';
-import { callersText, framePlace, moduleName, stackTitle, stacksBy, treeOf } from './stacks.js';
+import { callersText, framePlace, moduleName, sitesOf, stackTitle, stacksBy, treeOf } from './stacks.js';
 import { tooltipHide, tooltipLines, tooltipShow } from './tooltip.js';
 
 const ROW_PX = 22;
 const FRAME_LEAST_PX = 1.5;    // narrower ones could not be seen; they are in the table
 const ZOOM_MS = matchMedia('(prefers-reduced-motion: reduce)').matches ? 0 : 200;
-const STACKS_SHOWN = 10;
+const SITES_SHOWN = 10;
+const OTHERS_SHOWN = 5;
 const HUES = 7;
 
 const metricName = Object.fromEntries(METRICS.map(([field, name]) => [field, name]));
@@ -44,18 +45,24 @@ function frameNode(profile, number) {
 function generationsText(stack) {
     const parts = ['young', 'middle', 'old'].map((name) => [name, Number(stack[`${name}_blocks`]) || 0]);
     const sum = parts.reduce((total, [, blocks]) => total + blocks, 0);
-    return sum > 0 ? parts.map(([name, blocks]) => `${shareText(blocks, sum) || '0 %'} ${name}`).join(', ') : null;
+    return sum > 0 ? parts.map(([name, blocks]) => `${shareText(blocks, sum)} ${name}`).join(', ') : null;
 }
 
-function stackFigures(profile, stack, moment) {
-    const figures = METRICS.map(([field, name]) => [name, bytesText(profile.bytes(stack, field, moment))]);
+// Of the blocks that were freed; nothing where none was.
+function youngText(stack) {
+    return stack.frames.length > 0 && stack.freed_blocks > 0 ? `${stack.died_young_percent} %` : '';
+}
+
+function stackFigures(profile, stack, index) {
+    const figures = METRICS.map(([field, name]) =>
+        [name, bytesText(profile.bytes(stack, field, profile.momentOf(field, index)))]);
     if (stack.live_error_bytes > 0)
         figures.push(['live, 95 % interval', `± ${bytesText(stack.live_error_bytes)}`]);
     const ages = generationsText(stack);
     if (ages)
         figures.push(['blocks’ ages', ages]);
-    if (stack.died_young_percent !== undefined && stack.frames.length > 0)
-        figures.push(['freed while young', `${stack.died_young_percent} %`]);
+    if (youngText(stack))
+        figures.push(['freed while young', youngText(stack)]);
     if (profile.threads[stack.thread]?.name)
         figures.push(['thread', profile.threads[stack.thread].name]);
     if (stack.samples)
@@ -71,14 +78,23 @@ function neighboursNode(profile, stack) {
         element('li', {}, stackTitle(profile.stacks[other]), ` ${bytesText(bytes)}`)))];
 }
 
-function stackNode(profile, stack, moment) {
+// The other stacks of the same call site, most first; `show` leads to one.
+function othersNode(stack, others, show) {
+    const rest = others.filter(([other]) => other !== stack);
+    if (rest.length === 0)
+        return null;
+    return [element('h4', {}, `The call site has ${plural(rest.length, 'other stack')}`), element('ul', {}, rest.slice(0, OTHERS_SHOWN).map(([other, bytes]) =>
+        element('li', {}, element('button', { type: 'button', class: 'link', on: { click: () => show(other) } }, `stack ${other.index + 1}`), ` ${bytesText(bytes)}`)))];
+}
+
+function stackNode(profile, stack, index) {
     return [
         element('h3', {}, stackTitle(stack)),
-        element('dl', { class: 'figures' }, stackFigures(profile, stack, moment).map(([name, value]) =>
+        element('dl', { class: 'figures' }, stackFigures(profile, stack, index).map(([name, value]) =>
             element('div', {}, element('dt', {}, name), element('dd', {}, value)))),
         element('ol', { class: 'frames' }, stack.frames.map((number) => frameNode(profile, number))),
         neighboursNode(profile, stack),
-    ].flat();
+    ];
 }
 
 // --- the picture -------------------------------------------------------------------------------------------------------
@@ -106,7 +122,8 @@ class FlameGraph {
     constructor(root, profile, model) {
         this.profile = profile;
         this.model = model;
-        this.metric = METRICS.find(([field]) => stacksBy(profile, field, model.last).some(([stack]) => stack.frames.length > 0))?.[0]
+        this.index = model.first;
+        this.metric = model.causeMetric ?? METRICS.find(([field]) => this.rows(field).some(([stack]) => stack.frames.length > 0))?.[0]
             ?? 'live_bytes';
         this.frame = element('div', { class: 'flame', tabindex: 0, role: 'application', 'aria-roledescription': 'flame graph',
             'aria-label': 'Flame graph. Arrow keys move between frames, Enter zooms, Escape zooms out.', 'aria-describedby': 'flame-status',
@@ -141,6 +158,14 @@ class FlameGraph {
             .onClick((node) => this.zoomed(node));
     }
 
+    get moment() {
+        return this.profile.momentOf(this.metric, this.index);
+    }
+
+    rows(metric) {
+        return stacksBy(this.profile, metric, this.profile.momentOf(metric, this.index));
+    }
+
     get root() {
         return select(this.frame).datum();
     }
@@ -152,13 +177,12 @@ class FlameGraph {
     }
 
     show(index) {
-        this.moment = this.profile.momentOf(index);
         this.index = index;
         this.draw();
     }
 
     draw() {
-        if (!this.width || this.moment === undefined)
+        if (!this.width)
             return;
         const tree = treeOf(this.profile, this.metric, this.moment, this.model.report.program ?? 'all');
         this.total = tree.value;
@@ -177,10 +201,10 @@ class FlameGraph {
     statusText(node) {
         if (this.total === 0)
             return `No ${metricName[this.metric]} bytes at this snapshot.`;
-        const moment = this.metric === 'allocated_bytes' ? 'since the start'
-            : `at ${secondsText(this.model.snapshots[this.moment].time_ms / 1000)}${this.moment === this.model.peak ? ', the peak' : ''}`;
+        const moment = this.metric === 'allocated_bytes' ? 'since the start' : `at ${secondsText(this.model.snapshots[this.moment].time_ms / 1000)}`;
         const what = METRICS.find(([field]) => field === this.metric)[2];
-        const nearest = this.moment !== this.index && this.metric !== 'allocated_bytes' ? ' The nearest snapshot with a profile.' : '';
+        const nearest = this.moment !== this.index && this.metric !== 'allocated_bytes'
+            ? ' Call stacks are known as of the last snapshot and of the highest one; this is the nearer.' : '';
         const place = framePlace(node?.data.frame);
         const of = node && node.depth > 0 ? `${node.data.name}${place ? ` (${place})` : ''}: ${bytesText(node.data.value)}, ${shareText(node.data.value, this.total)} of ` : '';
         return `${of}${bytesText(this.total)} ${metricName[this.metric]} ${moment}: ${what}.${nearest}`;
@@ -209,7 +233,7 @@ class FlameGraph {
     }
 
     found(sum, total) {
-        this.status.textContent = `“${this.search.value.trim()}”: ${bytesText(sum)}, ${shareText(sum, total) || '0 %'} of ${bytesText(total)} ${metricName[this.metric]}.`;
+        this.status.textContent = `“${this.search.value.trim()}”: ${bytesText(sum)}, ${shareText(sum, total)} of ${bytesText(total)} ${metricName[this.metric]}.`;
     }
 
     focusOn(node) {
@@ -249,27 +273,27 @@ class FlameGraph {
     // --- the table below ---
 
     tableFill() {
-        const rows = stacksBy(this.profile, this.metric, this.moment);
-        const shown = rows.filter(([stack], rank) => rank < STACKS_SHOWN || stack.frames.length === 0);
+        const rows = sitesOf(this.rows(this.metric));
+        const shown = rows.filter(({ stacks }, rank) => rank < SITES_SHOWN || stacks[0][0].frames.length === 0);
         fill(this.table, rows.length === 0 ? null : [
             element('table', { class: 'stacks' },
                 element('thead', {}, element('tr', {}, [['call site', ''], [metricName[this.metric], 'number'], ['share', 'number'], ['freed young', 'number wide']]
                     .map(([text, kind]) => element('th', { scope: 'col', class: kind }, text)))),
-                element('tbody', {}, shown.map(([stack, bytes]) => this.rowNode(stack, bytes)))),
-            rows.length > shown.length ? element('p', { class: 'hint' }, `and ${plural(rows.length - shown.length, 'call stack')} with less`) : null,
+                element('tbody', {}, shown.map((site) => this.rowNode(site)))),
+            rows.length > shown.length ? element('p', { class: 'hint' }, `and ${plural(rows.length - shown.length, 'call site')} with less`) : null,
         ]);
-        this.detailsFill(shown[0]?.[0]);
+        this.detailsFill(shown[0]?.stacks[0][0]);
     }
 
-    rowNode(stack, bytes) {
+    rowNode({ stacks, bytes }) {
+        const stack = stacks[0][0];
         const name = stack.frames.length === 0 ? element('span', {}, stackTitle(stack))
             : element('button', { type: 'button', class: 'link', on: { click: () => this.stackShow(stack) } }, stackTitle(stack));
-        const young = stack.frames.length > 0 && stack.died_young_percent !== undefined ? `${stack.died_young_percent} %` : '';
-        return element('tr', { 'data-stack': stack.index },
-            element('th', { scope: 'row' }, name, element('small', {}, callersText(this.profile, stack))),
+        return element('tr', { 'data-site': stack.site },
+            element('th', { scope: 'row' }, name, element('small', {}, callersText(this.profile, stack), stacks.length > 1 ? `, and ${plural(stacks.length - 1, 'other stack')}` : null)),
             element('td', { class: 'number' }, bytesText(bytes)),
             element('td', { class: 'number' }, shareText(bytes, this.total)),
-            element('td', { class: 'number wide' }, young));
+            element('td', { class: 'number wide' }, youngText(stack)));
     }
 
     stackShow(stack) {
@@ -281,9 +305,10 @@ class FlameGraph {
 
     detailsFill(stack) {
         this.details.hidden = !stack;
-        fill(this.details, stack ? stackNode(this.profile, stack, this.moment) : null);
+        const others = stack ? sitesOf(this.rows(this.metric)).find(({ site }) => site === stack.site)?.stacks ?? [] : [];
+        fill(this.details, stack ? [stackNode(this.profile, stack, this.index), othersNode(stack, others, (other) => this.stackShow(other))] : null);
         for (const row of this.table.querySelectorAll('tbody tr'))
-            row.classList.toggle('chosen', row.dataset.stack === String(stack?.index));
+            row.classList.toggle('chosen', row.dataset.site === stack?.site);
     }
 }
 

@@ -37,7 +37,9 @@ export function shareText(part, whole) {
     if (!(whole > 0))
         return '';
     const percent = 100 * part / whole;
-    if (percent !== 0 && Math.abs(percent) < 0.1)
+    if (percent === 0)
+        return '0 %';
+    if (Math.abs(percent) < 0.1)
         return '< 0.1 %';
     return `${grouped(percent, Math.abs(percent) < 10 ? 1 : 0)} %`;
 }

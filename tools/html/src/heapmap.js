@@ -3,9 +3,11 @@
 //      512 B  [][][][][][][][][]      colour: how much of the page live blocks fill
 //             [][][][]                height: how much of the page is resident
 //     1280 B  [][][][][][]            hatched: resident, and no live block in it
+//    > 256 K  [][][]                  blocks with pages of their own
+//    no block [][][][]                pages without a class
 //
-// Rows keep their place in every snapshot: going through time, only the cells change. When there are more pages than
-// room, a cell stands for a few neighbours of one class.
+// Short rows stand side by side: a program may use a hundred classes. Rows keep their place in every snapshot: going
+// through time, only the cells change. When there are more pages than room, a cell stands for a few neighbours of one row.
 import { element, emptyNote, fill, onWidth } from './dom.js';
 import { bytesText, countText, plural, secondsText, shareText, sizeText } from './format.js';
 import { stackTitle } from './stacks.js';
@@ -14,8 +16,10 @@ import { tooltipHide, tooltipLines, tooltipShow } from './tooltip.js';
 
 const GUTTER_PX = 74;
 const ROW_GAP_PX = 7;
+const SLOT_PX = 230;    // a short row: its label and eleven cells at their largest
+const LABEL_PX = 12;
 const CELL_SIZES_PX = [14, 12, 10, 8];    // below 8 a cell is hard to hit
-const HEIGHT_MOST_PX = 620;               // a screen: past that, cells stand for more pages
+const HEIGHT_MOST_PX = 960;               // a tall screen: past that, cells stand for more pages
 const STEPS = [0.1, 0.25, 0.5, 0.75];     // where the colours of occupancy part
 const SURVIVORS_SHOWN = 4;
 
@@ -28,57 +32,102 @@ function stepOf(occupancy) {
 
 // --- what there is to draw ---------------------------------------------------------------------------------------------
 
-// The most pages of each class in any snapshot, by block size; the row of kept pages last.
+const LARGE = 1e15, FREE = 2e15;    // where those rows stand among the block sizes: below them
+
+function rowKey(row) {
+    return row.kind === 'large' ? LARGE : row.kind === 'free' || row.block_bytes === 0 ? FREE : row.block_bytes;
+}
+
+function rowName(key) {
+    return key === FREE ? 'no block' : key === LARGE ? 'large' : sizeText(key);
+}
+
+// The most pages of each row in any snapshot, by its key, from top to bottom.
 function rowsMost(snapshots) {
     const most = new Map();
     for (const row of snapshots.flatMap((sheet) => sheet.map ?? []))
-        most.set(row.block_bytes, Math.max(most.get(row.block_bytes) ?? 0, row.pages.length));
-    return [...most].filter(([, pages]) => pages > 0).sort(([a], [b]) => (a || Infinity) - (b || Infinity));
+        most.set(rowKey(row), Math.max(most.get(rowKey(row)) ?? 0, row.pages.length));
+    return [...most].filter(([, pages]) => pages > 0).sort(([a], [b]) => a - b);
+}
+
+// Rows are placed one below the other; short ones side by side, as many as there are slots.
+class Placing {
+    constructor(width, cell) {
+        Object.assign(this, { width, cell, slots: Math.max(1, Math.floor(width / SLOT_PX)), slot: 0, top: 0 });
+        this.slotWidth = Math.floor(width / this.slots);
+    }
+
+    lineEnd() {
+        if (this.slot > 0)
+            this.top += Math.max(this.cell, LABEL_PX) + ROW_GAP_PX;
+        this.slot = 0;
+    }
+
+    place(key, cells) {
+        if (GUTTER_PX + cells * this.cell > this.slotWidth)
+            return this.placeLong(key, cells);
+        const place = { key, left: this.slot * this.slotWidth + GUTTER_PX, top: this.top, columns: cells, lines: 1 };
+        this.slot++;
+        if (this.slot === this.slots)
+            this.lineEnd();
+        return place;
+    }
+
+    placeLong(key, cells) {
+        this.lineEnd();
+        const columns = Math.max(1, Math.floor((this.width - GUTTER_PX) / this.cell)), lines = Math.ceil(cells / columns);
+        const place = { key, left: GUTTER_PX, top: this.top, columns, lines };
+        this.top += Math.max(lines * this.cell, LABEL_PX) + ROW_GAP_PX;
+        return place;
+    }
 }
 
 function layoutTry(rows, width, cell, group) {
-    const columns = Math.max(1, Math.floor((width - GUTTER_PX) / cell));
-    let top = 0;
-    const places = rows.map(([block_bytes, pages]) => {
-        const lines = Math.ceil(Math.ceil(pages / group) / columns);
-        const place = { block_bytes, top, lines };
-        top += Math.max(lines * cell, 12) + ROW_GAP_PX;
-        return place;
-    });
-    return { cell, group, columns, places, height: top };
+    const placing = new Placing(width, cell);
+    const places = rows.map(([key, pages]) => placing.place(key, Math.ceil(pages / group)));
+    placing.lineEnd();
+    return { cell, group, places, height: placing.top };
 }
 
 function layoutFor(rows, width) {
+    const pagesMost = Math.max(...rows.map(([, pages]) => pages));
     for (let group = 1; ; group *= 2)
         for (const cell of CELL_SIZES_PX) {
             const layout = layoutTry(rows, width, cell, group);
-            if (layout.height <= HEIGHT_MOST_PX || group > 1 << 20)
+            if (layout.height <= HEIGHT_MOST_PX || group >= pagesMost)
                 return layout;
         }
 }
 
-function cellOf(row, first, pages) {
-    const cell = { row, first, pages: pages.length, live_blocks: 0, resident_bytes: 0, samples: [] };
-    for (const [live, resident, samples] of pages) {
+// Live blocks fill a page of a class by their number; a large block fills its own.
+function liveBytes(row, live, size) {
+    return rowKey(row) === LARGE ? (live > 0 ? size : 0) : live * row.block_bytes;
+}
+
+function cellOf(row, first, count) {
+    const cell = { row, first, pages: 0, live_blocks: 0, live_bytes: 0, resident_bytes: 0, page_bytes: 0, samples: [] };
+    row.pages.slice(first, first + count).forEach(([live, resident, samples], i) => {
+        const size = row.sizes?.[first + i] ?? row.page_bytes * (row.pages_a_cell ?? 1);
+        cell.pages += row.pages_a_cell ?? 1;
         cell.live_blocks += live;
+        cell.live_bytes += liveBytes(row, live, size);
         cell.resident_bytes += resident;
-        if (samples)
-            cell.samples.push(...samples);
-    }
-    cell.page_bytes = row.page_bytes * pages.length;
-    cell.occupancy = cell.live_blocks * row.block_bytes / cell.page_bytes;
+        cell.page_bytes += size;
+        cell.samples.push(...samples ?? []);
+    });
+    cell.occupancy = cell.live_bytes / cell.page_bytes;
     return cell;
 }
 
 function cellsOf(map, layout) {
-    const places = new Map(layout.places.map((place) => [place.block_bytes, place]));
+    const places = new Map(layout.places.map((place) => [place.key, place]));
     return map.flatMap((row) => {
-        const place = places.get(row.block_bytes);
+        const place = places.get(rowKey(row));
         const cells = [];
         for (let first = 0; first < row.pages.length; first += layout.group) {
-            const cell = cellOf(row, first, row.pages.slice(first, first + layout.group));
-            cell.x = GUTTER_PX + cells.length % layout.columns * layout.cell;
-            cell.y = place.top + Math.floor(cells.length / layout.columns) * layout.cell;
+            const cell = cellOf(row, first, layout.group);
+            cell.x = place.left + cells.length % place.columns * layout.cell;
+            cell.y = place.top + Math.floor(cells.length / place.columns) * layout.cell;
             cells.push(cell);
         }
         return cells;
@@ -134,8 +183,8 @@ function labelsDraw(context, layout, palette) {
     context.textBaseline = 'middle';
     context.fillStyle = palette.text;
     for (const place of layout.places) {
-        context.fillText(place.block_bytes ? sizeText(place.block_bytes) : 'no block', GUTTER_PX - 12, place.top + Math.max(layout.cell, 12) / 2);
-        context.fillRect(GUTTER_PX - 7, place.top, 1, place.lines * layout.cell - 1);    // how far the row goes
+        context.fillText(rowName(place.key), place.left - 12, place.top + Math.max(layout.cell, LABEL_PX) / 2);
+        context.fillRect(place.left - 7, place.top, 1, place.lines * layout.cell - 1);    // how far the row goes
     }
 }
 
@@ -152,19 +201,22 @@ function canvasSize(canvas, width, height) {
 // --- what a cell tells -------------------------------------------------------------------------------------------------
 
 function cellTitle(cell) {
-    const which = cell.pages === 1 ? `Page ${cell.first + 1}` : `Pages ${cell.first + 1} to ${cell.first + cell.pages}`;
-    return cell.row.block_bytes ? `${which} of ${cell.row.pages.length} with ${sizeText(cell.row.block_bytes)} blocks`
-        : `${which} of ${cell.row.pages.length} kept for reuse`;
+    const each = cell.row.pages_a_cell ?? 1, first = cell.first * each + 1, all = countText(cell.row.pages.length * each);
+    const key = rowKey(cell.row), noun = key === LARGE ? 'Large block' : 'Page';
+    const which = cell.pages === 1 ? `${noun} ${first}` : `${noun}s ${first} to ${first + cell.pages - 1}`;
+    if (key === LARGE)
+        return `${which} of ${all}`;
+    return key === FREE ? `${which} of ${all} kept for reuse` : `${which} of ${all} with ${sizeText(key)} blocks`;
 }
 
 function cellLines(cell) {
     const lines = [];
-    if (cell.row.block_bytes) {
+    if (rowKey(cell.row) < LARGE) {
         const slots = Math.floor(cell.row.page_bytes / cell.row.block_bytes) * cell.pages;
-        lines.push(['live', `${countText(cell.live_blocks)} of ${plural(slots, 'block')} (${shareText(cell.live_blocks, slots) || '0 %'})`]);
+        lines.push(['live', `${countText(cell.live_blocks)} of ${plural(slots, 'block')} (${shareText(cell.live_blocks, slots)})`]);
     }
     lines.push(['resident', `${bytesText(cell.resident_bytes)} of ${sizeText(cell.page_bytes)}`]);
-    const free = cell.resident_bytes - cell.live_blocks * cell.row.block_bytes;
+    const free = cell.resident_bytes - cell.live_bytes;
     if (free > 0 && cell.live_blocks > 0)
         lines.push(['free, resident', bytesText(free)]);
     return lines;
@@ -229,7 +281,7 @@ function legendNode(layout) {
 // The snapshot to draw: the nearest one that has a map.
 function mapIndex(model, index) {
     const has = model.snapshots.flatMap((sheet, i) => (sheet.map ? [i] : []));
-    return has.reduce((best, other) => (Math.abs(other - index) < Math.abs(best - index) ? other : best), has[0]);
+    return has.reduce((best, other) => (Math.abs(other - index) < Math.abs(best - index) ? other : best));
 }
 
 function noteText(model, index, shown) {

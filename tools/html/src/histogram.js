@@ -5,7 +5,7 @@ import { bytesText, bytesTick, countText, sizeText } from './format.js';
 import { tooltipFor, tooltipLines } from './tooltip.js';
 
 const HEIGHT_PX = 240;
-const MARGIN = { left: 60, right: 8, top: 34, bottom: 28 };
+const MARGIN = { left: 60, right: 20, top: 34, bottom: 28 };
 const BINS_A_DOUBLING = 8;    // as many as most classes have: a bar is a class or less
 const SMALLEST_BYTES = 16;
 
@@ -21,12 +21,13 @@ function binAdd(bins, at, blocks, requested, rounding) {
     bins.set(at, bin);
 }
 
-// The requests of the samples where there are some; else each class is one size.
-export function binsOf(sizes, classes) {
+// The requests of the samples where there are some; else each class is one size. Large blocks have no class to round to.
+function binsOf(sizes, classes) {
     const bins = new Map();
     for (const row of sizes)
-        binAdd(bins, binOf(row.requested_bytes), row.live_blocks, row.live_blocks * row.requested_bytes,
-            row.live_blocks * Math.max(0, row.block_bytes - row.requested_bytes));
+        if (row.live_blocks > 0)
+            binAdd(bins, binOf(row.to_bytes), row.live_blocks, row.live_bytes,
+                Math.max(0, row.live_blocks * row.block_bytes - row.live_bytes));
     if (sizes.length === 0)
         for (const row of classes)
             if (row.live_blocks > 0)
@@ -35,7 +36,7 @@ export function binsOf(sizes, classes) {
 }
 
 function scalesFor(bins, whatIf, width) {
-    const lows = [...bins.map((bin) => bin.at), ...whatIf.map((gain) => BINS_A_DOUBLING * Math.log2(gain.from_bytes))];
+    const lows = [...bins.map((bin) => bin.at), ...whatIf.map((gain) => BINS_A_DOUBLING * Math.log2(gain.from_bytes - 1))];
     const low = Math.floor((Math.min(...lows) - 1) / BINS_A_DOUBLING) * BINS_A_DOUBLING;
     const high = Math.ceil(Math.max(low + BINS_A_DOUBLING, ...bins.map((bin) => bin.at)) / BINS_A_DOUBLING) * BINS_A_DOUBLING;
     const most = Math.max(1, ...bins.map((bin) => bin.requested + bin.rounding));
@@ -86,19 +87,20 @@ function barNode(bin, scales) {
     return node;
 }
 
-// A bracket over the range, with what it would save.
+// A bracket over the range, with what it would save. A range begins behind the end of the one before: at 1025, not 1024.
 function gainNode(gain, scales) {
-    const from = scales.x(BINS_A_DOUBLING * Math.log2(gain.from_bytes)), to = scales.x(BINS_A_DOUBLING * Math.log2(gain.to_bytes));
+    const from = scales.x(BINS_A_DOUBLING * Math.log2(gain.from_bytes - 1)), to = scales.x(BINS_A_DOUBLING * Math.log2(gain.to_bytes));
     const y = MARGIN.top - 8;
     return svgElement('g', { class: 'gain' },
         svgElement('path', { d: `M${from} ${y + 5}V${y}H${to}v5` }),
         svgElement('text', { x: (from + to) / 2, y: y - 5, 'text-anchor': 'middle' }, `−${bytesText(gain.saved_bytes)}`));
 }
 
-export function gainText(gain) {
-    const range = `${sizeText(gain.from_bytes)} to ${sizeText(gain.to_bytes)}`;
-    const unit = gain.to_bytes === 2 * gain.from_bytes ? ' a doubling' : '';
-    return `${range}: with ${gain.classes} classes${unit} here instead of ${gain.classes_now}: −${bytesText(gain.saved_bytes)}`;
+function gainText(gain) {
+    const range = `${sizeText(gain.from_bytes - 1)} to ${sizeText(gain.to_bytes)}`;
+    const unit = gain.to_bytes === 2 * (gain.from_bytes - 1) ? ' a doubling' : '';
+    const change = `${gain.saved_bytes > 0 ? '−' : '+'}${bytesText(Math.abs(gain.saved_bytes))}`;
+    return `${range}: with ${gain.classes} classes${unit} here instead of ${gain.classes_now}: ${change}`;
 }
 
 function pictureNode(bins, gains, width) {
@@ -108,10 +110,10 @@ function pictureNode(bins, gains, width) {
         gains.map((gain) => gainNode(gain, scales)));
 }
 
-function whatIfNode(gains) {
-    if (gains.length === 0)
-        return element('p', { class: 'hint' }, 'No range of sizes would gain from more size classes.');
-    return [element('h3', {}, 'What if'), element('ul', { class: 'whatif' }, gains.map((gain) => element('li', {}, gainText(gain))))];
+function whatIfNode(whatIf) {
+    if (whatIf.length === 0)
+        return element('p', { class: 'hint' }, 'Other numbers of size classes would change next to nothing.');
+    return [element('h3', {}, 'What if'), element('ul', { class: 'whatif' }, whatIf.map((gain) => element('li', {}, gainText(gain))))];
 }
 
 function sourceText(model) {
@@ -126,7 +128,7 @@ export function histogramMount(root, model, selection) {
         element('li', {}, element('span', { class: 'swatch requested_bytes' }), 'requested'),
         element('li', {}, element('span', { class: 'swatch rounding_bytes' }), 'rounding'));
     fill(root, element('h3', {}, 'Live bytes by request size'), legend, picture,
-        element('p', { class: 'hint' }, sourceText(model)), model.requestSizes.length > 0 ? whatIfNode(gains) : null);
+        element('p', { class: 'hint' }, sourceText(model)), model.requestSizes.length > 0 ? whatIfNode(model.whatIf) : null);
     let width = 0;
     const show = () => {
         const bins = binsOf(model.requestSizes, model.snapshots[selection.index].classes);

@@ -56,8 +56,7 @@ function footerFill(report) {
         report.tarn_version ? `tarn ${report.tarn_version}` : 'tarn',
         report.recording,
         report.sample_bytes > 0 ? `a sample every ${bytesText(report.sample_bytes)}` : null,
-        host.kernel ? `Linux ${host.kernel}` : null,
-        host.cpus ? `${host.cpus} CPUs` : null,
+        host.kernel,
         'every figure is defined in docs/statistics.md',
     ];
     byId('footer').textContent = parts.filter(Boolean).join(' · ');
@@ -114,7 +113,7 @@ function pageMount() {
             fill(byId(id), emptyNote('No snapshot in this report.', 'The process ended before the first one.'));
         return;
     }
-    const selection = selectionNew(model.snapshots.length, model.last);
+    const selection = selectionNew(model.snapshots.length, model.first);
     momentMount(byId('moment'), model, selection);
     for (const [mount, id] of PICTURES)
         pictureMount(mount, id, model, selection);

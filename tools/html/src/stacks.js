@@ -2,6 +2,7 @@
 
 const UNATTRIBUTED = '[unattributed]';
 const CALLERS_SHOWN = 3;
+const RUNTIME = /^(_start|__libc_start|start_thread|clone3?$|__clone)/;    // how any program or thread begins
 
 export function stackTitle(stack) {
     if (!stack)
@@ -13,7 +14,7 @@ export function stackTitle(stack) {
 export function callersText(profile, stack) {
     const functions = stack.frames.map((number) => profile.frames[number]?.function ?? '?');
     const site = functions.findIndex((name) => stack.site.startsWith(name));
-    const callers = functions.slice(Math.max(site, 0) + 1, Math.max(site, 0) + 1 + CALLERS_SHOWN);
+    const callers = functions.slice(Math.max(site, 0) + 1).filter((name) => !RUNTIME.test(name)).slice(0, CALLERS_SHOWN);
     return callers.length > 0 ? `called by ${callers.join(', ')}` : '';
 }
 
@@ -38,6 +39,11 @@ function childFor(node, key, name, frame) {
     return node.byKey.get(key);
 }
 
+// Two calls in one function are one frame of the tree, unless their lines are known to differ.
+function frameKey(frame) {
+    return frame ? JSON.stringify([frame.function, frame.file, frame.line, frame.module]) : '?';
+}
+
 // From the root's child to the innermost frame; the report has the innermost first. What has no frames stands beside them.
 function pathOf(root, profile, stack) {
     if (stack.frames.length === 0)
@@ -45,7 +51,7 @@ function pathOf(root, profile, stack) {
     let node = root;
     return [...stack.frames].reverse().map((number) => {
         const frame = profile.frames[number] ?? null;
-        node = childFor(node, number, frame?.function ?? '?', frame);
+        node = childFor(node, frameKey(frame), frame?.function ?? '?', frame);
         return node;
     });
 }
@@ -84,4 +90,16 @@ export function stacksBy(profile, metric, moment) {
     return profile.stacks.map((stack) => [stack, profile.bytes(stack, metric, moment)])
         .filter(([, bytes]) => bytes > 0)
         .sort(order(([stack]) => stack.frames.length === 0, ([, bytes]) => bytes));
+}
+
+// The same added up by call site: [{site, bytes, stacks: [[stack, bytes]...]}...], most first.
+export function sitesOf(rows) {
+    const sites = new Map();
+    for (const [stack, bytes] of rows) {
+        const site = sites.get(stack.site) ?? { site: stack.site, bytes: 0, stacks: [] };
+        site.bytes += bytes;
+        site.stacks.push([stack, bytes]);
+        sites.set(stack.site, site);
+    }
+    return [...sites.values()].sort(order(({ stacks }) => stacks[0][0].frames.length === 0, ({ bytes }) => bytes));
 }
