@@ -236,7 +236,12 @@ class Loads(Seen):
         self.value('document.querySelector("#heapmap canvas").focus()')
         for key in ('End', 'ArrowUp'):
             self.browser.key(key)
-        self.assertIn('Large blocks 1 to 2 of 2', self.text('#heapmap-details'))
+        self.assertIn('Large block 2 of 2', self.text('#heapmap-details'))
+
+    def test_on_a_phone_a_cell_may_stand_for_a_few_pages(self):
+        self.show('large', 390)
+        group = int(re.search(r'A cell is (\d+) pages', self.text('#heapmap')).group(1))
+        self.assertIn(f'Pages 1 to {group} of', self.details_of_a_page())
 
     def test_without_proc_the_heap_stands_alone(self):
         self.show('no-process')
