@@ -24,6 +24,13 @@ function provenanceText(report) {
     return parts.filter(Boolean).join(' · ');
 }
 
+// A second cause is told in smaller letters.
+function verdictFill(verdict) {
+    const second = verdict.indexOf('; besides');
+    const first = second < 0 ? verdict : verdict.slice(0, second);
+    fill(byId('verdict'), first, second < 0 ? null : element('span', { class: 'besides' }, verdict.slice(second)));
+}
+
 function headerFill(model) {
     const { report } = model;
     const program = report.program ?? 'tarn report';
@@ -31,7 +38,7 @@ function headerFill(model) {
     byId('program').textContent = program;
     byId('program').title = (report.command ?? []).join(' ');
     byId('provenance').textContent = provenanceText(report);
-    byId('verdict').textContent = model.verdict;
+    verdictFill(model.verdict);
     const warnings = report.warnings ?? [];
     byId('advice').replaceChildren(...warnings.map((text) => element('span', { class: 'warning' }, text)));
 }
