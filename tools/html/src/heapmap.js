@@ -19,7 +19,8 @@ const ROW_GAP_PX = 7;
 const SLOT_PX = 230;    // a short row: its label and eleven cells at their largest
 const LABEL_PX = 12;
 const CELL_SIZES_PX = [14, 12, 10, 8];    // below 8 a cell is hard to hit
-const HEIGHT_MOST_PX = 960;               // a tall screen: past that, cells stand for more pages
+const HEIGHT_MOST_PX = 960;               // a tall screen: past that, cells stand for more pages ...
+const CELLS_LEAST_PX = 480;               // ... unless it is the number of rows that makes it tall
 const STEPS = [0.1, 0.25, 0.5, 0.75];     // where the colours of occupancy part
 const SURVIVORS_SHOWN = 4;
 
@@ -53,7 +54,7 @@ function rowsMost(snapshots) {
 // Rows are placed one below the other; short ones side by side, as many as there are slots.
 class Placing {
     constructor(width, cell) {
-        Object.assign(this, { width, cell, slots: Math.max(1, Math.floor(width / SLOT_PX)), slot: 0, top: 0 });
+        Object.assign(this, { width, cell, slots: Math.max(2, Math.floor(width / SLOT_PX)), slot: 0, top: 0 });
         this.slotWidth = Math.floor(width / this.slots);
     }
 
@@ -91,10 +92,12 @@ function layoutTry(rows, width, cell, group) {
 
 function layoutFor(rows, width) {
     const pagesMost = Math.max(...rows.map(([, pages]) => pages));
+    const least = layoutTry(rows, width, CELL_SIZES_PX[CELL_SIZES_PX.length - 1], pagesMost).height;
+    const most = Math.max(HEIGHT_MOST_PX, least + CELLS_LEAST_PX);
     for (let group = 1; ; group *= 2)
         for (const cell of CELL_SIZES_PX) {
             const layout = layoutTry(rows, width, cell, group);
-            if (layout.height <= HEIGHT_MOST_PX || group >= pagesMost)
+            if (layout.height <= most || group >= pagesMost)
                 return layout;
         }
 }
