@@ -1,8 +1,8 @@
 // tools/report_html.c - puts a report into the page: what is before it, the JSON, what is after it.
 //
-// The JSON stands in a <script type="application/json">. There the parser of HTML looks for "</script" and "<!--" alone,
-// and in JSON a '<' stands in strings only, so each '<' becomes \u003c: the same text to a reader of JSON, and nothing at
-// all to one of HTML. Function names come from other people's binaries.
+// The JSON stands in a <script type="application/json">. There the parser of HTML looks for "</script" and "<!--"
+// alone, and in JSON a '<' stands in strings only, so each '<' becomes \u003c: the same text to a reader of JSON, and
+// nothing at all to one of HTML. Function names come from other people's binaries.
 #include "report_html.h"
 
 #include "output_file.h"

@@ -8,9 +8,9 @@
 // False where npm was missing when this command was built.
 bool report_html_built(void);
 
-// Writes the page to `path`, with `json` (UTF-8, as `--json` prints it, `length` bytes) in it: beside it first and then renamed,
-// so that nobody sees half of it. A file of this name is replaced. Returns 0, or TOOL_BAD_INPUT after one line on stderr
-// from `who`; then `path` is as it was.
+// Writes the page to `path`, with `json` (UTF-8, as `--json` prints it, `length` bytes) in it: beside it first and then
+// renamed, so that nobody sees half of it. A file of this name is replaced. Returns 0, or TOOL_BAD_INPUT after one line
+// on stderr from `who`; then `path` is as it was.
 int report_html_write(const char *who, const char *path, const char *json, size_t length);
 
 #endif

@@ -17,7 +17,7 @@ const source = dirname(fileURLToPath(import.meta.url));
 const [npm, work, output, need] = process.argv.slice(2);
 const manifests = ['package.json', 'package-lock.json'];
 const modules = join(resolve(work), 'node_modules');
-const stamp = join(modules, '.complete');    // holds the lock file that these modules came from
+const stamp = join(modules, '.complete'); // holds the lock file that these modules came from
 
 function sourceText(name) {
     return readFileSync(join(source, name), 'utf8');
@@ -31,11 +31,12 @@ function modulesAreFresh() {
 function modulesInstall() {
     mkdirSync(work, { recursive: true });
     rmSync(stamp, { force: true });
-    for (const name of manifests)
-        copyFileSync(join(source, name), join(work, name));
+    for (const name of manifests) copyFileSync(join(source, name), join(work, name));
     const quiet = ['--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error', '--no-update-notifier'];
-    execFileSync(npm, ['ci', ...quiet, '--fetch-retries=2', '--fetch-retry-mintimeout=1000'],
-        { cwd: work, stdio: ['ignore', 'pipe', 'pipe'] });
+    execFileSync(npm, ['ci', ...quiet, '--fetch-retries=2', '--fetch-retry-mintimeout=1000'], {
+        cwd: work,
+        stdio: ['ignore', 'pipe', 'pipe'],
+    });
     copyFileSync(join(source, 'package-lock.json'), stamp);
 }
 
@@ -54,7 +55,7 @@ function bundle(esbuild, entry) {
         target: ['chrome100', 'firefox100', 'safari15'],
         // The graph's own style sheet is replaced by ours: it has one theme only.
         loader: { '.css': entry.endsWith('.css') ? 'css' : 'empty' },
-        legalComments: 'none',    // the licences stand in the page as a whole
+        legalComments: 'none', // the licences stand in the page as a whole
         logLevel: 'warning',
     });
     return { text: result.outputFiles[0].text.trim(), inputs: Object.keys(result.metafile.inputs) };
@@ -69,12 +70,14 @@ function inlineSafe(text, end) {
 
 // The packages whose code is in the bundle, as their licences want it: each text once, with those that have it.
 function licencesText(inputs) {
-    const names = [...new Set(inputs.map((path) => path.match(/node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1]).filter(Boolean))].sort();
+    const names = [
+        ...new Set(inputs.map((path) => path.match(/node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1]).filter(Boolean)),
+    ].sort();
     const byText = new Map();
     for (const name of names) {
         const { version } = JSON.parse(readFileSync(join(modules, name, 'package.json'), 'utf8'));
         const text = readFileSync(join(modules, name, 'LICENSE'), 'utf8').trim();
-        byText.set(text, [...byText.get(text) ?? [], `${name} ${version}`]);
+        byText.set(text, [...(byText.get(text) ?? []), `${name} ${version}`]);
     }
     return [...byText].map(([text, packages]) => `${packages.join(', ')}:\n\n${text}`).join('\n\n---\n\n');
 }
@@ -95,17 +98,17 @@ function pageBuild() {
 }
 
 function lastLine(error) {
-    const lines = String(error.stderr || error.message).trim().split('\n');
+    const lines = String(error.stderr || error.message)
+        .trim()
+        .split('\n');
     return lines.find((line) => line.includes('npm error')) ?? lines[0];
 }
 
 try {
-    if (!modulesAreFresh())
-        modulesInstall();
+    if (!modulesAreFresh()) modulesInstall();
 } catch (error) {
     console.error(`tarn report --html is left out: npm cannot install its packages (${lastLine(error)})`);
-    if (need === 'required')
-        process.exit(1);
+    if (need === 'required') process.exit(1);
     writeFileSync(output, '');
     process.exit(0);
 }

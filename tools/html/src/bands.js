@@ -1,12 +1,16 @@
-// tools/html/src/bands.js - resident memory over time, one band a cause. Pressing or drawing over it selects a snapshot.
+// tools/html/src/bands.js - resident memory over time, one band a cause. Pressing or drawing over it selects a
+// snapshot.
 import uPlot from 'uplot';
 import { BANDS, SHEET } from './data.js';
-import { element, emptyNote, fill, onWidth } from './dom.js';
-import { bytesText, bytesTick, secondsText } from './format.js';
+import { element, emptyNote, fill, hint, onWidth } from './dom.js';
+import { bytesText, bytesTick, secondsText, secondsTick } from './format.js';
 import { colour, onTheme } from './theme.js';
 
 const HEIGHT_PX = 300;
-const NAMES = { in_use_bytes: 'requested, resident', ...Object.fromEntries(SHEET.map(([field, name]) => [field, name])) };
+const NAMES = {
+    in_use_bytes: 'requested, resident',
+    ...Object.fromEntries(SHEET.map(([field, name]) => [field, name])),
+};
 
 // Each series is the top of its band, and the highest comes first: the later ones are painted over it.
 function stacked(model, fields) {
@@ -53,7 +57,8 @@ function drawMarks(plot, model, selection) {
     const at = (index) => plot.valToPos(model.snapshots[index].time_ms / 1000, 'x', true);
     drawTicks(plot, model);
     markLine(plot, at(model.peak), colour('text'), [3, 4]);
-    markLabel(plot, at(model.peak), `peak ${bytesText(model.snapshots[model.peak][model.processKnown ? 'rss_bytes' : 'heap_rss_bytes'])}`);
+    const peak = model.snapshots[model.peak][model.processKnown ? 'rss_bytes' : 'heap_rss_bytes'];
+    markLabel(plot, at(model.peak), `peak ${bytesText(peak)}`);
     markLine(plot, at(selection.index), colour('accent'), []);
 }
 
@@ -79,16 +84,19 @@ function options(model, fields, selection, width) {
         cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
         scales: { x: { time: false }, y: { range: (_, low, high) => [0, high * 1.08 || 1] } },
         axes: [
-            axisStyle({ values: (_, ticks) => ticks.map((seconds) => (seconds === 0 ? '0 s' : secondsText(seconds).replace(/\.?0+ s$/, ' s'))) }),
+            axisStyle({ values: (_, ticks) => ticks.map(secondsTick) }),
             axisStyle({ size: 64, incrs: BYTE_STEPS, values: (_, ticks) => ticks.map(bytesTick) }),
         ],
-        series: [{}, ...[...fields].reverse().map((field) => ({
-            label: NAMES[field],
-            fill: () => colour(field),
-            stroke: () => colour('card'),
-            width: 1,
-            points: { show: false },
-        }))],
+        series: [
+            {},
+            ...[...fields].reverse().map((field) => ({
+                label: NAMES[field],
+                fill: () => colour(field),
+                stroke: () => colour('card'),
+                width: 1,
+                points: { show: false },
+            })),
+        ],
         hooks: { draw: [(plot) => drawMarks(plot, model, selection)] },
     };
 }
@@ -97,8 +105,10 @@ function nearest(plot, model, event) {
     const place = plot.over.getBoundingClientRect();
     const seconds = plot.posToVal(event.clientX - place.left, 'x');
     const distance = (sheet) => Math.abs(sheet.time_ms / 1000 - seconds);
-    return model.snapshots.reduce((best, sheet, index) =>
-        (distance(sheet) < distance(model.snapshots[best]) ? index : best), 0);
+    return model.snapshots.reduce(
+        (best, sheet, index) => (distance(sheet) < distance(model.snapshots[best]) ? index : best),
+        0,
+    );
 }
 
 // The brush: from press to release the snapshot nearest to the pointer is the one shown.
@@ -112,7 +122,9 @@ function brushAttach(plot, model, selection) {
     });
     plot.over.addEventListener('pointermove', (event) => brushing && brush(event));
     for (const end of ['pointerup', 'pointercancel'])
-        plot.over.addEventListener(end, () => { brushing = false; });
+        plot.over.addEventListener(end, () => {
+            brushing = false;
+        });
 }
 
 const KEYS = {
@@ -125,12 +137,16 @@ const KEYS = {
 
 function sliderNode(model, selection) {
     return element('div', {
-        class: 'plot', role: 'slider', tabindex: 0, 'aria-label': 'Snapshot', 'aria-valuemin': 1,
-        'aria-valuemax': model.snapshots.length, title: '',
+        class: 'plot',
+        role: 'slider',
+        tabindex: 0,
+        'aria-label': 'Snapshot',
+        'aria-valuemin': 1,
+        'aria-valuemax': model.snapshots.length,
+        title: '',
         on: {
             keydown(event) {
-                if (!(event.key in KEYS) || event.ctrlKey || event.metaKey || event.altKey)
-                    return;
+                if (!(event.key in KEYS) || event.ctrlKey || event.metaKey || event.altKey) return;
                 event.preventDefault();
                 selection.set(KEYS[event.key](selection, model));
             },
@@ -139,16 +155,21 @@ function sliderNode(model, selection) {
 }
 
 function legendNode(fields, sheet) {
-    return fields.map((field) => element('li', {},
-        element('span', { class: `swatch ${field}` }), NAMES[field],
-        element('span', { class: 'value' }, bytesText(sheet[field]))));
+    return fields.map((field) =>
+        element(
+            'li',
+            {},
+            element('span', { class: `swatch ${field}` }),
+            NAMES[field],
+            element('span', { class: 'value' }, bytesText(sheet[field])),
+        ),
+    );
 }
 
 function plotMount(slider, model, fields, selection) {
     let plot = null;
     onWidth(slider, (width) => {
-        if (plot)
-            return plot.setSize({ width, height: HEIGHT_PX });
+        if (plot) return plot.setSize({ width, height: HEIGHT_PX });
         plot = new uPlot(options(model, fields, selection, width), stacked(model, fields), slider);
         brushAttach(plot, model, selection);
     });
@@ -158,17 +179,31 @@ function plotMount(slider, model, fields, selection) {
 
 export function bandsMount(root, model, selection) {
     if (model.snapshots.length < 2)
-        return fill(root, emptyNote('One snapshot only.', 'A recording takes one whenever resident memory reaches a new high: '
-            + '`tarn run -- COMMAND`, then `tarn report` of what it recorded.'));
+        return fill(
+            root,
+            emptyNote(
+                'One snapshot only.',
+                'A recording takes one whenever resident memory reaches a new high: ' +
+                    '`tarn run -- COMMAND`, then `tarn report` of what it recorded.',
+            ),
+        );
     const fields = BANDS.filter((field) => model.processKnown || field !== 'other_rss_bytes');
     const slider = sliderNode(model, selection);
     const legend = element('ul', { class: 'legend bands-legend' });
-    fill(root, slider, legend, element('p', { class: 'hint' }, 'Press or drag to choose a snapshot; the other pictures follow. Keys: ← → Home End, p for the peak.'));
+    fill(
+        root,
+        slider,
+        legend,
+        hint('Press or drag to choose a snapshot; the other pictures follow. Keys: ← → Home End, p for the peak.'),
+    );
     plotMount(slider, model, fields, selection);
     selection.follow((index) => {
         const sheet = model.snapshots[index];
         slider.setAttribute('aria-valuenow', index + 1);
-        slider.setAttribute('aria-valuetext', `at ${secondsText(sheet.time_ms / 1000)}, ${bytesText(sheet.rss_bytes)} resident`);
+        slider.setAttribute(
+            'aria-valuetext',
+            `at ${secondsText(sheet.time_ms / 1000)}, ${bytesText(sheet.rss_bytes)} resident`,
+        );
         fill(legend, legendNode([...fields].reverse(), sheet));
     });
 }

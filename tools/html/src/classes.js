@@ -1,6 +1,6 @@
 // tools/html/src/classes.js - the size classes and what each of them wastes.
 import { SHEET, WASTES } from './data.js';
-import { element, emptyNote, fill, segmented } from './dom.js';
+import { element, emptyNote, fill, hint, quietButton, segmented, tableHead } from './dom.js';
 import { bytesText, countText, shareText, sizeText } from './format.js';
 import { tooltipFor, tooltipLines } from './tooltip.js';
 
@@ -13,9 +13,16 @@ const ORDERS = {
 };
 
 function wasteBar(row, most) {
-    return element('span', { class: 'wastebar', 'aria-hidden': 'true' }, WASTES.map((field) => element('span', {
-        class: `bar ${field}`, style: { width: `${100 * row[field] / most}%` },
-    })));
+    return element(
+        'span',
+        { class: 'wastebar', 'aria-hidden': 'true' },
+        WASTES.map((field) =>
+            element('span', {
+                class: `bar ${field}`,
+                style: { width: `${(100 * row[field]) / most}%` },
+            }),
+        ),
+    );
 }
 
 function rowDetails(row) {
@@ -42,14 +49,21 @@ function rowNode(row, most) {
     return node;
 }
 
-function headNode() {
-    const heads = [['block', ''], ['pages', 'wide'], ['live blocks', 'wide'], ['filled', ''], ['wasted', 'waste'], ['', '']];
-    return element('thead', {}, element('tr', {}, heads.map(([text, kind]) => element('th', { scope: 'col', class: kind }, text))));
-}
+const HEADS = [
+    ['block', ''],
+    ['pages', 'wide'],
+    ['live blocks', 'wide'],
+    ['filled', ''],
+    ['wasted', 'waste'],
+    ['', ''],
+];
 
 function legendNode() {
-    return element('ul', { class: 'legend' }, WASTES.map((field) =>
-        element('li', {}, element('span', { class: `swatch ${field}` }), NAMES[field])));
+    return element(
+        'ul',
+        { class: 'legend' },
+        WASTES.map((field) => element('li', {}, element('span', { class: `swatch ${field}` }), NAMES[field])),
+    );
 }
 
 function sumText(rows) {
@@ -63,22 +77,44 @@ export function classesMount(root, model, selection) {
         return fill(root, emptyNote('No size classes in this report.'));
     const state = { order: 'waste', all: false };
     const body = element('tbody');
-    const sum = element('p', { class: 'hint' });
-    const more = element('button', { type: 'button', class: 'quiet', on: { click: () => { state.all = !state.all; show(); } } });
+    const sum = hint();
+    const more = quietButton('', () => {
+        state.all = !state.all;
+        show();
+    });
     const show = () => {
         const rows = model.snapshots[selection.index].classes.filter((row) => row.pages > 0 || row.live_blocks > 0);
         const most = Math.max(1, ...rows.map((row) => row.waste_bytes));
-        const shown = [...rows].sort(ORDERS.waste).slice(0, state.all ? rows.length : SHOWN).sort(ORDERS[state.order]);
-        fill(body, shown.map((row) => rowNode(row, most)));
+        const shown = [...rows]
+            .sort(ORDERS.waste)
+            .slice(0, state.all ? rows.length : SHOWN)
+            .sort(ORDERS[state.order]);
+        fill(
+            body,
+            shown.map((row) => rowNode(row, most)),
+        );
         sum.textContent = sumText(rows);
         more.hidden = rows.length <= SHOWN;
         more.textContent = state.all ? `Only the ${SHOWN} worst` : `All ${rows.length}`;
     };
-    const orders = segmented('Order', [['waste', 'by waste'], ['size', 'by size']], state.order, (order) => {
-        state.order = order;
-        show();
-    });
-    fill(root, element('div', { class: 'bar-of-tools' }, orders, legendNode()),
-        element('table', { class: 'classes' }, headNode(), body), more, sum);
+    const orders = segmented(
+        'Order',
+        [
+            ['waste', 'by waste'],
+            ['size', 'by size'],
+        ],
+        state.order,
+        (order) => {
+            state.order = order;
+            show();
+        },
+    );
+    fill(
+        root,
+        element('div', { class: 'bar-of-tools' }, orders, legendNode()),
+        element('table', { class: 'classes' }, tableHead(HEADS), body),
+        more,
+        sum,
+    );
     selection.follow(show);
 }

@@ -1,5 +1,5 @@
-// tools/html/src/data.js - the report as the pictures want it. The only file that knows what `tarn report --json` may leave
-// out (docs/report-json.md): past this file a figure is a number and a list is a list.
+// tools/html/src/data.js - the report as the pictures want it. The only file that knows what `tarn report --json` may
+// leave out (docs/report-json.md): past this file a figure is a number and a list is a list.
 
 // The balance sheet, top to bottom: [field, name, sign, meaning]. Sign 0 is a sum of what is above it.
 export const SHEET = [
@@ -10,15 +10,28 @@ export const SHEET = [
     ['retained_bytes', 'retained', 1, 'Pages and mappings without a live block, kept for reuse.'],
     ['pending_bytes', 'pending', 1, 'Freed by another thread, and not yet taken back by the owner.'],
     ['metadata_bytes', 'metadata', 1, 'The allocator’s own tables.'],
-    ['untouched_bytes', 'untouched', -1, 'Live, but never touched and so not resident: counted in requested, subtracted here.'],
+    [
+        'untouched_bytes',
+        'untouched',
+        -1,
+        'Live, but never touched and so not resident: counted in requested, subtracted here.',
+    ],
     ['heap_rss_bytes', 'heap rss', 0, 'Resident bytes of the heap: the sum of the above.'],
     ['other_rss_bytes', 'other rss', 1, 'Not the heap: program, libraries, stacks, the program’s own mappings.'],
     ['rss_bytes', 'rss', 0, 'Resident memory of the process, as the kernel counts it.'],
 ];
 
 // What of the resident memory each cause is, from the bottom of the picture over time to its top.
-export const BANDS = ['other_rss_bytes', 'in_use_bytes', 'rounding_bytes', 'holes_bytes', 'tail_bytes', 'retained_bytes',
-    'pending_bytes', 'metadata_bytes'];
+export const BANDS = [
+    'other_rss_bytes',
+    'in_use_bytes',
+    'rounding_bytes',
+    'holes_bytes',
+    'tail_bytes',
+    'retained_bytes',
+    'pending_bytes',
+    'metadata_bytes',
+];
 
 export const WASTES = ['rounding_bytes', 'holes_bytes', 'tail_bytes', 'pending_bytes'];
 
@@ -29,10 +42,30 @@ export const METRICS = [
     ['allocated_bytes', 'allocated', 'bytes since the start, freed or not'],
 ];
 
-const NUMBERS = ['time_ms', 'live_bytes', 'live_blocks', 'threads', 'budget_bytes', 'purged_total_bytes', 'allocated_total',
-    'requested_error_bytes', 'peak_rss_bytes', ...SHEET.map(([field]) => field)];
-const CLASS_NUMBERS = ['block_bytes', 'page_bytes', 'pages', 'live_blocks', 'requested_bytes', 'rounding_bytes',
-    'holes_bytes', 'tail_bytes', 'pending_bytes', 'occupancy_percent'];
+const NUMBERS = [
+    'time_ms',
+    'live_bytes',
+    'live_blocks',
+    'threads',
+    'budget_bytes',
+    'purged_total_bytes',
+    'allocated_total',
+    'requested_error_bytes',
+    'peak_rss_bytes',
+    ...SHEET.map(([field]) => field),
+];
+const CLASS_NUMBERS = [
+    'block_bytes',
+    'page_bytes',
+    'pages',
+    'live_blocks',
+    'requested_bytes',
+    'rounding_bytes',
+    'holes_bytes',
+    'tail_bytes',
+    'pending_bytes',
+    'occupancy_percent',
+];
 
 // Control characters, and those that turn the direction of what follows: names are shown with nothing hidden in them.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
@@ -75,13 +108,11 @@ function stackOf(row, index) {
 
 // Stacks have each metric at two snapshots: the last one, and the one where all of it was highest. {index: field}
 function momentsOf(report, snapshots, last, metric) {
-    if (metric === 'allocated_bytes')
-        return { [last]: metric };
+    if (metric === 'allocated_bytes') return { [last]: metric };
     const [prefix, other] = metric === 'pinned_bytes' ? ['worst_', report.worst] : ['peak_', report.peak_live];
     const moments = { [last]: metric };
     const highest = indexIn(snapshots, other);
-    if (highest !== null && highest !== last)
-        moments[highest] = prefix + metric;
+    if (highest !== null && highest !== last) moments[highest] = prefix + metric;
     return moments;
 }
 
@@ -92,8 +123,7 @@ function nearest(indices, snapshots, index) {
 
 function profileOf(report, snapshots, last) {
     const stacks = (report.stacks ?? []).map(stackOf);
-    if (!stacks.some((stack) => stack.frames.length > 0))
-        return null;
+    if (!stacks.some((stack) => stack.frames.length > 0)) return null;
     const fields = Object.fromEntries(METRICS.map(([metric]) => [metric, momentsOf(report, snapshots, last, metric)]));
     return {
         stacks,
@@ -117,7 +147,11 @@ function highest(snapshots) {
 
 export function modelOf(report) {
     // The JSON of `tarn run --stats json` is one balance sheet: a report with one snapshot.
-    const rows = report.snapshots?.length ? report.snapshots : report.snapshots || !('heap_rss_bytes' in report) ? [] : [report];
+    const rows = report.snapshots?.length
+        ? report.snapshots
+        : report.snapshots || !('heap_rss_bytes' in report)
+          ? []
+          : [report];
     const snapshots = rows.map(snapshotOf);
     const last = indexIn(snapshots, report.last) ?? Math.max(0, snapshots.length - 1);
     const peak = indexIn(snapshots, report.peak) ?? highest(snapshots);

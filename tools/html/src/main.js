@@ -2,7 +2,7 @@
 import { bandsMount } from './bands.js';
 import { classesMount } from './classes.js';
 import { modelOf, reportRead } from './data.js';
-import { byId, element, emptyNote, fill } from './dom.js';
+import { byId, element, emptyNote, fill, hint, quietButton } from './dom.js';
 import { flameMount } from './flame.js';
 import { bytesText, countText, secondsText } from './format.js';
 import { heapMapMount } from './heapmap.js';
@@ -18,8 +18,12 @@ function provenanceText(report) {
     const parts = [
         report.pid ? `pid ${report.pid}` : null,
         report.duration_ms ? secondsText(report.duration_ms / 1000) : null,
-        report.ended_by ? `ended by ${ENDED[report.ended_by] ?? report.ended_by}`.replace('ended by still', 'still') : null,
-        report.started_unix_ms ? new Date(report.started_unix_ms).toISOString().slice(0, 16).replace('T', ' ') + ' UTC' : null,
+        report.ended_by
+            ? `ended by ${ENDED[report.ended_by] ?? report.ended_by}`.replace('ended by still', 'still')
+            : null,
+        report.started_unix_ms
+            ? new Date(report.started_unix_ms).toISOString().slice(0, 16).replace('T', ' ') + ' UTC'
+            : null,
     ];
     return parts.filter(Boolean).join(' · ');
 }
@@ -44,15 +48,22 @@ function headerFill(model) {
 }
 
 function factNode(name, value, note) {
-    return element('div', {}, element('dt', {}, name), element('dd', {}, value, note ? element('small', {}, note) : null));
+    return element(
+        'div',
+        {},
+        element('dt', {}, name),
+        element('dd', {}, value, note ? element('small', {}, note) : null),
+    );
 }
 
 function factsOf(model, sheet) {
-    const facts = [factNode('Heap', bytesText(sheet.heap_rss_bytes), 'resident'),
+    const facts = [
+        factNode('Heap', bytesText(sheet.heap_rss_bytes), 'resident'),
         factNode('Live', bytesText(sheet.live_bytes), `${countText(sheet.live_blocks)} blocks`),
-        factNode('Holes', bytesText(sheet.holes_bytes)), factNode('Rounding', bytesText(sheet.rounding_bytes))];
-    if (!model.processKnown)
-        return facts;
+        factNode('Holes', bytesText(sheet.holes_bytes)),
+        factNode('Rounding', bytesText(sheet.rounding_bytes)),
+    ];
+    if (!model.processKnown) return facts;
     const peak = Math.max(model.snapshots[model.peak].rss_bytes, Number(sheet.peak_rss_bytes) || 0);
     return [factNode('Resident', bytesText(sheet.rss_bytes), `peak ${bytesText(peak)}`), ...facts];
 }
@@ -69,23 +80,33 @@ function footerFill(report) {
     byId('footer').textContent = parts.filter(Boolean).join(' · ');
 }
 
-// --- which snapshot is shown -------------------------------------------------------------------------------------------
+// --- which snapshot is shown -----------------------------------------------------------------------------------------
 
 function momentText(model, index) {
     const sheet = model.snapshots[index];
-    const marks = [index === model.peak ? 'the peak' : null, index === model.last ? 'the last' : null, sheet.reason ?? null];
-    return `Snapshot ${index + 1} of ${model.snapshots.length}, at ${secondsText(sheet.time_ms / 1000)} (${marks.filter(Boolean).join(', ')})`;
+    const marks = [
+        index === model.peak ? 'the peak' : null,
+        index === model.last ? 'the last' : null,
+        sheet.reason ?? null,
+    ];
+    const time = secondsText(sheet.time_ms / 1000);
+    return `Snapshot ${index + 1} of ${model.snapshots.length}, at ${time} (${marks.filter(Boolean).join(', ')})`;
 }
 
 function momentMount(root, model, selection) {
     root.hidden = model.snapshots.length < 2;
     const text = element('span', { class: 'text' });
-    const button = (label, title, to) => element('button', { type: 'button', class: 'quiet', title, 'aria-label': title,
-        on: { click: () => selection.set(to()) } }, label);
+    const button = (label, title, to) => quietButton(label, () => selection.set(to()), { title, 'aria-label': title });
     const before = button('‹', 'Previous snapshot', () => selection.index - 1);
     const after = button('›', 'Next snapshot', () => selection.index + 1);
-    fill(root, before, after, button('Peak', 'Snapshot at the peak', () => model.peak),
-        button('Last', 'Last snapshot', () => model.last), text);
+    fill(
+        root,
+        before,
+        after,
+        button('Peak', 'Snapshot at the peak', () => model.peak),
+        button('Last', 'Last snapshot', () => model.last),
+        text,
+    );
     selection.follow((index) => {
         text.textContent = momentText(model, index);
         before.disabled = index === 0;
@@ -101,12 +122,18 @@ function pictureMount(mount, id, ...rest) {
         mount(byId(id), ...rest);
     } catch (error) {
         console.error(error);
-        fill(byId(id), emptyNote('This picture could not be drawn.'), element('p', { class: 'hint' }, String(error.message)));
+        fill(byId(id), emptyNote('This picture could not be drawn.'), hint(String(error.message)));
     }
 }
 
-const PICTURES = [[waterfallMount, 'waterfall'], [bandsMount, 'bands'], [heapMapMount, 'heapmap'],
-    [classesMount, 'classes'], [histogramMount, 'histogram'], [flameMount, 'flame']];
+const PICTURES = [
+    [waterfallMount, 'waterfall'],
+    [bandsMount, 'bands'],
+    [heapMapMount, 'heapmap'],
+    [classesMount, 'classes'],
+    [histogramMount, 'histogram'],
+    [flameMount, 'flame'],
+];
 
 function pageMount() {
     themeMount(byId('theme'));
@@ -122,8 +149,7 @@ function pageMount() {
     }
     const selection = selectionNew(model.snapshots.length, model.first);
     momentMount(byId('moment'), model, selection);
-    for (const [mount, id] of PICTURES)
-        pictureMount(mount, id, model, selection);
+    for (const [mount, id] of PICTURES) pictureMount(mount, id, model, selection);
 }
 
 pageMount();

@@ -36,7 +36,11 @@ export function tooltipHide() {
 export function tooltipLines(title, lines, note) {
     return [
         element('strong', {}, title),
-        element('dl', {}, lines.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, value)])),
+        element(
+            'dl',
+            {},
+            lines.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, value)]),
+        ),
         note ? element('p', {}, note) : null,
     ];
 }
@@ -47,8 +51,7 @@ export function tooltipFor(node, content) {
     node.addEventListener('pointerleave', tooltipHide);
     node.addEventListener('focus', () => {
         const place = node.getBoundingClientRect();
-        if (node.matches(':focus-visible'))
-            tooltipShow(place.left + 20, place.bottom - GAP, content());
+        if (node.matches(':focus-visible')) tooltipShow(place.left + 20, place.bottom - GAP, content());
     });
     node.addEventListener('blur', tooltipHide);
 }

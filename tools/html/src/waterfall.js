@@ -1,4 +1,5 @@
-// tools/html/src/waterfall.js - from what was asked for to what is resident: a bar a cause, each where the one before ends.
+// tools/html/src/waterfall.js - from what was asked for to what is resident: a bar a cause, each where the one before
+// ends.
 import { SHEET } from './data.js';
 import { element, fill } from './dom.js';
 import { bytesText, shareText } from './format.js';
@@ -33,17 +34,26 @@ function rowDetails(row, sheet) {
 function rowNode(row, sheet, scale) {
     const bar = element('span', {
         class: `bar ${row.field}`,
-        style: { left: `${100 * row.from / scale}%`, width: `${100 * (row.to - row.from) / scale}%` },
+        style: { left: `${(100 * row.from) / scale}%`, width: `${(100 * (row.to - row.from)) / scale}%` },
     });
     const sign = row.sign === 0 ? '= ' : row.sign < 0 ? '− ' : '';
-    const node = element('li', {
-        class: `row${row.sign === 0 ? ' sum' : ''}${row.bytes === 0 ? ' none' : ''}`, tabindex: 0, 'data-field': row.field,
-        'aria-label': `${row.name}: ${valueText(row, sheet)}, ${shareText(row.bytes, sheet.heap_rss_bytes)} of the heap. ${row.meaning}`,
-    },
-    element('span', { class: 'name' }, element('span', { class: 'sign', 'aria-hidden': 'true' }, sign), row.name),
-    element('span', { class: 'track', 'aria-hidden': 'true' }, bar),
-    element('span', { class: 'value' }, valueText(row, sheet)),
-    element('span', { class: 'share' }, row.field.endsWith('rss_bytes') ? '' : shareText(row.bytes, sheet.heap_rss_bytes)));
+    const node = element(
+        'li',
+        {
+            class: `row${row.sign === 0 ? ' sum' : ''}${row.bytes === 0 ? ' none' : ''}`,
+            tabindex: 0,
+            'data-field': row.field,
+            'aria-label': `${row.name}: ${valueText(row, sheet)}. ${row.meaning}`,
+        },
+        element('span', { class: 'name' }, element('span', { class: 'sign', 'aria-hidden': 'true' }, sign), row.name),
+        element('span', { class: 'track', 'aria-hidden': 'true' }, bar),
+        element('span', { class: 'value' }, valueText(row, sheet)),
+        element(
+            'span',
+            { class: 'share' },
+            row.field.endsWith('rss_bytes') ? '' : shareText(row.bytes, sheet.heap_rss_bytes),
+        ),
+    );
     tooltipFor(node, () => rowDetails(row, sheet));
     return node;
 }
@@ -51,13 +61,18 @@ function rowNode(row, sheet, scale) {
 export function waterfallMount(root, model, selection) {
     const list = element('ol', { class: 'waterfall' });
     // One scale for all snapshots: going through them, a bar that grows is memory that grows.
-    const scale = Math.max(1, ...model.snapshots.flatMap((sheet) =>
-        waterfallRows(sheet, model.processKnown).map((row) => row.to)));
+    const scale = Math.max(
+        1,
+        ...model.snapshots.flatMap((sheet) => waterfallRows(sheet, model.processKnown).map((row) => row.to)),
+    );
     const verdict = element('p', { class: 'hint', id: 'waterfall-verdict' });
     fill(root, list, verdict);
     selection.follow((index) => {
         const sheet = model.snapshots[index];
-        fill(list, waterfallRows(sheet, model.processKnown).map((row) => rowNode(row, sheet, scale)));
+        fill(
+            list,
+            waterfallRows(sheet, model.processKnown).map((row) => rowNode(row, sheet, scale)),
+        );
         verdict.textContent = sheet.verdict && index !== model.last ? `At this snapshot: ${sheet.verdict}` : '';
     });
 }
