@@ -1,4 +1,4 @@
-"""browser.py - a headless Chromium, driven over a pair of pipes (--remote-debugging-pipe): no driver, no port, no library.
+"""browser.py - a headless Chromium, driven over a pair of pipes (--remote-debugging-pipe): no driver, no port.
 
 Each message is one JSON object that ends in a zero byte, on descriptor 3 of the browser (to it) and 4 (from it). What
 the page says on its console, every exception in it and every request it makes is kept for the test to look at.
@@ -117,15 +117,19 @@ class Browser:
 
     def place(self, selector):
         """The middle of the element in the window, where it is scrolled to."""
-        return self.value(
-            f'(() => {{ const node = document.querySelector({json.dumps(selector)}); node.scrollIntoView({{block: "center"}});'
-            ' const box = node.getBoundingClientRect(); return {x: box.x, y: box.y, width: box.width, height: box.height}; })()')
+        return self.value(f'''(() => {{
+            const node = document.querySelector({json.dumps(selector)});
+            node.scrollIntoView({{block: "center"}});
+            const {{x, y, width, height}} = node.getBoundingClientRect();
+            return {{x, y, width, height}};
+        }})()''')
 
     # --- a user's hands ---
 
     def mouse(self, kind, x, y, held=False):
-        self.call('Input.dispatchMouseEvent', type=kind, x=x, y=y, button='left' if held or kind != 'mouseMoved' else 'none',
-                  buttons=1 if held else 0, clickCount=0 if kind == 'mouseMoved' else 1)
+        moved = kind == 'mouseMoved'
+        self.call('Input.dispatchMouseEvent', type=kind, x=x, y=y, button='none' if moved and not held else 'left',
+                  buttons=1 if held else 0, clickCount=0 if moved else 1)
 
     def move(self, x, y):
         self.mouse('mouseMoved', x, y)

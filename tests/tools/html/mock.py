@@ -75,8 +75,8 @@ STACKS = [
 ]
 
 HOSTILE = ['<script>window.hacked = 1</script>', '</script><script>window.hacked = 2</script>', '<!--<script>',
-           '<img src=x onerror="window.hacked = 3">', '&lt;b&gt;', '"><svg onload=alert(1)>', '\u2028]]>', "');alert(1)//",
-           '{{7*7}}', '\u202e\u0000gnp'.replace('\u0000', '\\0')]
+           '<img src=x onerror="window.hacked = 3">', '&lt;b&gt;', '"><svg onload=alert(1)>', '\u2028]]>',
+           "');alert(1)//", '{{7*7}}', '\u202egnp.c']
 
 
 class Heap:
@@ -143,7 +143,7 @@ class Heap:
         return {'block_bytes': block, 'page_bytes': page, 'pages': len(pages), 'live_blocks': live,
                 'allocated_total': live * 17, 'requested_bytes': requested, 'requested_error_bytes': requested // 300,
                 'rounding_bytes': live * block - requested,
-                'holes_bytes': sum(max(0, entry[1] - entry[0] * block - (page - page // block * block)) for entry in pages),
+                'holes_bytes': sum(max(0, entry[1] - entry[0] * block - page % block) for entry in pages),
                 'tail_bytes': tail, 'pending_bytes': 0, 'untouched_bytes': touched,
                 'occupancy_percent': 100 * live * block // (page * len(pages))}
 
@@ -215,7 +215,8 @@ class Report:
     def verdict(churn, sheet, heap_rss):
         live = sheet['requested_bytes'] + sheet['rounding_bytes']
         if not churn:
-            return f'resident memory is what the program holds: not fragmentation ({100 * live // heap_rss}% of the heap)'
+            held = 100 * live // heap_rss
+            return f'resident memory is what the program holds: not fragmentation ({held}% of the heap)'
         return (f'resident {heap_rss / live:.1f}x live: {100 * sheet["holes_bytes"] // heap_rss}% is holes in 512-byte '
                 'pages, held by blocks of entry_new (src/cache.c:23)')
 

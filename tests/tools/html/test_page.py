@@ -128,7 +128,8 @@ class Seen(Folder):
         self.browser.view(width, 900, scheme, touch=width < 600)
         self.browser.open(self.page)
         # Pictures that know their width have been drawn after the first frames.
-        self.value('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))')
+        self.value('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame('
+                   '() => setTimeout(done, 50))))')
         self.keep_picture(f'{case}-{scheme}-{width}')
 
     def keep_picture(self, name):
@@ -178,7 +179,8 @@ class Loads(Seen):
 
     def backgrounds(self):
         """Red, green and blue added up: of the page, of a card, of the map's canvas where no page is."""
-        shown = self.value('["body", ".card"].map((name) => getComputedStyle(document.querySelector(name)).backgroundColor)')
+        shown = self.value('["body", ".card"].map((name) => document.querySelector(name))'
+                           '.map((node) => getComputedStyle(node).backgroundColor)')
         return [sum(map(int, re.findall(r'\d+', colour)[:3])) for colour in shown]
 
     def test_the_button_changes_light_and_dark(self):
@@ -321,14 +323,15 @@ class Pictures(Seen):
     def test_keys_go_through_the_snapshots(self):
         self.value('document.querySelector("#bands .plot").focus()')
         last = len(self.report['snapshots']) - 1
-        for key, shown in (('ArrowLeft', last - 1), ('Home', 0), ('ArrowRight', 1), ('End', last), ('p', self.report['peak'])):
+        steps = {'ArrowLeft': last - 1, 'Home': 0, 'ArrowRight': 1, 'End': last, 'p': self.report['peak']}
+        for key, shown in steps.items():
             self.browser.key(key)
             self.assertEqual(self.shown(), shown, key)
 
     # --- the heap map ---
 
     def cell(self, row, fits):
-        """The middle of the first cell of the map's row whose page fits, in the window: cells are 14 pixels wide at 1280."""
+        """The middle of the first cell of the map's row whose page fits, in the window: cells of 14 pixels at 1280."""
         place = self.browser.place('#heapmap canvas')
         gutter, size, gap = 74, 14, 7
         columns = int((place['width'] - gutter) // size)
@@ -337,8 +340,8 @@ class Pictures(Seen):
             most = max(len(snapshot['map'][number]['pages']) for snapshot in self.report['snapshots'])
             if entry['block_bytes'] == row:
                 index = next(i for i, page in enumerate(entry['pages']) if fits(page))
-                return (place['x'] + gutter + index % columns * size + 6, place['y'] + top + index // columns * size + 11,
-                        entry['pages'][index])
+                left, down = gutter + index % columns * size, top + index // columns * size
+                return place['x'] + left + 6, place['y'] + down + 11, entry['pages'][index]
             top += -(-most // columns) * size + gap
         raise AssertionError('no such row')
 
@@ -369,7 +372,8 @@ class Pictures(Seen):
             row = 512 if high < 0.5 else 1024
             slots = 16 * 1024 // row
             x, y, _ = self.cell(row, lambda page: low <= page[0] / slots < high)
-            wanted = self.value(f'getComputedStyle(document.documentElement).getPropertyValue("--occupancy-{step}").trim()')
+            wanted = self.value('getComputedStyle(document.documentElement)'
+                                f'.getPropertyValue("--occupancy-{step}").trim()')
             self.assertEqual(self.pixel(x, y), wanted)
 
     def test_a_page_without_a_live_block_is_hatched(self):
@@ -438,7 +442,8 @@ class Pictures(Seen):
             whole = sum(stack[metric + '_bytes'] for stack in self.report['stacks'])
             self.settle('document.querySelectorAll("#flame g.frame").length > 5')
             time.sleep(0.1)
-            self.assertAlmostEqual(self.frames()[mock.UNATTRIBUTED], sums[mock.UNATTRIBUTED] / whole, places=2, msg=metric)
+            share = sums[mock.UNATTRIBUTED] / whole
+            self.assertAlmostEqual(self.frames()[mock.UNATTRIBUTED], share, places=2, msg=metric)
             self.assertIn(f'{amount(whole)} {metric}', self.text('#flame-status'))
 
     def test_a_click_zooms_and_the_button_zooms_out(self):
@@ -469,8 +474,9 @@ class Pictures(Seen):
         self.browser.type('cache.c:23')
         found = sum(stack['pinned_bytes'] for stack in self.report['stacks'] if 'cache.c:23' in stack['site'])
         self.assertIn(amount(found), self.text('#flame-status'))
-        marked = self.value('[...document.querySelectorAll("#flame g.frame")].filter((frame) => frame.querySelector("rect")'
-                            '.getAttribute("fill") === "var(--found)").map((frame) => frame.getAttribute("name"))')
+        marked = self.value('[...document.querySelectorAll("#flame g.frame rect")]'
+                            '.filter((rect) => rect.getAttribute("fill") === "var(--found)")'
+                            '.map((rect) => rect.parentNode.getAttribute("name"))')
         self.assertEqual(set(marked), {'entry_new'})
 
     def test_a_search_that_is_no_pattern_is_text(self):
@@ -480,7 +486,8 @@ class Pictures(Seen):
         self.assert_quiet()
 
     def test_the_site_that_pins_most_is_first_and_in_full(self):
-        stack = max((stack for stack in self.report['stacks'] if stack['frames']), key=lambda entry: entry['pinned_bytes'])
+        stacks = [stack for stack in self.report['stacks'] if stack['frames']]
+        stack = max(stacks, key=lambda entry: entry['pinned_bytes'])
         self.assertEqual(self.texts('table.stacks tbody button')[0], stack['site'])
         details = self.text('#flame .details')
         for number in stack['frames']:
@@ -492,13 +499,14 @@ class Pictures(Seen):
         self.value('document.querySelector("#bands .plot").focus()')
         self.browser.key('p')
         snapshots = self.report['snapshots']
-        for metric, sheet in (('pinned', snapshots[self.report['worst']]), ('live', snapshots[self.report['peak_live']])):
+        for metric, field, moment in (('pinned', 'holes_bytes', 'worst'), ('live', 'live_bytes', 'peak_live')):
             self.metric(metric)
-            total = sheet['holes_bytes' if metric == 'pinned' else 'live_bytes']
+            total = snapshots[self.report[moment]][field]
             self.assertIn(f'{amount(total)} {metric} at', self.text('#flame-status'))
 
     def test_stacks_of_one_call_site_are_added_up(self):
-        total = sum(stack['pinned_bytes'] for stack in self.report['stacks'] if stack['site'] == 'entry_new (src/cache.c:23)')
+        total = sum(stack['pinned_bytes'] for stack in self.report['stacks']
+                    if stack['site'] == 'entry_new (src/cache.c:23)')
         row = self.texts('table.stacks tbody tr')[0]
         self.assertIn('and 1 other stack', row)
         self.assertIn(amount(total), row)
@@ -511,7 +519,8 @@ class Pictures(Seen):
         for _ in range(120):
             self.browser.key('Tab')
             reached.add(self.value('document.activeElement.closest("[id]")?.id'))
-        self.assertLessEqual({'theme', 'moment', 'waterfall', 'bands', 'heapmap', 'classes', 'histogram', 'flame'}, reached)
+        pictures = {'waterfall', 'bands', 'heapmap', 'classes', 'histogram', 'flame'}
+        self.assertLessEqual({'theme', 'moment', *pictures}, reached)
 
 
 def missing():
