@@ -45,8 +45,8 @@
 
 #define END_PATIENCE_MS 200
 
-// Samples may take 0.75 % of the processor time: with what they displace in the caches, 1 %. A program that does little but allocate would pay 10 % for one each
-// 512 KiB, and has many samples all the same.
+// Samples may take 0.75 % of the processor time: with what they displace in the caches, 1 %. A program that does little
+// but allocate would pay 10 % for one each 512 KiB, and has many samples all the same.
 #define PACE_BIRTHS 32u
 #define PACE_SHARE 133u
 #define RATE_BYTES_MOST ((uint64_t)1 << 30)
@@ -400,7 +400,8 @@ void recorder_event(uint64_t now_ns)
 {
     uint64_t glance = survey_glance(), live = recorder_header->live_weighted_bytes;
     recording_reason_t reason = reason_now(now_ns, glance, live);
-    if (reason != 0 && (reason == RECORDING_AT_REQUEST || is_affordable()) && !kernel_is_filtered()) // an open may end the process there
+    // An open may end a process whose system calls are filtered.
+    if (reason != 0 && (reason == RECORDING_AT_REQUEST || is_affordable()) && !kernel_is_filtered())
         snapshot_take(reason, now_ns, glance, live);
 }
 
@@ -426,7 +427,8 @@ void recorder_pace(void)
     if (spent_ns > allowed_ns && rate_bytes < RATE_BYTES_MOST) {
         header->flags |= RECORDING_SPARSE;
         rate_change(rate_bytes * 2);
-    } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes && (header->flags & RECORDING_FULL_SAMPLES) == 0) {
+    } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes &&
+               (header->flags & RECORDING_FULL_SAMPLES) == 0) {
         rate_change(rate_bytes / 2);
     }
 }

@@ -133,7 +133,8 @@ static void *map_most(int fd)
 {
     void *start = NULL;
     errno = EFBIG;
-    for (size_t bytes = bytes_allowed(); start == NULL && bytes >= BYTES_MIN; bytes = bytes / 2 / PART_BYTES * PART_BYTES) {
+    size_t bytes = bytes_allowed();
+    for (; start == NULL && bytes >= BYTES_MIN; bytes = bytes / 2 / PART_BYTES * PART_BYTES) {
         start = map(fd, bytes);
         file_bytes = bytes;
         if (start == NULL && errno != ENOMEM)

@@ -33,7 +33,8 @@ bool recorder_sites_start(void)
     while (entries < capacity * 2)
         entries *= 2;
     if (site_index == NULL || site_index_mask != entries - 1)
-        site_index = mmap(NULL, entries * sizeof *site_index, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        site_index = mmap(NULL, entries * sizeof *site_index, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                          -1, 0);
     else
         memset(site_index, 0, entries * sizeof *site_index);
     if (site_index == MAP_FAILED) {

@@ -129,7 +129,8 @@ static int pinned(int count, char **arguments)
 // worker leak BYTES BLOCK
 static int leak(int count, char **arguments)
 {
-    size_t bytes = count > 0 ? (size_t)atoll(arguments[0]) : 64 << 20, block = count > 1 ? (size_t)atoll(arguments[1]) : 1000;
+    size_t bytes = count > 0 ? (size_t)atoll(arguments[0]) : 64 << 20;
+    size_t block = count > 1 ? (size_t)atoll(arguments[1]) : 1000;
     for (size_t i = 0; i < bytes; i += block) {
         memset(known_leak(block), 1, block);
         free(known_short_lived(block));

@@ -89,7 +89,8 @@ Test(sample, gaps_between_sampled_blocks_are_those_of_the_rate)
         pool_free(pool_malloc(size));
         if (births == before)
             continue;
-        double least = exp(-(double)(i - last) * (double)size / (double)rate), most = exp(-(double)(i - last - 1) * (double)size / (double)rate);
+        double per_block = (double)size / (double)rate;
+        double least = exp(-(double)(i - last) * per_block), most = exp(-(double)(i - last - 1) * per_block);
         counts[(unsigned)((least + most) / 2 * BINS)]++;
         total++;
         last = i;
