@@ -155,6 +155,7 @@ typedef struct profile {
     uint64_t clock_bytes;     // allocated so far: the clock of ages
     const char *kernel;
     uint64_t os_page_bytes, waste_percent;
+    bool sparse;              // samples became rarer on the way, to save time
     bool forked;              // without exec: its heap began as its parent's
     int end_value;            // exit status, or number of the signal
     const char **warnings;

@@ -70,6 +70,7 @@ static void process_read(profile_t *profile, const recording_t *recording)
     profile->pid = header->pid;
     profile->parent_pid = header->parent_pid;
     profile->forked = header->forked != 0;
+    profile->sparse = (header->flags & RECORDING_SPARSE) != 0;
     profile->started_unix_ms = header->start_realtime_ns / NS_PER_MS;
     profile->duration_ms = header->last_ns / NS_PER_MS;
     profile->os_page_bytes = header->page_bytes;

@@ -1,7 +1,7 @@
 // tools/profile_close.c - the metrics of the stacks: what samples estimate, closed against the balance sheet.
 //
 //   1  class by class: what the samples of a class estimate, against what the sheet knows exactly of it (shares.h)
-//   2  a class with too little in it for a live sample: who allocated there, by how much of each stack's blocks survives
+//   2  a class with too little in it for a live sample: who allocated there, by what part of it survives
 //   3  pooled: where the samples of all classes together account for what is left, too, as far as chance goes, it is
 //      shared out likewise
 //   4  what remains is [unattributed]: blocks from before the first sample, or of the parent, sites without room
@@ -23,6 +23,7 @@ typedef struct build {
     const uint32_t *stack_of; // of each site
     uint32_t unattributed;    // the stack of what has none
     uint32_t *sites;          // the sites in order of their class
+    double sparse;            // how many of the samples asked for were taken, on average: 1 unless time ran short
     double then[PROFILE_MOMENTS]; // what all samples estimated at the snapshot of the moment, by what they do now
     double *survival[PROFILE_MOMENTS]; // of each stack: what part of what it allocated was live
     double *weights;          // for one class at a time, as are the next
@@ -79,14 +80,14 @@ static recording_counts_t counts_at(const build_t *build, const recording_site_t
     return moment == MOMENT_PEAK ? recording_site_at_peak(site, build->recording->header.peak_epoch) : site->live;
 }
 
-// How many samples stand behind an estimate. Of the peak that is not noted: as many a block as at birth. Sampling may
-// have become rarer meanwhile, so the distance of samples does not tell.
+// How many samples stand behind an estimate. Of the peak that is not noted: as many a block as at birth. Where sampling
+// became rarer meanwhile, those that are there are mostly of the time before, and tell less of the time since.
 static double samples_behind(const build_t *build, const recording_site_t *site, profile_moment_t moment)
 {
     if (moment != MOMENT_PEAK)
-        return (double)site->live_samples;
+        return (double)site->live_samples * build->sparse;
     double blocks = (double)counts_at(build, site, moment).blocks, born = (double)site->allocated.blocks;
-    return born > 0 ? blocks / born * (double)site->allocated_samples : 0;
+    return born > 0 ? blocks / born * (double)site->allocated_samples * build->sparse : 0;
 }
 
 static double weigh_blocks(build_t *build, const group_t *group, profile_moment_t moment, double *samples)
@@ -121,7 +122,7 @@ static double samples_expected(const build_t *build, const group_t *group)
         blocks += (double)site->allocated.blocks / RECORDING_BLOCK;
         samples += (double)site->allocated_samples;
     }
-    return blocks > 0 ? (double)group->live_blocks * samples / blocks : 0;
+    return blocks > 0 ? (double)group->live_blocks * samples / blocks * build->sparse : 0;
 }
 
 // For a class without a live sample. Returns the sum: 0 also where it is no chance that there is none.
@@ -249,7 +250,7 @@ static void group_close_pinned(build_t *build, const group_t *group, profile_mom
     for (uint32_t i = 0; place != NO_PLACE && i < group->count; i++) {
         const recording_site_t *site = site_at(build, group->sites[i]);
         build->weights[i] = (double)site->pinned_bytes[place];
-        estimate_add(&estimate, build->weights[i], (double)site->pinned_samples[place]);
+        estimate_add(&estimate, build->weights[i], (double)site->pinned_samples[place] * build->sparse);
     }
     if (place == NO_PLACE)
         return;
@@ -484,7 +485,8 @@ static void pinned_pool(const build_t *build, profile_moment_t moment)
     pool_t pool = pool_new(build);
     for (uint32_t i = 0; place != NO_PLACE && i < build->site_count; i++) {
         const recording_site_t *site = site_at(build, i);
-        pool_add(&pool, build, i, (double)site->pinned_bytes[place], (double)site->pinned_samples[place]);
+        pool_add(&pool, build, i, (double)site->pinned_bytes[place],
+                 (double)site->pinned_samples[place] * build->sparse);
     }
     double share = pool_share(&pool, profile_total(build->profile, moment, METRIC_PINNED),
                               metric_sum(build->profile, moment, METRIC_PINNED));
@@ -566,6 +568,14 @@ static void then_find(build_t *build)
     }
 }
 
+static double sparse_find(const recording_header_t *header)
+{
+    double asked = (double)header->sample_bytes, taken = (double)header->sample_bytes_now;
+    double mean = header->sampled_total != 0 ? (double)header->clock_bytes / (double)header->sampled_total : 0;
+    taken = mean > taken ? mean : taken;
+    return asked > 0 && taken > asked ? asked / taken : 1;
+}
+
 static void survival_find(build_t *build)
 {
     uint32_t stacks = build->profile->stack_count;
@@ -618,6 +628,7 @@ void profile_close(profile_t *profile, const recording_t *recording, const uint3
 {
     build_t build = build_new(profile, recording, stack_of);
     worst_find(&build);
+    build.sparse = sparse_find(&recording->header);
     then_find(&build);
     survival_find(&build);
     groups_close(&build, MOMENT_LAST, close_last);

@@ -165,7 +165,7 @@ bool verdict_is_leak(const profile_t *profile, uint32_t site)
     if (suspect->allocated_blocks == 0 || amount_percent(freed, suspect->allocated_blocks) > LEAK_FREED_MAX_PERCENT)
         return false;
     bool grew = grew_by_samples(profile, site, &samples);
-    return grew || (samples < LEAK_SAMPLES_MIN && grew_by_snapshots(profile));
+    return grew || ((samples < LEAK_SAMPLES_MIN || profile->sparse) && grew_by_snapshots(profile));
 }
 
 // The site that holds most may be one that only takes.

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { REQUESTS = 300000, NOTE_BYTES = 128, WORK_BLOCKS = 20, SHOWN_EACH = 1000 };
+enum { REQUESTS = 300000, NOTE_BYTES = 128, WORK_BLOCKS = 5, SHOWN_EACH = 1000 };
 
 struct note {
     struct note *next;
@@ -27,7 +27,7 @@ __attribute__((noinline)) static void request_work(int number)
 {
     char *blocks[WORK_BLOCKS];
     for (int i = 0; i < WORK_BLOCKS; i++) {
-        blocks[i] = malloc((size_t)(64 + (number + i * 32) % 512));
+        blocks[i] = malloc((size_t)(64 + (number + i * 128) % 512));
         memset(blocks[i], 1, 64);
     }
     for (int i = 0; i < WORK_BLOCKS; i++)
