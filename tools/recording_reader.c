@@ -16,6 +16,9 @@
 // The highest that the option record_max can be: a length beyond is no recording's, and not to be allocated.
 #define FILE_BYTES_MAX ((uint64_t)16 << 30)
 
+// The header of the first version ended here; what is behind was added, and is 0 where a recording has it not.
+#define HEADER_BYTES_MIN offsetof(recording_header_t, snapshots_cpu_ns)
+
 // All records but texts hold 64-bit words.
 #define ALIGNMENT 8u
 
@@ -78,7 +81,7 @@ static recording_fault_t header_check(const recording_header_t *header, const ch
         return fault(RECORDING_BAD, text,
                      memory_format("%s is a recording of format %u.%u; this tarn reads format %u", path, header->major,
                                    header->minor, RECORDING_MAJOR));
-    if (header->header_bytes < sizeof *header || header->table_count < RECORDING_TABLES ||
+    if (header->header_bytes < HEADER_BYTES_MIN || header->table_count < RECORDING_TABLES ||
         header->table_count > RECORDING_TABLES_ROOM || header->file_bytes > FILE_BYTES_MAX)
         return fault(RECORDING_BAD, text, memory_format("%s: the recording is damaged: its header", path));
     if (length < header->file_bytes)
@@ -168,6 +171,8 @@ static recording_fault_t contents_read(recording_t *recording, int file, uint64_
         kind = table_read(recording, file, id, text);
     if (kind != RECORDING_GOOD)
         return kind;
+    if (header->header_bytes < sizeof *header)
+        memset((char *)header + header->header_bytes, 0, sizeof *header - header->header_bytes);
     recording->running = header->end == RECORDING_RUNNING && process_lives(header);
     if (recording->running) {
         words_settle(recording, file, RECORDING_SNAPSHOTS, offsetof(recording_snapshot_t, number_begin), 0);
