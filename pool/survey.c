@@ -125,6 +125,9 @@ static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sum
     }
     uintptr_t tail = (uintptr_t)page_block(page, class->block_count), end = (uintptr_t)page->start + class->page_bytes;
     sums->tail = resident_bytes(window, tail, end, most);
+    // What the parts have, and not what the page had a moment before: other threads touch memory meanwhile.
+    uint64_t live_bytes = sums->live * class->block_bytes - sums->untouched;
+    sums->resident = live_bytes + sums->holes + sums->pending_bytes + sums->tail;
 }
 
 // --- exact sizes -----------------------------------------------------------------------------------------------------
@@ -218,9 +221,10 @@ static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t
     uintptr_t start = (uintptr_t)page->start;
     if (page->class == 0)
         return;
-    sums.resident = resident_bytes(window, start, start + page_class(page)->page_bytes, most);
-    out->heap_rss_bytes += sums.resident;
+    if (owner == NULL || page_is_small(page))
+        sums.resident = resident_bytes(window, start, start + page_class(page)->page_bytes, most);
     if (owner == NULL) {
+        out->heap_rss_bytes += sums.resident;
         out->retained_bytes += sums.resident;
         page_show(window, page, &sums, SURVEY_FREE_PAGE);
         return;
@@ -229,6 +233,7 @@ static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t
         small_sums(page, owner, &sums);
     else
         medium_sums(page, window, most, &sums);
+    out->heap_rss_bytes += sums.resident;
     if (heap_requested_exact)
         sums.requested = page_is_small(page) ? small_requested(page, owner) : medium_requested(page);
     class_add(out, page, &sums);
@@ -295,7 +300,9 @@ static void extent_show(const window_t *window, const extent_t *extent, uint64_t
 static void extent_survey(survey_t *out, const extent_t *extent, size_t bytes, window_t *window, uintptr_t most)
 {
     uintptr_t start = (uintptr_t)extent->start;
-    size_t resident = resident_bytes(window, start, start + bytes, most);
+    size_t used_bytes = extent->state == EXTENT_LIVE ? extent->used_bytes : 0;
+    size_t used = resident_bytes(window, start, start + used_bytes, most);
+    size_t resident = used + resident_bytes(window, start + used_bytes, start + bytes, most);
     out->heap_rss_bytes += resident;
     extent_show(window, extent, bytes, resident);
     if (extent->state != EXTENT_LIVE) {
@@ -303,8 +310,7 @@ static void extent_survey(survey_t *out, const extent_t *extent, size_t bytes, w
         out->large_cached_bytes += extent->state == EXTENT_CACHED ? resident : 0;
         return;
     }
-    size_t used = resident_bytes(window, start, start + extent->used_bytes, most);
-    out->untouched_bytes += extent->used_bytes - used;
+    out->untouched_bytes += used_bytes - used;
     out->tail_bytes += resident - used;
 }
 
@@ -425,7 +431,10 @@ static uint64_t class_handed(unsigned class)
 static void class_finish(survey_t *out, unsigned index, double *error_squares)
 {
     survey_class_t *class = &out->classes[index - 1];
+    // A head list that its owner was popping from may have been seen too short: then too many blocks count as live.
     class->allocated_total = class_handed(index);
+    if (class->allocated_total < class->live_blocks)
+        class->allocated_total = class->live_blocks;
     if (!heap_requested_exact)
         class_estimate(class, index);
     uint64_t live_bytes = class->live_blocks * class->block_bytes;
