@@ -284,8 +284,9 @@ class ExitStatus(Tool):
     def test_it_is_known_although_sigchld_was_ignored(self):
         before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         try:
-            result = subprocess.Popen([TARN, 'run', '-q', 'sh', '-c', 'echo; exit 7'], env=self.environment,
-                                      stdout=subprocess.PIPE)
+            # It waits for the end of its input: ended before the signal is heeded again, its status would be lost here.
+            result = subprocess.Popen([TARN, 'run', '-q', 'sh', '-c', 'read line; exit 7'], env=self.environment,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             signal.signal(signal.SIGCHLD, before)
             result.communicate(timeout=PATIENCE_S)
             self.assertEqual(result.returncode, 7)
