@@ -59,7 +59,9 @@ static size_t resident_bytes(window_t *window, uintptr_t from, uintptr_t to, uin
 
 // --- one page --------------------------------------------------------------------------------------------------------
 
+// In a survey without locks a page can change its class meanwhile: it is read once.
 typedef struct page_sums {
+    unsigned class;
     uint64_t live, pending, free_blocks; // blocks
     uint64_t resident, holes, tail, pending_bytes, untouched;
     uint64_t requested; // exact mode
@@ -82,7 +84,8 @@ static unsigned head_count(heap_t *heap, const page_t *page)
 
 static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
 {
-    uint64_t block_bytes = page_class(page)->block_bytes, carved = page_carved_count(page);
+    const size_class_t *class = &size_class_table[sums->class];
+    uint64_t block_bytes = class->block_bytes, carved = size_min(page_carved_count(page), class->block_count);
     uint64_t heads = page->place == PAGE_CURRENT ? head_count(owner, page) : 0;
     uint64_t used = size_min(page_used(page), carved);
     sums->pending = size_min(remote_pending(page), used);
@@ -91,7 +94,7 @@ static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
     sums->holes = sums->free_blocks * block_bytes;
     sums->pending_bytes = sums->pending * block_bytes;
     uint64_t carved_bytes = carved * block_bytes;
-    uint64_t tail = page_class(page)->page_bytes - page_class(page)->block_count * block_bytes;
+    uint64_t tail = class->page_bytes - class->block_count * block_bytes;
     if (sums->resident >= carved_bytes) {
         sums->tail = size_min(sums->resident - carved_bytes, tail);
         sums->holes += sums->resident - carved_bytes - sums->tail;
@@ -107,10 +110,10 @@ static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
 
 static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sums_t *sums)
 {
-    const size_class_t *class = page_class(page);
+    const size_class_t *class = &size_class_table[sums->class];
     uint64_t free_bits = page->free_bits, pending_bits = atomic_load_explicit(&page->remote, memory_order_relaxed);
     for (unsigned i = 0; i < class->block_count; i++) {
-        uintptr_t start = (uintptr_t)page_block(page, i);
+        uintptr_t start = (uintptr_t)page->start + (size_t)i * class->block_bytes;
         size_t resident = resident_bytes(window, start, start + class->block_bytes, most);
         if (free_bits >> i & 1) {
             sums->free_blocks++;
@@ -123,7 +126,7 @@ static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sum
             sums->untouched += class->block_bytes - resident;
         }
     }
-    uintptr_t tail = (uintptr_t)page_block(page, class->block_count), end = (uintptr_t)page->start + class->page_bytes;
+    uintptr_t tail = (uintptr_t)page->start + (size_t)class->block_count * class->block_bytes, end = (uintptr_t)page->start + class->page_bytes;
     sums->tail = resident_bytes(window, tail, end, most);
     // What the parts have, and not what the page had a moment before: other threads touch memory meanwhile.
     uint64_t live_bytes = sums->live * class->block_bytes - sums->untouched;
@@ -187,20 +190,20 @@ static uint64_t medium_requested(page_t *page)
 
 static void page_show(const window_t *window, page_t *page, const page_sums_t *sums, survey_kind_t kind)
 {
-    const size_class_t *class = page_class(page);
+    const size_class_t *class = &size_class_table[sums->class];
     bool owned = kind == SURVEY_PAGE, used = sums->live != 0 || sums->pending != 0;
     survey_page_t shown = {.start = (uintptr_t)page->start, .bytes = class->page_bytes, .kind = kind,
                            .resident_bytes = sums->resident, .live_bytes = sums->live * class->block_bytes,
                            .holes_bytes = used ? sums->holes : 0, .live_blocks = (uint32_t)sums->live,
-                           .block_bytes = class->block_bytes, .class = owned ? page->class : 0,
+                           .block_bytes = class->block_bytes, .class = owned ? sums->class : 0,
                            .sampled = owned && page_is_marked(page)};
     if (window->visitor != NULL)
         window->visitor->visit(window->visitor->context, &shown);
 }
 
-static void class_add(survey_t *out, page_t *page, const page_sums_t *sums)
+static void class_add(survey_t *out, const page_sums_t *sums)
 {
-    survey_class_t *class = &out->classes[page->class - 1];
+    survey_class_t *class = &out->classes[sums->class - 1];
     class->pages++;
     class->live_blocks += sums->live;
     class->requested_bytes += sums->requested;
@@ -217,26 +220,27 @@ static void class_add(survey_t *out, page_t *page, const page_sums_t *sums)
 static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t most)
 {
     heap_t *owner = page_owner(page);
-    page_sums_t sums = {0};
+    page_sums_t sums = {.class = page->class};
     uintptr_t start = (uintptr_t)page->start;
-    if (page->class == 0)
+    bool small = sums.class <= SMALL_CLASSES;
+    if (sums.class == 0)
         return;
-    if (owner == NULL || page_is_small(page))
-        sums.resident = resident_bytes(window, start, start + page_class(page)->page_bytes, most);
+    if (owner == NULL || small)
+        sums.resident = resident_bytes(window, start, start + size_class_table[sums.class].page_bytes, most);
     if (owner == NULL) {
         out->heap_rss_bytes += sums.resident;
         out->retained_bytes += sums.resident;
         page_show(window, page, &sums, SURVEY_FREE_PAGE);
         return;
     }
-    if (page_is_small(page))
+    if (small)
         small_sums(page, owner, &sums);
     else
         medium_sums(page, window, most, &sums);
     out->heap_rss_bytes += sums.resident;
     if (heap_requested_exact)
-        sums.requested = page_is_small(page) ? small_requested(page, owner) : medium_requested(page);
-    class_add(out, page, &sums);
+        sums.requested = small ? small_requested(page, owner) : medium_requested(page);
+    class_add(out, &sums);
     page_show(window, page, &sums, SURVEY_PAGE);
 }
 
@@ -297,10 +301,12 @@ static void extent_show(const window_t *window, const extent_t *extent, uint64_t
         window->visitor->visit(window->visitor->context, &shown);
 }
 
-static void extent_survey(survey_t *out, const extent_t *extent, size_t bytes, window_t *window, uintptr_t most)
+// The live ones are summed up here, and not taken from large_counts, so that the sums close without the lock, too.
+static void extent_survey(survey_t *out, const extent_t *node, size_t bytes, window_t *window, uintptr_t most)
 {
+    extent_t copy = *node, *extent = &copy;
     uintptr_t start = (uintptr_t)extent->start;
-    size_t used_bytes = extent->state == EXTENT_LIVE ? extent->used_bytes : 0;
+    size_t used_bytes = extent->state == EXTENT_LIVE ? size_min(extent->used_bytes, bytes) : 0;
     size_t used = resident_bytes(window, start, start + used_bytes, most);
     size_t resident = used + resident_bytes(window, start + used_bytes, start + bytes, most);
     out->heap_rss_bytes += resident;
@@ -310,6 +316,11 @@ static void extent_survey(survey_t *out, const extent_t *extent, size_t bytes, w
         out->large_cached_bytes += extent->state == EXTENT_CACHED ? resident : 0;
         return;
     }
+    size_t requested_bytes = size_min(extent->requested_bytes, used_bytes);
+    out->large_blocks++;
+    out->large_bytes += used_bytes;
+    out->requested_bytes += requested_bytes;
+    out->rounding_bytes += used_bytes - requested_bytes;
     out->untouched_bytes += used_bytes - used;
     out->tail_bytes += resident - used;
 }
@@ -330,12 +341,9 @@ static void large_survey(survey_t *out, window_t *window)
         range_add(out, extent->start, extent->start + extent->used_bytes, "tarn large");
         extent_survey(out, extent, extent->used_bytes, window, (uintptr_t)extent->start + extent->used_bytes);
     }
-    large_counts_t counts = large_counts();
-    out->large_blocks = counts.live_blocks;
-    out->large_bytes = counts.live_bytes;
-    out->large_allocated_total = counts.allocated_total;
-    out->requested_bytes += counts.requested_bytes;
-    out->rounding_bytes += counts.live_bytes - counts.requested_bytes;
+    out->large_allocated_total = large_counts().allocated_total;
+    if (out->large_allocated_total < out->large_blocks)
+        out->large_allocated_total = out->large_blocks;
 }
 
 // --- metadata --------------------------------------------------------------------------------------------------------
