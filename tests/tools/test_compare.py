@@ -291,7 +291,7 @@ class Reach(Compare):
     def test_a_static_program_below_is_named(self):
         figures = self.figures('-n', 1, 'sh', '-c', f'{FOLDER}/grow_static 1 60; true')
         self.assert_note(figures, 'LD_PRELOAD has no effect', 'grow_static')
-        quiet = self.figures('-n', 1, 'sh', '-c', f'{self.grow} 1 60; true')
+        quiet = self.figures('-n', 1, 'sh', '-c', f'{self.grow} 8 60; true')
         self.assertEqual(quiet['notes'], [])
 
     def test_a_preload_that_the_command_drops_is_seen(self):
@@ -399,7 +399,9 @@ class Ending(Compare):
         result = subprocess.run(['sh', '-c', script], cwd=self.folder, env=self.environment, check=False,
                                 stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S)
         self.assertEqual(result.returncode, 0)
-        self.assertEqual(json.loads(result.stdout)['notes'], [])
+        # A shell's peak may or may not stand out from the start of a process: that note is of no matter here.
+        notes = [note for note in json.loads(result.stdout)['notes'] if not note.startswith('peaks below')]
+        self.assertEqual(notes, [])
         os.kill(int((self.folder / 'before').read_text()), signal.SIGKILL)    # it is still there
 
     def test_and_its_cpu_time_is_not_the_command_s(self):
