@@ -474,6 +474,11 @@ class Page(Compare):
         self.assertEqual(len(list(self.folder.iterdir())), 1)
 
 
+# What rests on measured times can fail by chance on a busy machine: with TARN_TEST_TIMES=1, by hand. That times are judged
+# rightly is what test_statistics and test_comparison say, with figures of their own.
+WITH_TIMES = os.environ.get('TARN_TEST_TIMES') == '1'
+
+
 class Equals(Compare):
     SERIES = 20
 
@@ -484,21 +489,24 @@ class Equals(Compare):
             figures = self.figures('--with', f'{stand_in("same")},other={other},system', '--base', 'same', '--seed',
                                    seed, self.grow, 4, 3)
             other_row = self.rows(figures)['other']['metrics']
-            claims += [(seed, other_row)] if any(cell['difference'] != 'none' for cell in other_row.values()) else []
+            claims += [(seed, other_row)] if any(cell['difference'] != 'none' for name, cell in other_row.items()
+                                                 if WITH_TIMES or not name.endswith('_ns')) else []
         self.assertLessEqual(len(claims), 1, claims)
 
     def test_more_memory_and_more_time_are_told(self):
         figures = self.figures('--with', f'{stand_in("fat")},{stand_in("slow")},system', '--seed', 3, self.grow, 8, 5)
         self.assertEqual(self.metric(figures, 'fat', 'peak_bytes')['difference'], 'more')
         self.assertEqual(self.metric(figures, 'slow', 'peak_bytes')['difference'], 'none')
-        self.assertEqual(self.metric(figures, 'slow', 'cpu_ns')['difference'], 'more')
-        self.assertIn('none is better than system', figures['verdict']['text'])
+        if WITH_TIMES:
+            self.assertEqual(self.metric(figures, 'slow', 'cpu_ns')['difference'], 'more')
+            self.assertIn('none is better than system', figures['verdict']['text'])
 
     def test_the_better_one_is_named(self):
         figures = self.figures('--with', f'{stand_in("fat")},{stand_in("slow")},system', '--base', 'slow', '--seed', 3,
                                self.grow, 8, 5)
-        self.assertIn(figures['verdict']['time']['metric'], ('wall_ns', 'cpu_ns'))    # wall, unless it is too noisy
-        self.assertIn(figures['verdict']['time']['best'], ('system', 'fat'))
+        if WITH_TIMES:
+            self.assertIn(figures['verdict']['time']['metric'], ('wall_ns', 'cpu_ns'))    # wall, unless it is too noisy
+            self.assertIn(figures['verdict']['time']['best'], ('system', 'fat'))
         self.assertIsNone(figures['verdict']['memory']['best'])
         turned = self.figures('--with', f'{stand_in("fat")},{stand_in("same")},system', '--base', 'fat', '--seed', 3,
                               self.grow, 8, 5)
