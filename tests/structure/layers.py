@@ -16,7 +16,7 @@ import sources
 LAYERS = [
     ['bits', 'kernel_call'],
     ['config', 'os', 'bitset'],
-    ['size_class', 'lock', 'meta', 'budget', 'reserve'],
+    ['size_class', 'lock', 'meta', 'budget', 'reserve', 'tiles'],
     ['page', 'extent'],
     ['remote', 'zone', 'large'],
     ['heap'],
