@@ -61,6 +61,10 @@
 #define LARGE_GRAIN_SHIFT 16
 #define LARGE_GRAIN_BYTES ((size_t)1 << LARGE_GRAIN_SHIFT)
 
+// A block that realloc makes longer, to so much or more, becomes a large one, which then grows where it is. Smaller ones
+// move by a copy: that costs less than the pages of their own that large ones need.
+#define LARGE_GROWING_BYTES ((size_t)32 << 10)
+
 // A page that is full is looked at again when an eighth of it has been freed: sooner, and a refill would find a block
 // or two at a time; later, and free blocks would idle.
 #define FULL_PAGE_RETURN_SHIFT 3

@@ -174,6 +174,11 @@ void extent_swap_table(extent_id_t a, extent_id_t b)
     table_set(b);
 }
 
+bool extent_has_range(void)
+{
+    return range != NULL;
+}
+
 bool extent_in_range(const void *address)
 {
     return (uintptr_t)address - (uintptr_t)range < top_grains << LARGE_GRAIN_SHIFT;

@@ -39,6 +39,7 @@ extern lock_t extent_lock;
 
 // Reserves the range and its table. False: there is none, and extent_get always fails.
 bool extent_start(void);
+bool extent_has_range(void);
 // An extent of at least `grains`, in state BUSY, all of it clean, aligned to a power of two. 0: none.
 extent_id_t extent_get(size_t grains, size_t alignment);
 // Joins a clean extent with its free neighbours, in state FREE.

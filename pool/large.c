@@ -67,17 +67,17 @@ static void cache_remove(extent_id_t id)
     budget_release(extent->used_bytes);
 }
 
-static bool cache_fits(const extent_t *extent, size_t grains, size_t alignment)
+static bool cache_fits(const extent_t *extent, size_t grains, size_t most_grains, size_t alignment)
 {
-    return extent->grains >= grains && extent->grains <= grains + (grains >> fit_slack_shift) + 1 &&
+    return extent->grains >= grains && extent->grains <= most_grains &&
            ((uintptr_t)extent->start & (alignment - 1)) == 0;
 }
 
-static extent_id_t cache_take(size_t grains, size_t alignment)
+static extent_id_t cache_take(size_t grains, size_t most_grains, size_t alignment)
 {
     extent_id_t best = 0, id = cache_newest;
     for (unsigned tries = 0; id != 0 && tries < cache_tries; tries++, id = extent_node(id)->next)
-        if (cache_fits(extent_node(id), grains, alignment) &&
+        if (cache_fits(extent_node(id), grains, most_grains, alignment) &&
             (best == 0 || extent_node(id)->grains < extent_node(best)->grains))
             best = id;
     if (best != 0)
@@ -279,21 +279,23 @@ static bool is_hopeless(size_t bytes)
     return bytes > os_memory_bytes() >> huge_shift && !os_would_grant(bytes);
 }
 
-void *large_alloc(size_t alignment, size_t size_bytes, bool *clean)
+// `room_bytes` of addresses at least; none of them costs memory.
+static void *alloc_with_room(size_t alignment, size_t size_bytes, size_t room_bytes, bool *clean)
 {
     if (size_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX - size_bytes || is_hopeless(size_bytes))
         return NULL;
     size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
     size_t grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, dirty_bytes = 0;
+    size_t room = size_max((room_bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, grains);
     if (!large_lock_take())
         return NULL;
-    extent_id_t id = cache_take(grains, alignment);
+    extent_id_t id = cache_take(grains, room + (grains >> fit_slack_shift) + 1, alignment);
     *clean = id == 0;
     if (id != 0)
         dirty_bytes = extent_node(id)->used_bytes;
     else
-        id = extent_get(grains, alignment);
-    if (id == 0)
+        id = extent_get(room, alignment);
+    if (id == 0 && room_bytes == 0) // what has to grow finds no room in a mapping of its own either
         id = direct_get(bytes, alignment);
     if (id != 0)
         live_begin(extent_node(id), bytes, size_bytes);
@@ -306,6 +308,23 @@ void *large_alloc(size_t alignment, size_t size_bytes, bool *clean)
     if (*clean)
         budget_regret(BUDGET_WHOLE, bytes);
     return extent->start;
+}
+
+void *large_alloc(size_t alignment, size_t size_bytes, bool *clean)
+{
+    return alloc_with_room(alignment, size_bytes, 0, clean);
+}
+
+void *large_alloc_growing(size_t size_bytes)
+{
+    bool clean;
+    return alloc_with_room(GRANULE_BYTES, size_bytes, MEDIUM_MAX_BYTES, &clean);
+}
+
+size_t large_growing_least(void)
+{
+    const size_t os_pages_least = 8; // so that rounding up to OS pages costs an eighth at most, as size classes do
+    return extent_has_range() ? size_max(LARGE_GROWING_BYTES, os_pages_least * os_page_bytes()) : SIZE_MAX;
 }
 
 // --- free ------------------------------------------------------------------------------------------------------------

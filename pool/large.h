@@ -14,6 +14,10 @@
 void large_start(void);
 // NULL: no memory. *clean: the block reads as zero. alignment: a power of two.
 void *large_alloc(size_t alignment, size_t size_bytes, bool *clean);
+// For a block that grows: with addresses behind it, so that it can go on growing where it is.
+void *large_alloc_growing(size_t size_bytes);
+// From this size on a block that grows is to be large; SIZE_MAX: there are no addresses for that.
+size_t large_growing_least(void);
 
 typedef enum large_result {
     LARGE_DONE,

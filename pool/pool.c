@@ -443,14 +443,30 @@ size_t pool_usable_size(void *block)
 
 // --- realloc ---------------------------------------------------------------------------------------------------------
 
+static void *move_into(void *moved, void *block, size_t old_bytes, size_t size_bytes)
+{
+    memcpy(moved, block, size_min(old_bytes, size_bytes));
+    pool_free(block);
+    return moved;
+}
+
 static void *move(void *block, size_t old_bytes, size_t size_bytes)
 {
     void *moved = pool_malloc(size_bytes);
     if (moved == NULL)
         return size_bytes <= old_bytes ? block : NULL; // a shrink never fails
-    memcpy(moved, block, size_min(old_bytes, size_bytes));
-    pool_free(block);
-    return moved;
+    return move_into(moved, block, old_bytes, size_bytes);
+}
+
+// A block that grows is likely to grow again: as a large one it does so where it is, and leaves nothing behind.
+static void *move_to_large(void *block, size_t old_bytes, size_t size_bytes)
+{
+    void *moved = large_alloc_growing(size_bytes);
+    if (moved == NULL)
+        return NULL;
+    if (unlikely(heap_sample_bytes != 0) && heap_self != &heap_none)
+        heap_sample_large(heap_self, moved, size_bytes);
+    return move_into(moved, block, old_bytes, size_bytes);
 }
 
 static void *resize_large(void *block, size_t old_bytes, size_t size_bytes)
@@ -479,12 +495,12 @@ void *pool_realloc_slow(void *block, size_t size_bytes)
             requested_note(heap_self, page->class, block, size_bytes);
         return block;
     }
-    if (page == NULL && size_bytes > zone_max_bytes()) {
-        void *resized = resize_large(block, old_bytes, size_bytes);
-        if (resized != NULL)
-            return resized;
-    }
-    return move(block, old_bytes, size_bytes);
+    void *resized = NULL;
+    if (page == NULL && size_bytes > size_min(zone_max_bytes(), large_growing_least() / 2))
+        resized = resize_large(block, old_bytes, size_bytes);
+    else if (page != NULL && size_bytes > old_bytes && size_bytes >= large_growing_least())
+        resized = move_to_large(block, old_bytes, size_bytes);
+    return resized != NULL ? resized : move(block, old_bytes, size_bytes);
 }
 
 // --- the rest --------------------------------------------------------------------------------------------------------

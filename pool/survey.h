@@ -46,7 +46,7 @@ typedef struct survey {
     uint64_t live_blocks, allocated_total, freed_total; // blocks of all classes and large blocks
     double requested_error;                             // half the 95 % interval; 0 when exact
     bool requested_exact;
-    uint64_t large_blocks, large_bytes;   // live blocks above 256 KiB, their bytes (in live_bytes too)
+    uint64_t large_blocks, large_bytes;   // live blocks mapped alone, their bytes (in live_bytes too)
     uint64_t large_allocated_total;       // since the start
     uint64_t large_cached_bytes;          // freed large mappings kept resident (in retained_bytes too)
     uint64_t mapped_bytes, mapped_peak_bytes; // bytes in pages and large blocks in use, now and at most ever

@@ -38,6 +38,17 @@ unsigned model_index(size_t alignment, size_t size_bytes)
     return MODEL_LARGE;
 }
 
+unsigned model_index_resized(unsigned old_index, size_t old_bytes, size_t size_bytes)
+{
+    bool from_page = old_index != MODEL_LARGE;
+    bool grows = size_bytes > old_bytes && size_bytes >= LARGE_GROWING_BYTES;
+    if (from_page && size_bytes <= old_bytes && size_bytes >= old_bytes / 2)
+        return old_index;
+    if (from_page ? grows : size_bytes > LARGE_GROWING_BYTES / 2)
+        return MODEL_LARGE;
+    return model_index(GRANULE_BYTES, size_bytes);
+}
+
 size_t model_block_bytes(unsigned index, size_t size_bytes)
 {
     if (index < MODEL_LARGE)

@@ -11,6 +11,9 @@
 void model_start(size_t most_bytes); // requests up to here have a class
 // Index in order of block size; MODEL_LARGE: none.
 unsigned model_index(size_t alignment, size_t size_bytes);
+// The same for realloc of a block of old_index that has old_bytes: what grows to LARGE_GROWING_BYTES becomes large, and
+// what is large stays so down to half of that.
+unsigned model_index_resized(unsigned old_index, size_t old_bytes, size_t size_bytes);
 // Size of the block: the class's, or whole OS pages.
 size_t model_block_bytes(unsigned index, size_t size_bytes);
 // The class with blocks of just this size; MODEL_LARGE: none.

@@ -221,7 +221,7 @@ static void slot_resize(shadow_t *shadow, slot_t *slot)
 {
     size_t size_bytes = resize_pick(shadow, slot), kept = size_min(size_bytes, slot->size_bytes);
     bool stays = slot->index != MODEL_LARGE && size_bytes <= slot->block_bytes && size_bytes >= slot->block_bytes / 2;
-    unsigned index = stays ? slot->index : model_index(GRANULE_BYTES, size_bytes);
+    unsigned index = model_index_resized(slot->index, slot->block_bytes, size_bytes);
     contents_verify(slot, slot->block, slot->size_bytes);
     void *block = pool_realloc(slot->block, size_bytes);
     if (refused(shadow, block, "realloc", size_bytes)) {

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "check.h"
+#include "large.h"
 #include "support.h"
 
 #define MIB ((size_t)1 << 20)
@@ -124,6 +125,46 @@ Test(pool, realloc_keeps_what_is_there_from_every_class_to_every_other)
                 cr_assert_eq(block[i], (unsigned char)(i * 7 + i / 251), "%zu to %zu", from, to);
             pool_free(block);
         }
+}
+
+Test(pool, a_block_that_grows_becomes_large_and_goes_on_growing_where_it_is)
+{
+    size_t least = large_growing_least();
+    char *block = pool_malloc(least / 2);
+    memset(block, 3, least / 2);
+    cr_assert(!large_in_range(block));
+    char *grown = pool_realloc(block, least);
+    cr_assert(large_in_range(grown));
+    char *next_to_it = pool_realloc(pool_malloc(least / 2), least);
+    for (size_t size = least; size <= MEDIUM_MAX_BYTES; size += size / 8) {
+        cr_assert_eq(pool_realloc(grown, size), grown, "moved at %zu", size);
+        cr_assert_geq(pool_usable_size(grown), size);
+        grown[size - 1] = 5;
+    }
+    cr_assert_eq(grown[0], 3);
+    cr_assert_eq(grown[least / 2 - 1], 3);
+    pool_free(next_to_it);
+    pool_free(grown);
+}
+
+Test(pool, a_block_that_grew_and_shrinks_to_little_is_in_a_page_again)
+{
+    size_t least = large_growing_least();
+    char *block = pool_realloc(pool_malloc(least / 2), least);
+    block[0] = 7;
+    char *shorter = pool_realloc(block, least / 2 + 1);
+    cr_assert(large_in_range(shorter));
+    char *little = pool_realloc(shorter, 100);
+    cr_assert(!large_in_range(little));
+    cr_assert_eq(little[0], 7);
+    pool_free(little);
+}
+
+Test(pool, requests_of_the_same_size_that_do_not_grow_stay_in_pages)
+{
+    char *block = pool_malloc(MEDIUM_MAX_BYTES);
+    cr_assert(!large_in_range(block));
+    cr_assert(!large_in_range(pool_realloc(block, MEDIUM_MAX_BYTES / 3)), "a shrink is no growth");
 }
 
 Test(pool, realloc_within_the_block_leaves_it_where_it_is)
