@@ -37,6 +37,13 @@
 #define SNAPSHOT_SHARE 200u // one in so many
 #define SNAPSHOT_CREDIT_NS 2000000u
 
+// A high that comes too fast for that waits, and is taken on credit when it begins to fall: then it was a peak, and
+// nothing else would tell of it. What it costs the next ones have to wait for. A walk over fresh memory takes 3 to 4 % of
+// what its page faults took, whatever its size; so a program that has done as much again beside them can pay.
+#define PEAK_SHARE 50u
+#define PEAK_CREDIT_NS 4000000u
+#define PEAK_FALL_SHIFT 6 // by 1/64: far less than what makes a high
+
 #define HIGH_SHIFT 4       // a new high is one by 1/16 and more; DESIGN says 5 %
 #define CHANGE_SHIFT 3     // so is a change by 1/8
 #define TRIFLE_BYTES ((uint64_t)1 << 20) // what the budget lets lie idle, whatever the heap's size
@@ -63,6 +70,8 @@ static const bool *is_ours;          // false in a child of fork; NULL: this ker
 // What the last snapshot saw, and the highest that any saw. Written by the thread that takes one.
 static uint64_t glance_last, glance_high, live_last, live_high, snapshot_last_ns,
     snapshot_cpu_ns, peak_rss_bytes;
+static bool high_waits;                     // a high was too dear, and it has not fallen yet
+static uint64_t glance_top, live_top;       // since then
 static volatile sig_atomic_t request_waits; // a signal asked for a snapshot in the midst of our work
 
 // Every PACE_BIRTHS samples: how long they took, as against the processor time. [recorder_lock]
@@ -246,6 +255,7 @@ static void state_reset(void)
     ended = false;
     glance_last = glance_high = live_last = live_high = snapshot_last_ns = 0;
     snapshot_cpu_ns = peak_rss_bytes = 0;
+    high_waits = false;
     clock_gettime(CLOCK_MONOTONIC, &start_time);
     pace_births = pace_cpu_ns = pace_samples_ns = 0;
     family_start();
@@ -302,17 +312,6 @@ void recorder_signal_start(void)
         fatal_action_set(options.record_signal, &action);
 }
 
-void recorder_start(void)
-{
-    bool wanted = options.record[0] != '\0' && (options.follow || process.topmost);
-    if (wanted && begin(false))
-        return;
-    failed = true;
-    sample_rate_set(0);
-    if (wanted)
-        complain();
-}
-
 bool recorder_begin_late(void)
 {
     if (!late || failed || !process_is_this())
@@ -362,10 +361,42 @@ static recording_reason_t reason_now(uint64_t now_ns, uint64_t glance, uint64_t 
     return now_ns - snapshot_last_ns > LONG_AGO_NS ? RECORDING_AT_TIME : 0;
 }
 
-static bool is_affordable(void)
+// Whether one like the last would keep all of them within a share of the processor time.
+static bool is_affordable(unsigned share, uint64_t credit_ns)
 {
-    uint64_t allowed_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) / SNAPSHOT_SHARE + SNAPSHOT_CREDIT_NS;
+    uint64_t allowed_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) / share + credit_ns;
     return recorder_header->snapshots_cpu_ns + snapshot_cpu_ns <= allowed_ns;
+}
+
+static void high_wait(uint64_t glance, uint64_t live)
+{
+    glance_top = high_waits && glance_top > glance ? glance_top : glance;
+    live_top = high_waits && live_top > live ? live_top : live;
+    high_waits = true;
+}
+
+static bool has_fallen(uint64_t now, uint64_t top, uint64_t noise)
+{
+    return now + (top >> PEAK_FALL_SHIFT) + noise < top;
+}
+
+static bool is_peak_over(uint64_t glance, uint64_t live)
+{
+    return high_waits &&
+           (has_fallen(glance, glance_top, 0) || has_fallen(live, live_top, recorder_header->sample_bytes_now));
+}
+
+// What is due, and may be taken now; 0: nothing.
+static recording_reason_t reason_paid(uint64_t now_ns, uint64_t glance, uint64_t live)
+{
+    recording_reason_t reason = reason_now(now_ns, glance, live);
+    if (reason == RECORDING_AT_REQUEST || (reason != 0 && is_affordable(SNAPSHOT_SHARE, SNAPSHOT_CREDIT_NS)))
+        return reason;
+    if (is_peak_over(glance, live))
+        return is_affordable(PEAK_SHARE, PEAK_CREDIT_NS) ? RECORDING_AT_HIGH : 0;
+    if (reason == RECORDING_AT_HIGH)
+        high_wait(glance, live);
+    return 0;
 }
 
 static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
@@ -375,7 +406,7 @@ static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
     glance_high = glance > glance_high ? glance : glance_high;
     live_high = live > live_high ? live : live_high;
     snapshot_last_ns = now_ns;
-    request_waits = false;
+    request_waits = high_waits = false;
 }
 
 static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t glance, uint64_t live)
@@ -399,10 +430,34 @@ static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t g
 void recorder_event(uint64_t now_ns)
 {
     uint64_t glance = survey_glance(), live = recorder_header->live_weighted_bytes;
-    recording_reason_t reason = reason_now(now_ns, glance, live);
+    recording_reason_t reason = reason_paid(now_ns, glance, live);
     // An open may end a process whose system calls are filtered.
-    if (reason != 0 && (reason == RECORDING_AT_REQUEST || is_affordable()) && !kernel_is_filtered())
+    if (reason != 0 && !kernel_is_filtered())
         snapshot_take(reason, now_ns, glance, live);
+}
+
+// --- start -----------------------------------------------------------------------------------------------------------
+
+// So that a recording has one, however soon its process is killed.
+static void first_snapshot_take(void)
+{
+    inside = true;
+    if (!kernel_is_filtered())
+        snapshot_take(RECORDING_AT_START, recorder_now_ns(), survey_glance(), 0);
+    inside = false;
+}
+
+void recorder_start(void)
+{
+    bool wanted = options.record[0] != '\0' && (options.follow || process.topmost);
+    if (wanted && begin(false)) {
+        first_snapshot_take();
+        return;
+    }
+    failed = true;
+    sample_rate_set(0);
+    if (wanted)
+        complain();
 }
 
 // --- pace ------------------------------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ import unittest
 import reader
 
 WORKER = LIBTARN = PLUGINS = None    # set from the command line below
-PATIENCE_S = 60
+SPIKE_BYTES = (256 << 10) * 1000    # as in worker.c
 KILLS = int(os.environ.get('TARN_TEST_KILLS', 20))
 SECONDS = float(os.environ.get('TARN_TEST_SECONDS', 2))
+PATIENCE_S = 60 + 2 * SECONDS
 
 
 class Recorded(unittest.TestCase):
@@ -61,6 +62,12 @@ class Recorded(unittest.TestCase):
         found = self.recordings()
         self.assertEqual(len(found), 1)
         return found[0]
+
+    def has_snapshot(self):
+        try:
+            return bool(self.only().snapshots)
+        except (AssertionError, reader.Broken):
+            return False    # not yet
 
     def require_whole(self, recording, slack=0):
         self.assertEqual(recording.faults(slack), [])
@@ -137,6 +144,27 @@ class Contents(Recorded):
         self.assertEqual(highs, sorted(highs))
         self.assertEqual(recording.header.snapshot_number, recording.snapshots[-1].number_end)
         self.assertEqual(recording.snapshots[-1].reason, reader.AT_END)
+
+    def test_a_peak_that_is_soon_over_has_a_snapshot(self):
+        self.work('spike')
+        recording = self.only()
+        peak = max(snapshot.rss_bytes for snapshot in recording.snapshots)
+        self.assertGreater(peak, 250 << 20)
+        self.assertGreater(peak, 0.95 * recording.snapshots[-1].peak_rss_bytes)    # as the kernel tells in the end
+        live = max(snapshot.live_bytes for snapshot in recording.snapshots)
+        self.assertGreater(live, 0.95 * SPIKE_BYTES)
+        self.require_whole(recording)
+
+    def test_a_recording_has_a_snapshot_from_the_start_on(self):
+        process = self.start('60', program='/bin/sleep')
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.has_snapshot() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        recording = self.only()
+        self.assertEqual([snapshot.reason for snapshot in recording.snapshots], [reader.AT_START])
+        self.require_whole(recording)
 
     def test_the_peak_is_kept_by_site(self):
         self.work('busy', 2, 1, options='sample=65536')
@@ -267,6 +295,7 @@ class Processes(Recorded):
         first, second = self.recordings()
         self.assertEqual({first.header.pid, second.header.pid}, {process.pid})
         self.assertEqual([first.header.end, second.header.end], [reader.RUNNING, reader.EXIT])
+        self.assertEqual(first.header.start_ticks, second.header.start_ticks)
         self.require_whole(first, slack=1)
         self.require_whole(second)
 

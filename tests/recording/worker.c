@@ -139,13 +139,35 @@ static int leak(int count, char **arguments)
     return 0;
 }
 
-// --- fork, exec ------------------------------------------------------------------------------------------------------
+// --- peaks -----------------------------------------------------------------------------------------------------------
 
 static void allocate(size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += 1000)
         memset(known_leak(1000), 1, 1000);
 }
+
+#define SPIKE_BLOCKS (256u << 10) // of 1000 bytes
+
+// What snapshots may cost is spent on many small highs; then comes one that is far higher, and is over at once.
+// worker spike
+static int spike(int count, char **arguments)
+{
+    static void *blocks[SPIKE_BLOCKS];
+    (void)count;
+    (void)arguments;
+    for (size_t block = (size_t)1 << 20; block < (size_t)48 << 20; block += block / 8)
+        free(memset(malloc(block), 1, block));
+    for (unsigned i = 0; i < SPIKE_BLOCKS; i++)
+        blocks[i] = memset(malloc(1000), 1, 1000);
+    for (unsigned i = 0; i < SPIKE_BLOCKS; i++)
+        free(blocks[i]);
+    ready();
+    allocate((size_t)8 << 20);
+    return 0;
+}
+
+// --- fork, exec ------------------------------------------------------------------------------------------------------
 
 // A child that allocates, one that does not, one that is killed. worker forks
 static int forks(int count, char **arguments)
@@ -292,7 +314,8 @@ int main(int count, char **arguments)
 {
     static const program_t programs[] = {{"busy", busy},   {"pinned", pinned},       {"leak", leak},
                                          {"forks", forks}, {"exec", run_exec},       {"plugins", run_plugins},
-                                         {"storm", storm}, {"recursion", recursion}, {"idle", idle}};
+                                         {"storm", storm}, {"recursion", recursion}, {"idle", idle},
+                                         {"spike", spike}};
     for (unsigned i = 0; count > 1 && i < sizeof programs / sizeof *programs; i++)
         if (strcmp(arguments[1], programs[i].name) == 0)
             return programs[i].run(count - 2, arguments + 2);
