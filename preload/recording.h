@@ -33,7 +33,9 @@
 
 #define RECORDING_MAGIC 0x0a4345524e524154u // "TARNREC\n"
 #define RECORDING_MAJOR 1 // a reader knows one; it refuses others
-#define RECORDING_MINOR 0 // more fields and tables behind the known ones
+// More fields and tables behind the known ones:
+//   1  the header's snapshots_cpu_ns and samples_ns; RECORDING_SPARSE, RECORDING_BROKEN_OFF
+#define RECORDING_MINOR 1
 
 #define RECORDING_BLOCK ((uint64_t)1 << 16) // the unit of weights: 65536 = one block
 #define RECORDING_CELL_UNIT 64u             // bytes; the unit of lengths in the heap map
@@ -72,7 +74,9 @@ typedef struct recording_text {
 // --- header ------------------------------------------------------------------------------------------------------------
 
 typedef enum recording_end {
-    RECORDING_RUNNING = 0, // or killed: see pid, start_ticks; last_ns is when it was alive
+    // Or killed: see pid, start_ticks; last_ns is when it was alive. Or it called exec, of which a program cannot tell
+    // whether it will succeed: then another recording has the same pid and start_ticks, and began later.
+    RECORDING_RUNNING = 0,
     RECORDING_EXIT = 1,         // end_value: the exit status
     RECORDING_UNDERSCORE_EXIT = 2, // the same
     RECORDING_QUICK_EXIT = 3,      // end_value is 0: the status is not known

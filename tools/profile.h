@@ -146,6 +146,7 @@ typedef struct profile_thread {
 typedef struct profile {
     const char *recording;    // the file's path
     const char *program, *tarn_version, *ended_by;
+    const char *became;       // the program that it went on as, when it ended by exec; else NULL
     const char *executable;   // its path
     uint64_t pid, parent_pid; // parent_pid 0: not known
     const char **command;

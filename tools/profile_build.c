@@ -3,6 +3,7 @@
 
 #include "memory.h"
 #include "strings.h"
+#include "successor.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -47,6 +48,17 @@ static const char *ended_by(const recording_t *recording)
     }
 }
 
+// An exec leaves no word in the recording.
+static void end_read(profile_t *profile, const recording_t *recording)
+{
+    bool silent = recording->header.end == RECORDING_RUNNING;
+    char *became = silent ? successor_program(recording->path, &recording->header) : NULL;
+    profile->ended_by = became != NULL ? "exec" : ended_by(recording);
+    profile->became = became != NULL ? strings_keep(became) : NULL;
+    profile->end_value = recording->header.end_value;
+    free(became);
+}
+
 static void command_read(profile_t *profile, const recording_t *recording)
 {
     const char *bytes;
@@ -65,8 +77,7 @@ static void process_read(profile_t *profile, const recording_t *recording)
     profile->executable = recording_text(recording, header->executable);
     profile->tarn_version = recording_field(header->writer_version, sizeof header->writer_version);
     profile->kernel = recording_field(header->kernel, sizeof header->kernel);
-    profile->ended_by = ended_by(recording);
-    profile->end_value = header->end_value;
+    end_read(profile, recording);
     profile->pid = header->pid;
     profile->parent_pid = header->parent_pid;
     profile->forked = header->forked != 0;

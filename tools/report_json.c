@@ -82,6 +82,8 @@ static void set_process(json_t *object, const profile_t *profile)
     set_number(object, "pid", profile->pid);
     set_number(object, "parent_pid", profile->parent_pid);
     set_text(object, "ended_by", profile->ended_by);
+    if (profile->became != NULL)
+        set_text(object, "became", profile->became);
     json_object_set_new(object, "end_value", json_integer(profile->end_value));
 }
 

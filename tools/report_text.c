@@ -30,6 +30,8 @@ static const char *end_text(const profile_t *profile, char *room, size_t size)
         snprintf(room, size, "running");
     else if (strcmp(profile->ended_by, "killed") == 0)
         snprintf(room, size, "killed (SIGKILL, or out of memory)");
+    else if (profile->became != NULL)
+        snprintf(room, size, "went on as %s (exec)", text_printable(profile->became));
     else if (strstr(profile->ended_by, "exit") != NULL && profile->end_value != 0)
         snprintf(room, size, "ended by %s, status %d", profile->ended_by, profile->end_value);
     else
@@ -39,7 +41,7 @@ static const char *end_text(const profile_t *profile, char *room, size_t size)
 
 static void write_process(FILE *out, const profile_t *profile)
 {
-    char end[80];
+    char end[128];
     fprintf(out, "tarn: %s (pid %lu), %s, after %.1f s\n", text_printable(profile->program), profile->pid,
             end_text(profile, end, sizeof end), seconds(profile->duration_ms));
     for (uint32_t i = 0, column = 0; i < profile->command_count && column < TEXT_COLUMNS; i++)
@@ -97,8 +99,10 @@ static void write_balance(FILE *out, const profile_t *profile)
         write_figure(out, &peak->balance, field);
         fprintf(out, "  %s\n", field->meaning);
     }
-    fprintf(out, "  peak_rss_bytes %s, as the kernel saw it; %lu threads\n",
-            amount_mib(last->balance.peak_rss_bytes).text, last->balance.threads);
+    fprintf(out, "  peak_rss_bytes %s, as the kernel saw it", amount_mib(last->balance.peak_rss_bytes).text);
+    if (last->balance.threads != 0) // only what was counted at the end
+        fprintf(out, "; %lu threads", last->balance.threads);
+    fputc('\n', out);
     fprintf(out, "  live_blocks %s; %s allocated, %s freed since the start",
             amount_count(last->balance.live_blocks).text, amount_count(last->balance.allocated_total).text,
             amount_count(last->balance.freed_total).text);

@@ -12,13 +12,12 @@
 #include <unistd.h>
 
 #include "../preload/recording.h"
+#include "successor.h"
 
 enum { SHOWN_MAX = 5 };
 
 typedef struct process {
-    char program[64];
-    uint32_t pid, end;
-    int32_t end_value;
+    recording_header_t header;
     uint64_t peak_rss_bytes;
 } process_t;
 
@@ -58,11 +57,8 @@ static void process_read(processes_t *processes, const recording_header_t *heade
         return;
     processes->list = longer;
     process_t *process = &longer[processes->count++];
-    memcpy(process->program, header->program, sizeof process->program);
-    process->program[sizeof process->program - 1] = '\0';
-    process->pid = header->pid;
-    process->end = header->end;
-    process->end_value = header->end_value;
+    process->header = *header;
+    process->header.program[sizeof header->program - 1] = '\0';
     process->peak_rss_bytes = peak_rss_bytes(header, bytes);
 }
 
@@ -103,23 +99,47 @@ static int larger_first(const void *a, const void *b)
     return (one->peak_rss_bytes < other->peak_rss_bytes) - (one->peak_rss_bytes > other->peak_rss_bytes);
 }
 
-static void end_print(const process_t *process)
+// What the process became by exec; NULL: nothing that was recorded.
+static const recording_header_t *successor_of(const processes_t *processes, const recording_header_t *header)
 {
-    const char *signal = process->end == RECORDING_SIGNAL ? sigabbrev_np(process->end_value) : NULL;
-    if (process->end == RECORDING_RUNNING)
+    const recording_header_t *next = NULL;
+    for (int i = 0; i < processes->count; i++) {
+        const recording_header_t *one = &processes->list[i].header;
+        if (successor_is(header, one) && (next == NULL || one->start_realtime_ns < next->start_realtime_ns))
+            next = one;
+    }
+    return next;
+}
+
+static void end_print(const processes_t *processes, const recording_header_t *header)
+{
+    const char *signal = header->end == RECORDING_SIGNAL ? sigabbrev_np(header->end_value) : NULL;
+    const recording_header_t *next = header->end == RECORDING_RUNNING ? successor_of(processes, header) : NULL;
+    if (next != NULL)
+        fprintf(stderr, "went on as %s (exec)", next->program);
+    else if (header->end == RECORDING_RUNNING)
         fputs("no end: killed, or still running", stderr);
     else if (signal != NULL)
         fprintf(stderr, "SIG%s", signal);
     else
-        fprintf(stderr, process->end == RECORDING_SIGNAL ? "signal %d" : "exit status %d", process->end_value);
+        fprintf(stderr, header->end == RECORDING_SIGNAL ? "signal %d" : "exit status %d", header->end_value);
 }
 
-static void process_print(const process_t *process)
+static void process_print(const processes_t *processes, const process_t *process)
 {
-    fprintf(stderr, "  peak %8.1f MiB  %s (pid %u), ", (double)process->peak_rss_bytes / (1 << 20), process->program,
-            process->pid);
-    end_print(process);
+    fprintf(stderr, "  peak %8.1f MiB  %s (pid %u), ", (double)process->peak_rss_bytes / (1 << 20),
+            process->header.program, process->header.pid);
+    end_print(processes, &process->header);
     fputc('\n', stderr);
+}
+
+// A process that called exec has several recordings.
+static int processes_count(const processes_t *processes)
+{
+    int count = 0;
+    for (int i = 0; i < processes->count; i++)
+        count += successor_of(processes, &processes->list[i].header) == NULL;
+    return count;
 }
 
 int rollup_print(const char *directory, uint64_t since_ns)
@@ -127,12 +147,13 @@ int rollup_print(const char *directory, uint64_t since_ns)
     processes_t processes = {0};
     directory_read(&processes, directory, since_ns);
     if (processes.count > 0) {
-        fprintf(stderr, "tarn: %d process%s recorded in %s (%.1f MiB)\n", processes.count,
-                processes.count == 1 ? "" : "es", directory, (double)processes.disk_bytes / (1 << 20));
+        int count = processes_count(&processes);
+        fprintf(stderr, "tarn: %d process%s recorded in %s (%.1f MiB)\n", count, count == 1 ? "" : "es", directory,
+                (double)processes.disk_bytes / (1 << 20));
         qsort(processes.list, (size_t)processes.count, sizeof *processes.list, larger_first);
     }
     for (int i = 0; processes.count > 1 && i < processes.count && i < SHOWN_MAX; i++)
-        process_print(&processes.list[i]);
+        process_print(&processes, &processes.list[i]);
     if (processes.count > SHOWN_MAX)
         fprintf(stderr, "  and %d more\n", processes.count - SHOWN_MAX);
     free(processes.list);

@@ -323,7 +323,8 @@ static profile_moment_t moment_find(const profile_t *profile)
 {
     const balance_t *last = &profile_snapshot(profile, MOMENT_LAST)->balance;
     const balance_t *peak = &profile_snapshot(profile, MOMENT_PEAK)->balance;
-    if (amount_percent(last->heap_rss_bytes, peak->heap_rss_bytes) >= TIDIED_UP_PERCENT)
+    if (peak->heap_rss_bytes == 0 ||
+        amount_percent(last->heap_rss_bytes, peak->heap_rss_bytes) >= TIDIED_UP_PERCENT)
         return MOMENT_LAST;
     const balance_t *worst = &profile_snapshot(profile, MOMENT_WORST)->balance;
     bool holes = cause_find(worst).cause == CAUSE_HOLES &&

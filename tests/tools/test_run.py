@@ -157,7 +157,7 @@ class Recordings(Tool):
     """Where they go, and the lines at the end."""
 
     def recordings(self, folder):
-        return sorted(path.name.rsplit('.', 2)[0] for path in folder.iterdir())
+        return sorted(path.name.split('.')[0] for path in folder.iterdir())
 
     def fresh(self):
         """The only directory that a run has made."""
@@ -174,6 +174,17 @@ class Recordings(Tool):
         self.assertRegex(lines[0], r'\Atarn: 3 processes recorded in .*/state/tarn/sh-[-0-9]+ \(')
         self.assertRegex(result.stderr, r'(?m)^  peak +[0-9.]+ MiB  sh \(pid \d+\), exit status 3$')
         self.assertEqual((self.folder / 'state/tarn/latest').resolve(), self.fresh())
+
+    def test_an_exec_is_followed(self):
+        result = self.tarn('run', '--stats', 'off', 'sh', '-c', 'exec sh -c "exec cat /dev/null"')
+        self.assertEqual(self.recordings(self.fresh()), ['cat', 'sh', 'sh'])
+        self.assertIn('tarn: 1 process recorded in ', result.stderr)
+        ends = sorted(line.split(') ', 1)[0].split(', ', 1)[1] for line in result.stderr.splitlines()
+                      if line.startswith('  peak'))
+        self.assertEqual(ends, ['exit status 0', 'went on as cat (exec)', 'went on as sh (exec)'])
+        first = next(path for path in self.fresh().iterdir() if path.name.startswith('sh.') and
+                     path.name.endswith('.tarn'))
+        self.assertIn('went on as sh (exec)', self.tarn('report', first).stdout)
 
     def test_the_report_stays_and_one_line_more_comes_behind_it(self):
         result = self.tarn('run', 'cat', '/dev/null')

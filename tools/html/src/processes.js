@@ -19,7 +19,7 @@ function rowNode(row, own) {
         element('td', { class: 'number' }, bytesText(Number(row.peak_rss_bytes) || 0)),
         element('td', { class: 'number' }, bytesText(Number(row.rss_bytes) || 0)),
         element('td', { class: 'number wide' }, bytesText(Number(row.live_bytes) || 0)),
-        element('td', { class: 'wide' }, row.ended_by ?? ''),
+        element('td', { class: 'wide' }, row.became ? `exec: ${row.became}` : (row.ended_by ?? '')),
         element('td', { class: 'wide sentence' }, row.verdict ?? ''),
     );
 }
