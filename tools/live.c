@@ -81,16 +81,20 @@ char *live_find(const char *who, pid_t pid)
     return found;
 }
 
-uint64_t live_rss_bytes(pid_t pid)
+// Fields 20 and 24 of /proc/PID/stat, of which the second may hold any byte but ends with the last parenthesis.
+live_t live_look(pid_t pid)
 {
-    char path[40];
-    unsigned long resident_pages = 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    char path[40], line[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
     FILE *file = fopen(path, "re");
     if (file == NULL)
-        return 0;
-    if (fscanf(file, "%*u %lu", &resident_pages) != 1)
-        resident_pages = 0;
+        return (live_t){0};
+    line[fread(line, 1, sizeof line - 1, file)] = '\0';
     fclose(file);
-    return resident_pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    unsigned long threads = 0, resident_pages = 0;
+    const char *rest = strrchr(line, ')');
+    if (rest == NULL || sscanf(rest + 1, " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu "
+                                         "%*s %*s %*s %lu", &threads, &resident_pages) != 2)
+        return (live_t){0};
+    return (live_t){resident_pages * (uint64_t)sysconf(_SC_PAGESIZE), threads};
 }

@@ -8,7 +8,12 @@
 // The path under which the recording of process `pid` can be opened, to be freed; NULL after one line on stderr.
 char *live_find(const char *who, pid_t pid);
 
-// Resident bytes of the process now; 0 when it is gone.
-uint64_t live_rss_bytes(pid_t pid);
+// What the kernel says of a process now.
+typedef struct live {
+    uint64_t rss_bytes; // 0: it is gone
+    uint64_t threads;
+} live_t;
+
+live_t live_look(pid_t pid);
 
 #endif

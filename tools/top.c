@@ -113,7 +113,7 @@ static char *screen_text(const top_t *top, const profile_t *profile)
     FILE *out = open_memstream(&text, &length);
     if (out == NULL)
         return NULL;
-    top_text(out, profile, live_rss_bytes(top->pid), top->sites);
+    top_text(out, profile, live_look(top->pid), top->sites);
     return fclose(out) == 0 ? text : NULL;
 }
 
@@ -187,7 +187,7 @@ static int screen_run(const top_t *top)
         lines = screen_draw(text != NULL ? text : "waiting for the first snapshot", first);
         key = getch();
         first = scrolled(first, key, lines);
-    } while (key != 'q' && key != 'Q' && live_rss_bytes(top->pid) != 0);
+    } while (key != 'q' && key != 'Q' && live_look(top->pid).rss_bytes != 0);
     free(text);
     return 0;
 }
@@ -204,7 +204,7 @@ int top_main(int argc, char **argv)
     screen_begin(&top);
     int status = screen_run(&top);
     endwin();
-    if (live_rss_bytes(top.pid) == 0)
+    if (live_look(top.pid).rss_bytes == 0)
         print_once(&top); // how it ended
     free(top.path);
     return status;

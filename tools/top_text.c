@@ -11,14 +11,14 @@
 
 enum { BAR_COLUMNS = 40, CLASSES_SHOWN = 5 };
 
-static void write_head(FILE *out, const profile_t *profile, uint64_t rss_bytes)
+static void write_head(FILE *out, const profile_t *profile, live_t now)
 {
     const profile_snapshot_t *last = profile_snapshot(profile, MOMENT_LAST);
     uint64_t now_ms = profile->duration_ms > last->time_ms ? profile->duration_ms : last->time_ms;
     fprintf(out, "tarn top: %s (pid %lu), %s, %lu threads, up %.1f s\n", text_printable(profile->program), profile->pid,
-            profile->ended_by, last->balance.threads, (double)now_ms / 1000);
+            profile->ended_by, now.threads != 0 ? now.threads : last->balance.threads, (double)now_ms / 1000);
     fprintf(out, "rss %s now; the rest as of snapshot %lu, %.1f s ago (%s)\n\n",
-            amount_mib(rss_bytes != 0 ? rss_bytes : last->balance.rss_bytes).text, last->number,
+            amount_mib(now.rss_bytes != 0 ? now.rss_bytes : last->balance.rss_bytes).text, last->number,
             (double)(now_ms - last->time_ms) / 1000, last->reason);
     text_wrap(out, text_printable(verdict_of(profile).text), 0);
     fputc('\n', out);
@@ -115,10 +115,10 @@ static void write_sites(FILE *out, const profile_t *profile, unsigned top)
     free(order);
 }
 
-void top_text(FILE *out, const profile_t *profile, uint64_t rss_bytes, unsigned top)
+void top_text(FILE *out, const profile_t *profile, live_t now, unsigned top)
 {
     const profile_snapshot_t *last = profile_snapshot(profile, MOMENT_LAST);
-    write_head(out, profile, rss_bytes);
+    write_head(out, profile, now);
     write_causes(out, &last->balance);
     write_rates(out, profile);
     write_classes(out, last);

@@ -2,11 +2,12 @@
 #ifndef TARN_TOOLS_TOP_TEXT_H
 #define TARN_TOOLS_TOP_TEXT_H
 
+#include "live.h"
 #include "profile.h"
 
 #include <stdio.h>
 
-// `rss_bytes` is what the kernel says now; the rest is as of the last snapshot.
-void top_text(FILE *out, const profile_t *profile, uint64_t rss_bytes, unsigned top);
+// `now` is what the kernel says; the rest is as of the last snapshot.
+void top_text(FILE *out, const profile_t *profile, live_t now, unsigned top);
 
 #endif

@@ -21,6 +21,7 @@ class Top(Case):
     def test_once_is_one_screen(self):
         process, _ = self.start('leak')
         text = self.output('top', '--once', process.pid)
+        self.assertIn(', running, 1 threads, ', text)
         for word in (f'pid {process.pid}', 'running', 'holes_bytes', 'block size', 'note_request (leak.c:',
                      'allocated/s'):
             self.assertIn(word, text)
