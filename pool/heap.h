@@ -255,22 +255,22 @@ heap_t *heap_first(void); // the registry, by next_heap; any thread
 extern size_t heap_sample_bytes; // mean distance of samples; 0: no profile
 
 // A heap gets its first gaps.
-void heap_sample_begin(heap_t *heap);
+RARE void heap_sample_begin(heap_t *heap);
 // How many blocks of a list of `count` may be handed out before the next refill: the sampled one is the first of its
 // list. Sets due_bytes if that is this list's first.
-unsigned heap_sample_cut(heap_t *heap, unsigned class, unsigned count);
+RARE unsigned heap_sample_cut(heap_t *heap, unsigned class, unsigned count);
 // The medium block just taken is a sample: sets due_bytes.
-void heap_sample_medium(heap_t *heap, unsigned class);
+RARE void heap_sample_medium(heap_t *heap, unsigned class);
 // due_bytes is set: the block is noted, and its page marked.
-void heap_sample_block(heap_t *heap, unsigned class, void *block, size_t size_bytes);
+RARE void heap_sample_block(heap_t *heap, unsigned class, void *block, size_t size_bytes);
 // A large block was allocated. Before and after realloc has changed one; hold gives what resized wants.
-void heap_sample_large(heap_t *heap, void *block, size_t size_bytes);
-uint32_t heap_sample_hold(const void *block);
-void heap_sample_unhold(uint32_t number, const void *block); // realloc has failed
-void heap_sample_resized(heap_t *heap, uint32_t number, void *old_block, size_t old_bytes, void *block,
-                         size_t size_bytes);
+RARE void heap_sample_large(heap_t *heap, void *block, size_t size_bytes);
+RARE uint32_t heap_sample_hold(const void *block);
+RARE void heap_sample_unhold(uint32_t number, const void *block); // realloc has failed
+RARE void heap_sample_resized(heap_t *heap, uint32_t number, void *old_block, size_t old_bytes, void *block,
+                              size_t size_bytes);
 // A live block, sampled or not, is about to be freed. Before anybody else can get its address.
-void heap_sample_dies(const void *block);
+RARE void heap_sample_dies(const void *block);
 // The owner of a marked page frees a block that is not sampled.
 void heap_sample_unmark_stale(page_t *page);
 

@@ -37,7 +37,7 @@ double sample_gap(uint64_t *state)
 }
 
 // 1 - exp(-x), by 1 - exp(-2 y) = q * (2 - q) with q = 1 - exp(-y): nothing cancels, however small x is.
-static double hit_chance(double x)
+static RARE double hit_chance(double x)
 {
     const double largest = 40; // 1 - exp(-40) is 1 in a double
     const double smallest = 0x1p-10; // there the fourth term of the series is 1e-13 of the sum

@@ -34,28 +34,28 @@ typedef struct sample {
 // birth:  the block is about to be returned to the program. Returns a number by which death names it, or 0: forget it.
 // death:  it is about to be freed.
 // resize: realloc has made it another size, and perhaps moved it. Its number stays.
-__attribute__((weak)) uint32_t sample_hook_birth(const sample_t *sample);
-__attribute__((weak)) void sample_hook_death(uint32_t number, const void *block);
-__attribute__((weak)) void sample_hook_resize(uint32_t number, const void *old_block, const sample_t *sample);
+RARE __attribute__((weak)) uint32_t sample_hook_birth(const sample_t *sample);
+RARE __attribute__((weak)) void sample_hook_death(uint32_t number, const void *block);
+RARE __attribute__((weak)) void sample_hook_resize(uint32_t number, const void *old_block, const sample_t *sample);
 
 // rate_bytes 0: no profile. The seed is for tests; 0: another one in each process.
 void sample_start(size_t rate_bytes, uint64_t seed);
 // What is sampled from now on; samples that are on their way keep the weight they were drawn with.
-void sample_rate_set(size_t rate_bytes);
+RARE void sample_rate_set(size_t rate_bytes);
 
 // The number that birth gave a live sampled block; 0: not sampled. Any thread, no lock.
-uint32_t sample_find(const void *block);
+RARE uint32_t sample_find(const void *block);
 // Without a word to the hooks. True if it was there.
-bool sample_forget(const void *block);
+RARE bool sample_forget(const void *block);
 // In the child of a fork, where the table may be torn: nothing is sampled any more, until sample_rate_set.
 void sample_fork_child(void);
 
 // The table's ranges; true while index is below their number.
-bool sample_bounds(unsigned index, char **start, char **end);
+RARE bool sample_bounds(unsigned index, char **start, char **end);
 
-uint64_t sample_weight(size_t block_bytes, size_t rate_bytes);
-uint64_t sample_random(uint64_t *state);
+RARE uint64_t sample_weight(size_t block_bytes, size_t rate_bytes);
+RARE uint64_t sample_random(uint64_t *state);
 // Exponentially distributed, mean 1: distances of the points.
-double sample_gap(uint64_t *state);
+RARE double sample_gap(uint64_t *state);
 
 #endif

@@ -94,6 +94,6 @@ RARE void survey_take_unlocked(survey_t *out);
 uint64_t survey_glance(void);
 
 // Either of them, and what it comes by is shown.
-void survey_take_pages(survey_t *out, const survey_visitor_t *visitor, bool locked);
+RARE void survey_take_pages(survey_t *out, const survey_visitor_t *visitor, bool locked);
 
 #endif

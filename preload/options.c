@@ -90,7 +90,7 @@ static bool current_directory_write(writer_t *writer)
 }
 
 // The program may change its directory before the report: a relative path counts from where it started.
-static const char *set_path(char *option, word_t value)
+static RARE const char *set_path(char *option, word_t value)
 {
     char path[PATH_MAX];
     writer_t writer = WRITER(path);
@@ -105,24 +105,24 @@ static const char *set_path(char *option, word_t value)
     return NULL;
 }
 
-static const char *set_stats_file(word_t value)
+static RARE const char *set_stats_file(word_t value)
 {
     return set_path(options.stats_file, value);
 }
 
-static const char *set_record(word_t value)
+static RARE const char *set_record(word_t value)
 {
     return set_path(options.record, value);
 }
 _Static_assert(PATH_MAX == 4096, "said in the message above");
 
-static const char *set_requested(word_t value)
+static RARE const char *set_requested(word_t value)
 {
     options.requested_exact = word_is(value, "exact");
     return options.requested_exact || word_is(value, "sampled") ? NULL : "sampled or exact";
 }
 
-static const char *set_waste(word_t value)
+static RARE const char *set_waste(word_t value)
 {
     unsigned percent = 0;
     bool good = value.length > 0;
@@ -137,7 +137,7 @@ static const char *set_waste(word_t value)
 }
 _Static_assert(WASTE_PERCENT_MAX == 1000, "said in the message above");
 
-static const char *set_on_error(word_t value)
+static RARE const char *set_on_error(word_t value)
 {
     if (!word_is(value, "abort") && !word_is(value, "report"))
         return "abort or report";
@@ -145,7 +145,7 @@ static const char *set_on_error(word_t value)
     return NULL;
 }
 
-static const char *set_switch(bool *option, word_t value)
+static RARE const char *set_switch(bool *option, word_t value)
 {
     if (!word_is(value, "on") && !word_is(value, "off"))
         return "on or off";
@@ -153,18 +153,18 @@ static const char *set_switch(bool *option, word_t value)
     return NULL;
 }
 
-static const char *set_profile(word_t value)
+static RARE const char *set_profile(word_t value)
 {
     return set_switch(&options.profile, value);
 }
 
-static const char *set_follow(word_t value)
+static RARE const char *set_follow(word_t value)
 {
     return set_switch(&options.follow, value);
 }
 
 // Digits and perhaps K, M or G, with or without iB or B behind it. 0: none of that, or beyond 2^62.
-static size_t bytes_parse(word_t value)
+static RARE size_t bytes_parse(word_t value)
 {
     static const char *const units[] = {"", "B", "K", "KB", "KiB", "M", "MB", "MiB", "G", "GB", "GiB"};
     static const unsigned char shifts[] = {0, 0, 10, 10, 10, 20, 20, 20, 30, 30, 30};
@@ -180,7 +180,7 @@ static size_t bytes_parse(word_t value)
     return 0;
 }
 
-static const char *set_bytes(size_t *option, word_t value, size_t least, size_t most, const char *accepted)
+static RARE const char *set_bytes(size_t *option, word_t value, size_t least, size_t most, const char *accepted)
 {
     size_t bytes = bytes_parse(value);
     if (bytes < least || bytes > most)
@@ -189,14 +189,14 @@ static const char *set_bytes(size_t *option, word_t value, size_t least, size_t 
     return NULL;
 }
 
-static const char *set_sample(word_t value)
+static RARE const char *set_sample(word_t value)
 {
     options.sample_given = true;
     return set_bytes(&options.sample_bytes, value, 1, SAMPLE_BYTES_MAX, "bytes from 1 to 1GiB, as 65536 or 512KiB");
 }
 _Static_assert(SAMPLE_BYTES_MAX == (size_t)1 << 30, "said in the message above");
 
-static const char *set_record_max(word_t value)
+static RARE const char *set_record_max(word_t value)
 {
     return set_bytes(&options.record_max_bytes, value, RECORD_BYTES_MIN, RECORD_BYTES_MAX,
                      "bytes from 1MiB to 16GiB, as 8388608 or 8MiB");
@@ -204,7 +204,7 @@ static const char *set_record_max(word_t value)
 _Static_assert(RECORD_BYTES_MIN == (size_t)1 << 20 && RECORD_BYTES_MAX == (size_t)16 << 30, "said above");
 
 // USR2, SIGUSR2 or 12.
-static const char *set_record_signal(word_t value)
+static RARE const char *set_record_signal(word_t value)
 {
     bool prefixed = value.length > 3 && text_begins(value.text, "SIG");
     word_t name = prefixed ? (word_t){value.text + 3, value.length - 3} : value;

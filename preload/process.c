@@ -27,7 +27,7 @@ typedef struct look {
     unsigned mappings;
 } look_t;
 
-static bool look_for_ours(const procfs_mapping_t *mapping, void *context)
+static RARE bool look_for_ours(const procfs_mapping_t *mapping, void *context)
 {
     look_t *look = context;
     look->found = is_ours(mapping->name);

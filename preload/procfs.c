@@ -77,7 +77,7 @@ typedef struct mapping_visitor {
     void *context;
 } mapping_visitor_t;
 
-static bool mapping_visit(const char *line, void *context)
+static RARE bool mapping_visit(const char *line, void *context)
 {
     const mapping_visitor_t *visitor = context;
     procfs_mapping_t mapping = mapping_parse(line);
@@ -98,7 +98,7 @@ bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, v
 }
 
 // "KEY:   1234 kB": true and the number, if line has this key.
-static bool field_parse(const char *line, const char *key, uint64_t *value)
+static RARE bool field_parse(const char *line, const char *key, uint64_t *value)
 {
     if (!text_begins(line, key))
         return false;
@@ -108,7 +108,7 @@ static bool field_parse(const char *line, const char *key, uint64_t *value)
     return true;
 }
 
-static bool status_visit(const char *line, void *context)
+static RARE bool status_visit(const char *line, void *context)
 {
     procfs_status_t *status = context;
     uint64_t value;
@@ -128,7 +128,7 @@ procfs_status_t procfs_status(procfs_buffer_t *buffer)
     return status;
 }
 
-static bool rollup_visit(const char *line, void *context)
+static RARE bool rollup_visit(const char *line, void *context)
 {
     uint64_t value;
     if (!field_parse(line, "Rss:", &value))
@@ -146,7 +146,7 @@ static const char *last_of(const char *text, char letter)
 }
 
 // Field 22 of stat; field 2, the name, stands in parentheses and may hold more of them.
-static bool stat_visit(const char *line, void *context)
+static RARE bool stat_visit(const char *line, void *context)
 {
     const char *field = last_of(line, ')');
     for (int number = 2; field != NULL && number < 22; number++) {
@@ -166,7 +166,7 @@ uint64_t procfs_start_ticks(procfs_buffer_t *buffer)
 }
 
 // In pages: size, resident, ...
-static bool statm_visit(const char *line, void *context)
+static RARE bool statm_visit(const char *line, void *context)
 {
     const char *field = text_skip(text_find(line, ' '), ' ');
     *(uint64_t *)context = number_parse(&field, 10) * (uint64_t)getpagesize();

@@ -22,28 +22,28 @@
 #include "sheet.h"
 
 // Begins the recording that the options ask for. From the constructor.
-void recorder_start(void);
+RARE void recorder_start(void);
 // A handler for the signal that asks for a snapshot, if one does. Behind fatal_start.
 void recorder_signal_start(void);
 // Whether this process has a recording that is not yet ended.
 bool recorder_is_on(void);
 // The same; a child of a fork begins its own when it has something to say.
-bool recorder_begin_late(void);
+RARE bool recorder_begin_late(void);
 
 // Nanoseconds since the recording began.
-uint64_t recorder_now_ns(void);
+RARE uint64_t recorder_now_ns(void);
 
 // One event of the sampler is over: a snapshot is taken if it is time for one.
-void recorder_event(uint64_t now_ns);
+RARE void recorder_event(uint64_t now_ns);
 // One sample more was taken: they become rarer if they cost too much.
-void recorder_pace(void);
+RARE void recorder_pace(void);
 
 // Around the taking of a sheet for the report: begin gives what the survey is to show its pages to (NULL: nothing), end
 // makes a snapshot of both. The recording ends with it, if the process does.
-const survey_visitor_t *recorder_sheet_begin(void);
-void recorder_sheet_end(const sheet_t *sheet);
+RARE const survey_visitor_t *recorder_sheet_begin(void);
+RARE void recorder_sheet_end(const sheet_t *sheet);
 // The process ends. Nothing is recorded any more.
-void recorder_end(sheet_end_t ended_by, int value);
+RARE void recorder_end(sheet_end_t ended_by, int value);
 
 // In the child of a fork.
 void recorder_forked(void);
@@ -55,11 +55,11 @@ typedef struct recorder_section {
     int saved_errno;
 } recorder_section_t;
 
-bool recorder_enter(recorder_section_t *section);
-void recorder_leave(const recorder_section_t *section);
+RARE bool recorder_enter(recorder_section_t *section);
+RARE void recorder_leave(const recorder_section_t *section);
 
 // False: somebody else has it and does not give it back in time.
-bool recorder_lock_take(void);
-void recorder_lock_give(void);
+RARE bool recorder_lock_take(void);
+RARE void recorder_lock_give(void);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "../pool/bits.h"
 #include "recording.h"
 
 // [const] from recorder_file_open to recorder_file_close. NULL: there is no recording.
@@ -18,11 +19,11 @@ extern recording_header_t *recorder_header;
 
 // Creates the file that the options name. False, with errno: EEXIST if there is one that may not be replaced.
 // replace: one of ours may be, whose process has ended.
-bool recorder_file_open(bool replace);
+RARE bool recorder_file_open(bool replace);
 // Forgets it, as it is: in the child of a fork, which has its parent's.
-void recorder_file_close(void);
+RARE void recorder_file_close(void);
 // The path that recorder_file_open tried last.
-const char *recorder_file_path(void);
+RARE const char *recorder_file_path(void);
 
 static inline void *recorder_record(recording_table_id_t table, uint64_t index)
 {
@@ -31,11 +32,11 @@ static inline void *recorder_record(recording_table_id_t table, uint64_t index)
 }
 
 // Makes the first `count` records writable. False: the table is full, or the disk is; the header says so.
-bool recorder_reserve(recording_table_id_t table, uint64_t count);
+RARE bool recorder_reserve(recording_table_id_t table, uint64_t count);
 // The same for any part of the file.
-bool recorder_populate(const void *start, size_t bytes);
+RARE bool recorder_populate(const void *start, size_t bytes);
 
 // Appends to the text. What does not fit is cut, and the header says so.
-recording_text_t recorder_text(const char *text, size_t length);
+RARE recording_text_t recorder_text(const char *text, size_t length);
 
 #endif

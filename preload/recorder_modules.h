@@ -2,6 +2,7 @@
 #ifndef TARN_RECORDER_MODULES_H
 #define TARN_RECORDER_MODULES_H
 
+#include "../pool/bits.h"
 #include "recording.h"
 
 // What is known of a module without a lock.
@@ -15,12 +16,12 @@ typedef struct module_seen {
 } module_seen_t;
 
 // The module of an address on the calling thread's own stack, which cannot be closed meanwhile. Takes no lock.
-module_seen_t module_of(uintptr_t address);
+RARE module_seen_t module_of(uintptr_t address);
 
 // Its number in the recording; 0: there was no room. [recorder_lock]
-uint32_t recorder_module(const module_seen_t *seen, uint64_t now_ns);
+RARE uint32_t recorder_module(const module_seen_t *seen, uint64_t now_ns);
 
 // In the child of a fork: none has a number.
-void recorder_modules_reset(void);
+RARE void recorder_modules_reset(void);
 
 #endif

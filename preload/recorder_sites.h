@@ -18,7 +18,7 @@ typedef struct stack {
 } call_stack_t;
 
 // The tables' first records, and memory for the index. False: no memory.
-bool recorder_sites_start(void);
+RARE bool recorder_sites_start(void);
 
 // Who had the sample, and when.
 typedef struct birth {
@@ -27,8 +27,8 @@ typedef struct birth {
 } birth_t;
 
 // A sample is born; returns its number for the pool, 0 if there is no room.
-uint32_t recorder_sample_birth(const sample_t *sample, const call_stack_t *stack, const birth_t *birth);
-void recorder_sample_death(uint32_t number, const void *block, uint64_t now_ns);
-void recorder_sample_resize(uint32_t number, const void *old_block, const sample_t *sample, uint64_t now_ns);
+RARE uint32_t recorder_sample_birth(const sample_t *sample, const call_stack_t *stack, const birth_t *birth);
+RARE void recorder_sample_death(uint32_t number, const void *block, uint64_t now_ns);
+RARE void recorder_sample_resize(uint32_t number, const void *old_block, const sample_t *sample, uint64_t now_ns);
 
 #endif

@@ -202,7 +202,7 @@ static void survivors_note(const survey_page_t *page)
     recorder_lock_give();
 }
 
-static void page_visit(void *unused, const survey_page_t *page)
+static RARE void page_visit(void *unused, const survey_page_t *page)
 {
     (void)unused;
     if (page->sampled)

@@ -41,7 +41,7 @@ static bool is_ours(uintptr_t address)
 
 // Every address is that of a return, so that readers may look up the byte before; where a signal interrupted, it is
 // the instruction itself.
-static _Unwind_Reason_Code frame_visit(struct _Unwind_Context *context, void *argument)
+static RARE _Unwind_Reason_Code frame_visit(struct _Unwind_Context *context, void *argument)
 {
     walk_t *walk = argument;
     int is_instruction = 0;
