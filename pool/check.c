@@ -50,7 +50,7 @@ static const char *list_check(heap_t *heap, page_id_t first, unsigned class, uns
             return "a list of pages is not whole";
         if (page_is_small(page) && page->bucket != bucket)
             return "a page is in the wrong bucket";
-        if (page_is_small(page) ? bucket < BUCKETS && page_fullness(page) > bucket : page->free_bits == 0)
+        if (page_is_small(page) ? bucket < BUCKETS && page_fullness(page) > bucket : page_free_bits(page) == 0)
             return "a listed page has nothing to give";
         before = id;
         id = page->next;
@@ -97,7 +97,7 @@ static const char *medium_bin_check(heap_t *heap, unsigned class)
 static size_t idle_of(const page_t *page)
 {
     if (!page_is_small(page))
-        return (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
+        return (size_t)bits_count(page->dirty_bits) * page_class(page)->block_bytes;
     return page->place == PAGE_LISTED && page->bucket == 0 ? heap_sparse_idle_bytes(page) : 0;
 }
 

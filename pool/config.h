@@ -50,6 +50,8 @@
 #define MEDIUM_DOUBLINGS_PER_ZONE 3u // a page holds 56 of the smallest and 8 of the largest blocks of its zone;
                                      // the first zone lacks the doubling that is small
 #define MEDIUM_1_PAGE_SHIFT 15       // each next zone's pages are 2^3 times as large, as its blocks are
+#define MEDIUM_2_PAGE_SHIFT (MEDIUM_1_PAGE_SHIFT + MEDIUM_DOUBLINGS_PER_ZONE)
+#define MEDIUM_3_PAGE_SHIFT (MEDIUM_2_PAGE_SHIFT + MEDIUM_DOUBLINGS_PER_ZONE)
 
 #define CLASS_FIRST_MEDIUM (SMALL_CLASSES + 1)
 #define CLASS_COUNT (CLASS_FIRST_MEDIUM + MEDIUM_CLASSES)

@@ -33,11 +33,18 @@ typedef struct small_bin {
     handover_t handover;
 } small_bin_t;
 
+// Of a class's medium blocks the first few are noted with their sizes (requested.h), then each 64th: a quarter of what
+// each 16th costs (bench/instructions, column medium: 7 of 106 instructions).
+#define HEAP_MEDIUM_NOTED_FIRST 16u
+#define HEAP_MEDIUM_NOTED_EVERY 64u
+
 typedef struct medium_bin {
     page_t *current;  // [owner] the page that blocks are taken from; NULL at first
+    uint64_t due_at;  // [owner] number of the next block that is looked at: its size noted, or it is sampled; 0: not yet
+                      // known. Blocks ever given to the program: due_at - due_in
+    uint32_t due_in;  // [owner] blocks until then
+    uint32_t block_bytes; // [owner] the class's, once there is a current page
     page_id_t pages;  // [owner] other pages with free blocks
-    uint64_t handed;  // [owner] blocks ever given to the program
-    uint64_t sampled_at; // [owner] `handed` behind the next sampled block; 0: there is none
     handover_t handover; // counted in pages' blocks
 } medium_bin_t;
 
@@ -63,7 +70,8 @@ typedef struct sample_gaps {
     size_t due_bytes;             // [owner] the block just taken is a sample of this rate; 0: it is none
     uint64_t random;              // [owner]
     uint64_t large_bytes;         // [owner]
-    uint32_t blocks[CLASS_FIRST_MEDIUM]; // [owner] small classes; medium ones: sampled_at
+    uint32_t blocks[CLASS_FIRST_MEDIUM]; // [owner] small classes
+    uint64_t medium_at[MEDIUM_CLASSES];  // [owner] medium ones: number of the next sampled block; 0: there is none
 } sample_gaps_t;
 
 typedef enum heap_state { HEAP_ALIVE, HEAP_ORPHAN, HEAP_LOST } heap_state_t;
@@ -106,10 +114,11 @@ extern bool heap_requested_exact;
 
 // --- the hot paths -------------------------------------------------------------------------------------------------
 
-static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t))
+// slow: the head list is empty. beyond: the request is none of the small ones.
+static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t), void *(*beyond)(size_t))
 {
     if (unlikely(size_bytes > SMALL_MAX_BYTES))
-        return slow(size_bytes);
+        return beyond(size_bytes);
     block_t **head = &heap_self->head[size_class_small(size_bytes)];
     block_t *block = *head;
     if (unlikely(block == NULL))
@@ -120,14 +129,16 @@ static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t)
 
 // The owner's free of a page had its last counted block: the page is empty or crossed a bucket.
 void heap_page_event(page_t *page);
+void heap_medium_event(page_t *page); // the same, or more is idle now than was allowed
 
-static inline void heap_free_local_or(void *address, void (*slow)(void *))
+// beyond: gets the offset from the first zone's start, so that it need not find out again.
+static inline void heap_free_local_or(void *address, void (*slow)(void *), void (*beyond)(void *, size_t))
 {
     size_t offset = (uintptr_t)address - zone_front_base;
     if (unlikely(offset >= zone_front_limit))
-        return slow(address);
+        return beyond(address, offset);
     // offset / LOW_PAGE_BYTES * sizeof(page_t), in one shift and one mask
-    size_t place = offset >> (LOW_PAGE_SHIFT - 6) & ~(size_t)(sizeof(page_t) - 1);
+    size_t place = offset >> (LOW_PAGE_SHIFT - PAGE_SHIFT) & ~(size_t)(sizeof(page_t) - 1);
     page_t *page = (page_t *)((char *)zone_front_pages + place);
     if (unlikely(page_owner_word(page) != heap_self))
         return slow(address);
@@ -140,14 +151,9 @@ static inline void heap_free_local_or(void *address, void (*slow)(void *))
         heap_page_event(page);
 }
 
-_Static_assert(sizeof(page_t) == 1 << 6, "the shift above");
-
-// The same for blocks of the second zone. False: it is none, or not the calling thread's, or freed twice.
-static inline bool heap_free_high(void *address)
+// The same for a block of the second zone. False: it is not the calling thread's, or freed twice.
+static inline bool heap_free_high(void *address, size_t offset)
 {
-    size_t offset = (uintptr_t)address - zone_high_base;
-    if (offset >= zone_high_limit)
-        return false;
     page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
     if (unlikely(page_owner_word(page) != heap_self))
         return false;
@@ -158,6 +164,27 @@ static inline bool heap_free_high(void *address)
     page->list = block;
     if (unlikely(--page->left == 0))
         heap_page_event(page);
+    return true;
+}
+
+// The same for a block of a medium page; its bit changes, and nothing of the block is touched. A double free is seen,
+// whoever freed it first. False: as above, or it is not the start of a block.
+static inline bool heap_free_medium_quick(void *address, page_t *page)
+{
+    heap_t *heap = heap_self;
+    if (unlikely(page_owner_word(page) != heap))
+        return false;
+    const size_class_t *class = page_class(page);
+    unsigned index = size_class_index_exact(class, (size_t)((char *)address - page->start));
+    if (unlikely(index >= class->block_count))
+        return false;
+    uint64_t dirty = page->dirty_bits;
+    if (unlikely((dirty | page->clean_bits | atomic_load_explicit(&page->remote, memory_order_relaxed)) >> index & 1))
+        return false;
+    page->dirty_bits = dirty | (uint64_t)1 << index;
+    size_t idle_bytes = heap->idle_bytes += class->block_bytes;
+    if (unlikely(--page->left == 0) || unlikely(idle_bytes > heap->idle_due_bytes))
+        heap_medium_event(page);
     return true;
 }
 
@@ -221,6 +248,21 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
 // class - CLASS_FIRST_MEDIUM = index; *clean: the block reads as zero
 block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean);
 void heap_free_medium(heap_t *heap, page_t *page, unsigned index);
+// Whether the class's next block is one to be looked at; heap_alloc_medium comes next, then heap_medium_arm if so.
+bool heap_medium_due(heap_t *heap, unsigned class);
+// Counts anew to the next block that is to be looked at.
+void heap_medium_arm(heap_t *heap, unsigned class);
+
+// Whether the size of a class's block with this number is noted. The first is number 1.
+static inline bool heap_medium_is_noted(uint64_t number)
+{
+    return number <= HEAP_MEDIUM_NOTED_FIRST || number % HEAP_MEDIUM_NOTED_EVERY == 0 || heap_requested_exact;
+}
+
+static inline uint64_t heap_medium_handed(const medium_bin_t *bin)
+{
+    return bin->due_at - bin->due_in;
+}
 void heap_medium_settle(heap_t *heap, page_t *page);
 void heap_medium_class_flush(heap_t *heap, unsigned class);
 

@@ -5,9 +5,8 @@
 #include "budget.h"
 #include "heap.h"
 
-#define NO_EVENT UINT16_MAX // page->floor of a current page: even its last block's free changes nothing
-
 static const unsigned page_tries = 4; // pages looked at for the fullest one
+
 static page_id_t *pages_of(heap_t *heap, unsigned class)
 {
     return &heap->medium[class - CLASS_FIRST_MEDIUM].pages;
@@ -27,7 +26,7 @@ static void pages_push(heap_t *heap, page_t *page)
 
 static size_t dirty_idle_bytes(const page_t *page)
 {
-    return (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
+    return (size_t)bits_count(page->dirty_bits) * page_class(page)->block_bytes;
 }
 
 // Free blocks that a full page must have before it is looked at again.
@@ -38,40 +37,43 @@ static unsigned returns_of(const page_t *page)
 
 void heap_medium_settle(heap_t *heap, page_t *page)
 {
-    if (page->place == PAGE_CURRENT)
+    if (page->place == PAGE_CURRENT) {
+        page->left = PAGE_NO_EVENT;
         return;
-    page->floor = 0;
-    if (page->left == 0 && !remote_is_queued(page)) { // else: when it comes out of the inbox
+    }
+    unsigned used = page_used(page), full_below = page_class(page)->block_count - returns_of(page);
+    if (used == 0 && !remote_is_queued(page)) { // else: when it comes out of the inbox
         if (page->place == PAGE_LISTED)
             heap_unlist(heap, page);
         heap->idle_bytes -= dirty_idle_bytes(page);
         zone_page_free(page);
-    } else if (page->place == PAGE_UNLISTED && page->left + returns_of(page) <= page_class(page)->block_count) {
-        pages_push(heap, page);
-    } else if (page->place == PAGE_UNLISTED) {
-        page->floor = (uint16_t)(page_class(page)->block_count - returns_of(page));
+        return;
     }
+    if (page->place == PAGE_UNLISTED && used <= full_below)
+        pages_push(heap, page);
+    page_arm(page, page->place == PAGE_UNLISTED ? full_below : 0);
+}
+
+void heap_medium_event(page_t *page)
+{
+    heap_t *heap = page_owner(page);
+    bool emptied = page->place != PAGE_CURRENT && page_used(page) == 0;
+    heap_medium_settle(heap, page);
+    if (emptied || heap->idle_bytes > heap->idle_due_bytes)
+        heap_purge_excess(heap);
 }
 
 void heap_free_medium(heap_t *heap, page_t *page, unsigned index)
 {
-    page->free_bits |= (uint64_t)1 << index;
+    page->dirty_bits |= (uint64_t)1 << index;
     heap->idle_bytes += page_class(page)->block_bytes;
-    if (unlikely(--page->left == page->floor)) {
-        bool emptied = page->left == 0 && page->place != PAGE_CURRENT;
-        heap_medium_settle(heap, page);
-        if (emptied) {
-            heap_purge_excess(heap);
-            return;
-        }
-    }
-    if (unlikely(heap->idle_bytes > heap->idle_due_bytes))
-        heap_purge_excess(heap);
+    if (unlikely(--page->left == 0 || heap->idle_bytes > heap->idle_due_bytes))
+        heap_medium_event(page);
 }
 
 static bool has_dirty(const page_t *page)
 {
-    return (page->free_bits & ~page->clean_bits) != 0;
+    return page->dirty_bits != 0;
 }
 
 // Of the first few pages the fullest one; with `dirty` only of those that have a resident free block. NULL: none.
@@ -79,7 +81,7 @@ static page_t *fullest_page_take(heap_t *heap, unsigned class, bool dirty)
 {
     page_t *best = NULL, *page = zone_page_by_id(*pages_of(heap, class));
     for (unsigned tries = 0; page != NULL && tries < page_tries; tries++, page = zone_page_by_id(page->next))
-        if ((!dirty || has_dirty(page)) && (best == NULL || page->left > best->left))
+        if ((!dirty || has_dirty(page)) && (best == NULL || page_used(page) > page_used(best)))
             best = page;
     if (best != NULL)
         heap_unlist(heap, best);
@@ -104,8 +106,9 @@ static void current_set(heap_t *heap, medium_bin_t *bin, page_t *page)
     page_t *old = bin->current;
     bin->current = page;
     heap->medium_seen |= (uint64_t)1 << (page->class - CLASS_FIRST_MEDIUM);
+    bin->block_bytes = page_class(page)->block_bytes;
     page->place = PAGE_CURRENT;
-    page->floor = NO_EVENT;
+    page->left = PAGE_NO_EVENT;
     if (old != NULL) {
         old->place = PAGE_UNLISTED;
         heap_handover_count(&bin->handover, page_class(old)->block_count, 0);
@@ -129,7 +132,7 @@ static page_t *current_replace(heap_t *heap, medium_bin_t *bin, unsigned class)
     if (old != NULL && has_dirty(old))
         return old;
     page_t *page = fullest_page_take(heap, class, true);
-    if (page == NULL && old != NULL && old->free_bits != 0)
+    if (page == NULL && old != NULL && old->clean_bits != 0)
         return old;
     if (page == NULL)
         page = next_page(heap, class);
@@ -153,22 +156,41 @@ block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
         if (page == NULL)
             return NULL;
     }
-    uint64_t dirty = page->free_bits & ~page->clean_bits;
-    *clean = dirty == 0;
-    unsigned index = bits_lowest(dirty != 0 ? dirty : page->free_bits);
-    uint64_t bit = (uint64_t)1 << index;
-    page->free_bits ^= bit;
-    page->left++;
-    bin->handed++;
-    size_t block_bytes = page_class(page)->block_bytes;
-    if (dirty != 0) {
-        heap->idle_bytes -= block_bytes;
-    } else {
-        page->clean_bits ^= bit;
+    *clean = !has_dirty(page);
+    uint64_t *bits = *clean ? &page->clean_bits : &page->dirty_bits;
+    unsigned index = bits_lowest(*bits);
+    *bits &= *bits - 1;
+    bin->due_in--;
+    size_t block_bytes = bin->block_bytes;
+    if (*clean) {
         budget_use(block_bytes);
         page_regret(page, block_bytes);
+    } else {
+        heap->idle_bytes -= block_bytes;
     }
     return (block_t *)(page->start + index * block_bytes);
+}
+
+// --- which blocks are looked at --------------------------------------------------------------------------------------
+
+void heap_medium_arm(heap_t *heap, unsigned class)
+{
+    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    uint64_t handed = heap_medium_handed(bin), sampled = heap->gaps.medium_at[class - CLASS_FIRST_MEDIUM];
+    bin->due_at = heap_medium_is_noted(handed + 1) ? handed + 1 : align_up(handed + 1, HEAP_MEDIUM_NOTED_EVERY);
+    if (sampled > handed && sampled < bin->due_at)
+        bin->due_at = sampled;
+    bin->due_in = (uint32_t)(bin->due_at - handed);
+}
+
+bool heap_medium_due(heap_t *heap, unsigned class)
+{
+    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    if (unlikely(bin->due_at == 0))
+        heap_medium_arm(heap, class);
+    if (bin->due_in == 0) // the quick path counted this block, and left it to the slow one
+        bin->due_in = 1;
+    return bin->due_in == 1;
 }
 
 void heap_medium_class_flush(heap_t *heap, unsigned class)

@@ -27,8 +27,9 @@ void page_init(page_t *page, unsigned class, bool clean)
         page->carved_count = page->carved = 0;
         page->soiled = clean ? 0 : page->soiled;
     } else {
-        page->free_bits = bits_mask(page_class(page)->block_count);
-        page->clean_bits = clean ? page->free_bits : 0;
+        uint64_t all = bits_mask(page_class(page)->block_count);
+        page->dirty_bits = clean ? 0 : all;
+        page->clean_bits = clean ? all : 0;
     }
 }
 
@@ -136,10 +137,9 @@ const char *page_check(const page_t *page)
         return "no such class";
     if (page_is_small(page))
         return small_check(page);
-    uint64_t all = bits_mask(page_class(page)->block_count);
-    if ((page->free_bits | page->clean_bits) & ~all)
+    if (page_free_bits(page) & ~bits_mask(page_class(page)->block_count))
         return "bits beyond the last block";
-    if (page->clean_bits & ~page->free_bits)
-        return "a used block is marked clean";
-    return page->left + bits_count(page->free_bits) == page_class(page)->block_count ? NULL : "used + free != blocks";
+    if (page->clean_bits & page->dirty_bits)
+        return "a free block is both clean and dirty";
+    return page->place == PAGE_CURRENT || page->floor + page->left == (int)page_used(page) ? NULL : "used + free != blocks";
 }

@@ -4,14 +4,17 @@
 //   small page    | block 0 | block 1 | ... | block n-1 | tail |      carved in steps of 4 KiB, in any order
 //                 |<-- carve step 0 --->|<-- step 1 -->| ...          a block belongs to the step it starts in
 //
-//   medium page   | block 0 | ... | block n-1 | tail |                one bit a block in free_bits and clean_bits
+//   medium page   | block 0 | ... | block n-1 | tail |                one bit a free block, in dirty_bits or clean_bits
 //
 // A small page's blocks are each in exactly one place: live, on the owner's head list, on `list`, on `remote`, or not
 // carved. Two lists (head and list) so that both the owner's malloc and its free stay free of atomics and of counters:
 // free counts `left` down, and its zero is the one event that matters (page empty, or a fullness bucket crossed).
 //
 //   small:   used = floor + left;   used + |list| = carved blocks (used counts live, head and remote ones)
-//   medium:  used = left;           used + |free_bits| = block_count
+//   medium:  used = floor + left;   used + |dirty_bits| + |clean_bits| = block_count
+//
+// A medium page's bits alone say how many of its blocks are used. While it is the current one, `left` is not kept (its
+// last block's free changes nothing): so neither malloc nor free counts.
 //
 // [const] fixed while the page belongs to a class   [owner] the owning heap's thread   [atomic] anyone
 // [zone] the lock of zones, while the page has no owner
@@ -48,10 +51,10 @@ typedef struct page {
     _Atomic(heap_t *) owner; // [atomic] written under LOCK_HEAPS or by the owner; NULL: free page. Bit 0: PAGE_MARK
     union {
         block_t *list;      // [owner] small: the owner's free pushes here
-        uint64_t free_bits; // [owner] medium: blocks to give
+        uint64_t dirty_bits; // [owner] medium: free blocks that may be resident
     };
-    uint16_t left;   // [owner] small: frees until the next event; medium: used blocks
-    uint16_t floor;  // [owner] used blocks when the event comes (medium: left - floor more frees)
+    uint16_t left;   // [owner] frees until the next event
+    uint16_t floor;  // [owner] used blocks when the event comes
     uint8_t class;   // [const]
     uint8_t place;   // [owner] page_place_t
     uint8_t bucket;  // [owner] list it is in, if PAGE_LISTED
@@ -67,12 +70,14 @@ typedef struct page {
             uint16_t carved;       // [owner] small: carve steps done, a bit each
             uint16_t soiled;       // [owner] small: those, and steps that an earlier life of the page left resident
         };
-        uint64_t clean_bits;   // [owner] medium: free blocks that read as zero and are not resident
+        uint64_t clean_bits;   // [owner] medium: the other free blocks: not resident, they read as zero
     };
     char *start;         // [const] address of block 0
 } page_t;
 
-_Static_assert(sizeof(page_t) == CACHE_LINE_BYTES, "free computes a descriptor's address by shifts, and loads one line");
+#define PAGE_SHIFT 6 // log2
+_Static_assert(sizeof(page_t) == CACHE_LINE_BYTES, "free loads one line of a descriptor");
+_Static_assert(sizeof(page_t) == 1 << PAGE_SHIFT, "and computes its address by shifts");
 
 static inline const size_class_t *page_class(const page_t *page)
 {
@@ -115,10 +120,22 @@ void page_mark(page_t *page);
 void page_unmark(page_t *page);
 void page_owner_change(page_t *page, heap_t *owner);
 
+// Medium: what is free. Dirty ones first, since a purge makes them clean, and a reader of another thread must not miss
+// them in between.
+static inline uint64_t page_free_bits(const page_t *page)
+{
+    uint64_t dirty = __atomic_load_n(&page->dirty_bits, __ATOMIC_ACQUIRE);
+    return dirty | page->clean_bits;
+}
+
 static inline unsigned page_used(const page_t *page)
 {
-    return page_is_small(page) ? (unsigned)page->floor + page->left : page->left;
+    return page_is_small(page) ? (unsigned)page->floor + page->left
+                               : page_class(page)->block_count - bits_count(page_free_bits(page));
 }
+
+// `left` of a medium page that is the current one: it ends after so many frees, and means nothing.
+#define PAGE_NO_EVENT UINT16_MAX
 
 static inline char *page_block(const page_t *page, unsigned index)
 {
@@ -160,12 +177,13 @@ static inline unsigned page_carved_count(const page_t *page)
 // The page starts a life in `class`: nothing carved, nothing used. medium: clean says that its memory reads as zero.
 void page_init(page_t *page, unsigned class, bool clean);
 
+// Sets the number of used blocks at which the next event comes. small: used must be right before and stays right. owner.
+void page_arm(page_t *page, unsigned floor);
+
 // Small pages (owner):
 bool page_can_carve(const page_t *page);
 // Carves one more step onto the empty list, a soiled one first. True: the step was not resident.
 bool page_carve(page_t *page);
-// Sets the number of used blocks at which the next event comes; used must be right before and stays right.
-void page_arm(page_t *page, unsigned floor);
 // Takes the whole list, for the head; *count is its length. The caller arms the page afterwards: used has grown.
 block_t *page_take_list(page_t *page, unsigned *count);
 // Puts `count` used blocks, linked first to last, back on the list. last may be NULL if the list is empty and the blocks

@@ -81,13 +81,16 @@ void pool_thread_exit(void)
 
 static block_t *alloc_medium(heap_t *heap, unsigned class, size_t size_bytes, bool *clean)
 {
-    const medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
-    bool due = requested_due(heap, class);
+    bool due = heap_medium_due(heap, class);
     block_t *block = heap_alloc_medium(heap, class, clean);
-    if (block != NULL && due)
+    if (block == NULL || likely(!due))
+        return block;
+    uint64_t number = heap_medium_handed(&heap->medium[class - CLASS_FIRST_MEDIUM]);
+    if (heap_medium_is_noted(number))
         requested_note(heap, class, block, size_bytes);
-    if (unlikely(block != NULL && bin->handed == bin->sampled_at))
+    if (number == heap->gaps.medium_at[class - CLASS_FIRST_MEDIUM])
         heap_sample_medium(heap, class);
+    heap_medium_arm(heap, class);
     return block;
 }
 
@@ -255,7 +258,7 @@ static const char *page_pointer_wrong(page_t *page, const void *address, unsigne
     if (!exact)
         return "not the start of a block";
     if (!page_is_small(page))
-        return (page->free_bits | atomic_load_explicit(&page->remote, memory_order_relaxed)) >> *index & 1
+        return (page_free_bits(page) | atomic_load_explicit(&page->remote, memory_order_relaxed)) >> *index & 1
                    ? "double free"
                    : NULL;
     bool carved = page->carved >> ((const char *)address - page->start) / CARVE_BYTES & 1;
@@ -343,27 +346,6 @@ static inline bool free_marked_quick(page_t *page, void *block)
     return true;
 }
 
-// A local free of a medium block that changes nothing but its bit: the common case. False: any other.
-static inline bool free_medium_quick(page_t *page, void *block)
-{
-    heap_t *heap = heap_self;
-    if (unlikely(page_owner(page) != heap || is_sampled(page, block)))
-        return false;
-    const size_class_t *class = page_class(page);
-    size_t offset = (size_t)((char *)block - page->start);
-    unsigned index = size_class_index(class, offset);
-    uint64_t before = page->free_bits, bit = (uint64_t)1 << index;
-    uint64_t free_or_pending = before | atomic_load_explicit(&page->remote, memory_order_relaxed);
-    bool wrong = (size_t)index * class->block_bytes != offset || index >= class->block_count || free_or_pending & bit;
-    size_t idle_bytes = heap->idle_bytes + class->block_bytes;
-    if (unlikely(wrong || page->left == page->floor + 1u || idle_bytes > heap->idle_due_bytes))
-        return false;
-    page->free_bits = before | bit;
-    page->left--;
-    heap->idle_bytes = idle_bytes;
-    return true;
-}
-
 // Whether a small block is not carved, or the last one that its owner freed.
 static inline bool looks_freed(const page_t *page, const void *block, size_t offset)
 {
@@ -378,7 +360,7 @@ static inline bool free_remote_quick(page_t *page, void *block)
         return false;
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
-    if (unlikely((size_t)size_class_index(class, offset) * class->block_bytes != offset))
+    if (unlikely(size_class_index_exact(class, offset) >= class->block_count))
         return false;
     return !looks_freed(page, block, offset) && heap_ring_add(heap, page, block);
 }
@@ -397,13 +379,33 @@ static __attribute__((noinline)) void free_general(page_t *page, void *block)
 
 void pool_free_slow(void *block)
 {
-    if (heap_free_high(block))
-        return;
     page_t *page = zone_page_of_first(block);
-    bool done = page != NULL && (page_is_small(page) ? free_remote_quick(page, block) || free_marked_quick(page, block)
-                                                     : free_medium_quick(page, block));
+    bool done = page != NULL && page_is_small(page) && (free_remote_quick(page, block) || free_marked_quick(page, block));
     if (unlikely(!done))
         free_general(page, block);
+}
+
+// The zones of the start are of one size and stand side by side: each in turn takes its share off the offset.
+void pool_free_beyond(void *block, size_t offset)
+{
+    const size_t zone_bytes = zone_first_bytes, descriptor = ~(sizeof(page_t) - 1);
+    size_t place; // offset / page * sizeof(page_t), in one shift and one mask
+    page_t *pages;
+    if ((offset -= zone_bytes) < zone_high_limit) {
+        if (likely(heap_free_high(block, offset)))
+            return;
+        return pool_free_slow(block);
+    }
+    if ((offset -= zone_bytes) < zone_medium_limit[0])
+        pages = zone_medium_pages[0], place = offset >> (MEDIUM_1_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
+    else if ((offset -= zone_bytes) < zone_medium_limit[1])
+        pages = zone_medium_pages[1], place = offset >> (MEDIUM_2_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
+    else if ((offset -= zone_bytes) < zone_medium_limit[2])
+        pages = zone_medium_pages[2], place = offset >> (MEDIUM_3_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
+    else
+        return pool_free_slow(block);
+    if (unlikely(!heap_free_medium_quick(block, (page_t *)((char *)pages + place))))
+        pool_free_slow(block);
 }
 
 // Usable bytes of a live block; 0 and a report if it is none. *page: the page it is in, NULL for a large block.

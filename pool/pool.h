@@ -46,6 +46,7 @@ void *pool_calloc(size_t size_bytes); // zeroed; the caller has multiplied, and 
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of two
 void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
 void pool_free_slow(void *block);
+void pool_free_beyond(void *block, size_t offset); // the same; offset: from the first zone's start, which it is not in
 size_t pool_usable_size(void *block); // constant for the block's life; 0 for NULL
 
 // Gives the kernel every page that holds no live block, beyond keep_bytes. Returns true if anything was given back.
@@ -60,40 +61,31 @@ void pool_fork_prepare(void);
 void pool_fork_parent(void);
 void pool_fork_child(void);
 
-// A medium request that the current page serves from what is resident: the common case, so short. NULL: any other.
-static inline void *pool_alloc_medium_quick(size_t size_bytes)
+// A request that is not small. The common case, a medium block of the current page that is resident, is short.
+static inline void *pool_alloc_beyond_or(size_t size_bytes, void *(*slow)(size_t))
 {
-    unsigned class = size_class_medium(size_bytes);
+    size_t last = size_bytes - 1; // size_class_medium, without its bounds: one test for all that is too large
+    size_t high = bits_highest(last);
+    size_t index = (last >> (high - MEDIUM_STEPS_SHIFT)) + high * MEDIUM_STEPS - (SMALL_MAX_SHIFT + 1) * MEDIUM_STEPS;
+    if (unlikely(index >= MEDIUM_CLASSES))
+        return slow(size_bytes);
     heap_t *heap = heap_self;
-    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    medium_bin_t *bin = &heap->medium[index];
     page_t *page = bin->current;
     if (unlikely(page == NULL))
-        return NULL;
-    uint64_t dirty = page->free_bits & ~page->clean_bits;
-    if (unlikely(dirty == 0 || requested_due(heap, class) || bin->handed + 1 == bin->sampled_at))
-        return NULL;
-    size_t block_bytes = size_class_table[class].block_bytes;
-    page->free_bits ^= dirty & -dirty;
-    page->left++;
-    bin->handed++;
+        return slow(size_bytes);
+    uint64_t dirty = page->dirty_bits;
+    if (unlikely(dirty == 0 || --bin->due_in == 0))
+        return slow(size_bytes);
+    uint32_t block_bytes = bin->block_bytes; // and 32 bits hold a page's size
+    page->dirty_bits = dirty & (dirty - 1);
     heap->idle_bytes -= block_bytes;
     return page->start + bits_lowest(dirty) * block_bytes;
 }
 
-// Past the fast path: a function of the caller's, so that the common case of a medium request saves no registers.
-static inline void *pool_malloc_medium_or(size_t size_bytes, void *(*slow)(size_t))
-{
-    if (likely(size_bytes - SMALL_MAX_BYTES - 1 < MEDIUM_MAX_BYTES - SMALL_MAX_BYTES)) {
-        void *block = pool_alloc_medium_quick(size_bytes);
-        if (likely(block != NULL))
-            return block;
-    }
-    return slow(size_bytes);
-}
-
 static inline void *pool_malloc(size_t size_bytes)
 {
-    return heap_alloc_small_or(size_bytes, pool_malloc_slow);
+    return heap_alloc_small_or(size_bytes, pool_malloc_slow, pool_malloc_slow);
 }
 
 // An aligned request that a head list serves: blocks of the small classes are 16 bytes apart in size and stand at
@@ -136,7 +128,7 @@ static inline bool pool_realloc_stays(void *block, size_t size_bytes)
         return false;
     const size_class_t *class = page_class(page);
     size_t in_page = offset & (class->page_bytes - 1);
-    return size_class_index(class, in_page) * block_bytes == in_page && likely(!heap_requested_exact);
+    return size_class_index_exact(class, in_page) < class->block_count && likely(!heap_requested_exact);
 }
 
 static inline void *pool_realloc(void *block, size_t size_bytes)
@@ -146,7 +138,7 @@ static inline void *pool_realloc(void *block, size_t size_bytes)
 
 static inline void pool_free(void *block)
 {
-    heap_free_local_or(block, pool_free_slow);
+    heap_free_local_or(block, pool_free_slow, pool_free_beyond);
 }
 
 #endif

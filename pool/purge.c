@@ -32,7 +32,8 @@ static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
     for (unsigned i = first; i < end; i++) {
         uintptr_t start = (uintptr_t)page_block(page, i);
         if (start >= from && start + block_bytes <= to) {
-            page->clean_bits |= (uint64_t)1 << i;
+            page->clean_bits |= (uint64_t)1 << i; // before it stops being dirty: see page_free_bits
+            __atomic_store_n(&page->dirty_bits, page->dirty_bits & ~((uint64_t)1 << i), __ATOMIC_RELEASE);
             clean++;
         }
     }
@@ -42,7 +43,7 @@ static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
 static size_t medium_page_purge(page_t *page)
 {
     size_t purged = 0;
-    uint64_t rest = page->free_bits & ~page->clean_bits;
+    uint64_t rest = page->dirty_bits;
     while (rest != 0) {
         unsigned first = bits_lowest(rest);
         uint64_t from_first = rest >> first;

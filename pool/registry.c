@@ -164,7 +164,7 @@ static void page_move(heap_t *from, heap_t *to, page_t *page)
 {
     size_t idle = 0;
     if (!page_is_small(page))
-        idle = (size_t)bits_count(page->free_bits & ~page->clean_bits) * page_class(page)->block_bytes;
+        idle = (size_t)bits_count(page->dirty_bits) * page_class(page)->block_bytes;
     if (page->place == PAGE_LISTED)
         heap_unlist(from, page);
     from->idle_bytes -= idle;
@@ -186,8 +186,7 @@ bool heap_give_up(heap_t *heap, page_t *page, handover_t *handover)
     if (likely(handover->remote <= handover->handed / 2) || heap_alive_count() < 2 || !is_full(page) ||
         heap_requested_exact || atomic_load_explicit(&page->remote, memory_order_relaxed) != 0)
         return false;
-    if (page_is_small(page))
-        page_arm(page, 0);
+    page_arm(page, 0);
     handover->handed -= (uint32_t)size_min(handover->handed, page_class(page)->block_count); // who will free them is not seen here
     page_owner_change(page, &heap_commons);
     if (unlikely(atomic_load_explicit(&page->remote, memory_order_seq_cst) != 0))

@@ -3,10 +3,6 @@
 
 #include "os_linux.h"
 
-static const uint64_t sample_every = 16; // medium requests of a class
-
-uint64_t requested_mask = 15;
-
 static RARE_DATA uint32_t *tables[ZONES_MAX]; // a word for each slot of a zone: as many a page as it can hold blocks
 
 static size_t slots_per_page(const zone_t *zone)
@@ -47,7 +43,6 @@ static uint32_t *slot_of(const page_t *page, unsigned index)
 void requested_start(bool exact)
 {
     heap_requested_exact = exact;
-    requested_mask = exact ? 0 : sample_every - 1;
 }
 
 static void exact_note(const void *block, size_t size_bytes)

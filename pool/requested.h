@@ -8,14 +8,7 @@
 
 #include "heap.h"
 
-// Whether a medium request is to be noted: every 16th of a class, or all. [owner]
-POOL_LOCAL extern uint64_t requested_mask; // requests between two that are noted, less one. [const] after the start
-
-static inline bool requested_due(const heap_t *heap, unsigned class)
-{
-    return (heap->medium[class - CLASS_FIRST_MEDIUM].handed & requested_mask) == 0;
-}
-// The same for a refill of a small class: every 8th of the heap, and a class's first few.
+// Whether a refill of a small class is to be noted: every 8th of the heap, and a class's first few.
 static inline bool requested_refill_due(heap_t *heap, unsigned class)
 {
     return (heap->refills++ & 7) == 0 || heap_requested_exact || heap->sample[class].count < 8;

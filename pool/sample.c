@@ -327,7 +327,8 @@ static void gap_draw(heap_t *heap, unsigned class)
         gaps->large_bytes = gap_large(gaps);
     } else if (class >= CLASS_FIRST_MEDIUM) {
         medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
-        bin->sampled_at = bin->handed + gap_blocks(gaps, class) + 1;
+        gaps->medium_at[class - CLASS_FIRST_MEDIUM] = heap_medium_handed(bin) + gap_blocks(gaps, class) + 1;
+        heap_medium_arm(heap, class);
     } else {
         gaps->blocks[class] = gap_blocks(gaps, class);
     }

@@ -3,15 +3,26 @@
 
 size_class_t size_class_table[CLASS_COUNT];
 
+// Newton's step doubles the number of right bits; an odd number is its own inverse in the lowest three.
+static uint32_t inverse_of(uint32_t odd)
+{
+    uint32_t inverse = odd;
+    for (unsigned bits = 3; bits < 32; bits *= 2)
+        inverse *= 2 - odd * inverse;
+    return inverse;
+}
+
 static void class_fill(unsigned class, unsigned zone, size_t page_bytes, unsigned k, unsigned unit_shift)
 {
     size_t block_bytes = (size_t)k << unit_shift;
+    unsigned twos = bits_lowest(k);
     size_class_table[class] = (size_class_t){
         .block_bytes = (uint32_t)block_bytes,
-        .block_count = (uint16_t)(page_bytes / block_bytes),
+        .block_count = (uint32_t)(page_bytes / block_bytes),
         .zone = (uint8_t)zone,
-        .unit_shift = (uint8_t)unit_shift,
-        .reciprocal = ((uint32_t)1 << SIZE_CLASS_RECIPROCAL_SHIFT) / k + 1,
+        .shift = (uint8_t)(unit_shift + twos),
+        .reciprocal = ((uint32_t)1 << SIZE_CLASS_RECIPROCAL_SHIFT) / (k >> twos) + 1,
+        .inverse = inverse_of(k >> twos),
         .page_bytes = (uint32_t)page_bytes,
     };
 }

@@ -111,7 +111,7 @@ static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
 static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sums_t *sums)
 {
     const size_class_t *class = &size_class_table[sums->class];
-    uint64_t free_bits = page->free_bits, pending_bits = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    uint64_t free_bits = page_free_bits(page), pending_bits = atomic_load_explicit(&page->remote, memory_order_relaxed);
     for (unsigned i = 0; i < class->block_count; i++) {
         uintptr_t start = (uintptr_t)page->start + (size_t)i * class->block_bytes;
         size_t resident = resident_bytes(window, start, start + class->block_bytes, most);
@@ -178,7 +178,7 @@ static uint64_t small_requested(page_t *page, heap_t *owner)
 
 static uint64_t medium_requested(page_t *page)
 {
-    uint64_t live = bits_mask(page_class(page)->block_count) & ~page->free_bits &
+    uint64_t live = bits_mask(page_class(page)->block_count) & ~page_free_bits(page) &
                     ~atomic_load_explicit(&page->remote, memory_order_relaxed);
     uint64_t requested = 0;
     for (; live != 0; live &= live - 1)
@@ -427,7 +427,7 @@ static uint64_t class_handed(unsigned class)
     uint64_t handed = 0;
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
         if (class >= CLASS_FIRST_MEDIUM) {
-            handed += heap->medium[class - CLASS_FIRST_MEDIUM].handed;
+            handed += heap_medium_handed(&heap->medium[class - CLASS_FIRST_MEDIUM]);
             continue;
         }
         page_t *page = heap->small[class].head_page;

@@ -12,11 +12,13 @@ page_t *zone_front_pages;
 uintptr_t zone_high_base;
 size_t zone_high_limit;
 page_t *zone_high_pages;
+size_t zone_medium_limit[MEDIUM_ZONES];
+page_t *zone_medium_pages[MEDIUM_ZONES];
 lock_t zone_lock = {.rank = LOCK_ZONES};
 
 zone_t zones[ZONES_MAX];
 zone_place_t zone_places[ZONE_KINDS];
-size_t zone_first_count, zone_first_mask;
+size_t zone_first_count, zone_first_bytes, zone_first_mask;
 unsigned zone_first_shift;
 static _Atomic unsigned zones_used;
 static size_t max_bytes;
@@ -142,10 +144,13 @@ bool zone_start(void)
     max_bytes = kinds == ZONE_KINDS ? MEDIUM_MAX_BYTES : limited_max_bytes;
     zone_first_count = kinds;
     zone_first_shift = bits_highest(bytes);
+    zone_first_bytes = bytes;
     zone_first_mask = bytes - 1;
     for (unsigned i = 0; i < kinds; i++) {
         zone_places[i].pages = zones[i].pages;
         zone_places[i].shift = zones[i].shift;
+        if (i >= SMALL_ZONES)
+            zone_medium_pages[i - SMALL_ZONES] = zones[i].pages;
     }
     zone_front_base = (uintptr_t)zones[0].base;
     zone_front_pages = zones[0].pages;
@@ -168,6 +173,16 @@ static void fresh_set(zone_t *zone, uint32_t fresh)
         atomic_store_explicit(&zone_places[zone->index].fresh, fresh, memory_order_release);
 }
 
+// How far free may read a first zone's descriptors; NULL: the zone was added later.
+static size_t *limit_of(const zone_t *zone)
+{
+    if (zone->index >= zone_first_count)
+        return NULL;
+    if (zone->index < SMALL_ZONES)
+        return zone->index == 0 ? &zone_front_limit : &zone_high_limit;
+    return &zone_medium_limit[zone->index - SMALL_ZONES];
+}
+
 static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
 {
     if (!commit_between(&zone->pages[zone->described], &zone->pages[to]))
@@ -180,10 +195,9 @@ static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
     if (to <= zone->described) // it was committed before, and withdrawn
         return true;
     atomic_store_explicit(&zone->described, to, memory_order_release);
-    if (zone->index == 0)
-        __atomic_store_n(&zone_front_limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
-    if (zone->index == 1)
-        __atomic_store_n(&zone_high_limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
+    size_t *limit = limit_of(zone);
+    if (limit != NULL)
+        __atomic_store_n(limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
     return true;
 }
 
@@ -231,8 +245,10 @@ static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
     budget_release(zone_page_dirty_bytes(page));
     uint64_t clean = zone->kind < SMALL_ZONES ? 0 : clean_bits_after(page, class);
     page_init(page, class, false);
-    if (zone->kind >= SMALL_ZONES)
+    if (zone->kind >= SMALL_ZONES) {
         page->clean_bits = clean;
+        page->dirty_bits &= ~clean;
+    }
     return page;
 }
 
@@ -409,9 +425,10 @@ static size_t dirty_run_return(zone_t *zone, uint32_t first, uint32_t count, boo
     for (uint32_t i = first; i < first + count; i++) {
         page_t *page = &zone->pages[i];
         bytes += zone_page_dirty_bytes(page);
-        if (purged) {
-            page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count); // 0: nothing carved, nothing soiled
-        }
+        if (purged && !page_is_small(page))
+            page->dirty_bits = 0;
+        if (purged) // small: nothing carved, nothing soiled
+            page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count);
         if (locked)
             page_put(page);
         else

@@ -42,6 +42,9 @@ POOL_LOCAL extern page_t *zone_front_pages;    // [const] after the start
 POOL_LOCAL extern uintptr_t zone_high_base;
 POOL_LOCAL extern size_t zone_high_limit;
 POOL_LOCAL extern page_t *zone_high_pages;
+// The same of the medium ones. A limit of 0: there is no such zone.
+POOL_LOCAL extern size_t zone_medium_limit[MEDIUM_ZONES];
+POOL_LOCAL extern page_t *zone_medium_pages[MEDIUM_ZONES];
 extern lock_t zone_lock;
 
 // Reserves the first zones. False: no addresses at all.
@@ -70,7 +73,8 @@ typedef struct zone_place {
 POOL_LOCAL extern zone_t zones[ZONES_MAX];
 POOL_LOCAL extern zone_place_t zone_places[ZONE_KINDS];
 POOL_LOCAL extern size_t zone_first_count;   // [const] zones reserved at the start, side by side, all of one size
-POOL_LOCAL extern size_t zone_first_mask;    // [const] size of each, less one
+POOL_LOCAL extern size_t zone_first_bytes;   // [const] size of each
+POOL_LOCAL extern size_t zone_first_mask;    // [const] the same, less one
 POOL_LOCAL extern unsigned zone_first_shift; // [const] its log2
 
 page_t *zone_page_of_later(const void *address); // in the zones added since the start

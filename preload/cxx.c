@@ -91,9 +91,14 @@ static __attribute__((noinline)) void *new_slow(size_t size_bytes)
     return likely(block != NULL) ? block : new_failed(GRANULE_BYTES, size_bytes);
 }
 
+static __attribute__((noinline)) void *new_beyond(size_t size_bytes)
+{
+    return pool_alloc_beyond_or(size_bytes, new_slow);
+}
+
 static inline void *new(size_t size_bytes)
 {
-    return heap_alloc_small_or(size_bytes, new_slow);
+    return heap_alloc_small_or(size_bytes, new_slow, new_beyond);
 }
 
 static inline void *new_aligned(size_t size_bytes, size_t alignment)

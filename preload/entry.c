@@ -25,19 +25,19 @@ static void *or_enomem(void *block)
 
 // --- the fast paths ------------------------------------------------------------------------------------------------
 
-static NOINLINE void *malloc_general(size_t size_bytes)
+static NOINLINE void *malloc_slow(size_t size_bytes)
 {
     return or_enomem(pool_malloc_slow(size_bytes));
 }
 
-static NOINLINE void *malloc_slow(size_t size_bytes)
+static NOINLINE void *malloc_beyond(size_t size_bytes)
 {
-    return pool_malloc_medium_or(size_bytes, malloc_general);
+    return pool_alloc_beyond_or(size_bytes, malloc_slow);
 }
 
 EXPORT void *malloc(size_t size_bytes)
 {
-    return heap_alloc_small_or(size_bytes, malloc_slow);
+    return heap_alloc_small_or(size_bytes, malloc_slow, malloc_beyond);
 }
 
 EXPORT void free(void *block)

@@ -155,18 +155,24 @@ Test(check, finds_a_carve_step_that_was_forgotten)
 Test(check, finds_a_clean_bit_that_was_not_cleared)
 {
     medium_full->clean_bits |= 1;
-    finds("a used block is marked clean");
+    finds("used + free != blocks");
+}
+
+Test(check, finds_a_dirty_block_that_is_marked_clean)
+{
+    medium_listed->clean_bits |= medium_listed->dirty_bits;
+    finds("a free block is both clean and dirty");
 }
 
 Test(check, finds_a_free_bit_that_was_lost)
 {
-    medium_listed->free_bits &= medium_listed->free_bits - 1;
+    medium_listed->dirty_bits &= medium_listed->dirty_bits - 1;
     finds("used + free != blocks");
 }
 
 Test(check, finds_bits_beyond_the_last_block)
 {
-    medium_listed->free_bits |= (uint64_t)1 << page_class(medium_listed)->block_count;
+    medium_listed->dirty_bits |= (uint64_t)1 << page_class(medium_listed)->block_count;
     finds("bits beyond the last block");
 }
 
@@ -234,8 +240,8 @@ Test(check, finds_a_current_page_that_says_it_is_not)
 
 Test(check, finds_a_medium_current_page_that_says_it_is_not)
 {
-    medium_current->place = PAGE_LISTED;
-    finds("the current page is not in its place");
+    medium_current->place = PAGE_LISTED; // whose frees would be counted
+    finds("used + free != blocks");
 }
 
 Test(check, finds_idle_bytes_that_are_off)

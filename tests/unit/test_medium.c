@@ -123,7 +123,7 @@ Test(medium, a_block_freed_by_another_thread_comes_back)
     page_t *page = support_page(blocks[0]);
     support_thread(free_one, blocks[5]);
     cr_assert_eq(remote_pending(page), 1);
-    cr_assert_eq(page->left, per_page);
+    cr_assert_eq(page_used(page), per_page);
     cr_assert_eq(pool_malloc(SIZE), blocks[5]);
     cr_assert_eq(remote_pending(page), 0);
 }

@@ -46,7 +46,7 @@ Test(page, a_new_page_has_nothing_used_and_nothing_carved)
         if (class <= SMALL_CLASSES)
             cr_assert(page_can_carve(&page) && page.list == NULL && page_carved_count(&page) == 0);
         else
-            cr_assert_eq(bits_count(page.free_bits), page_class(&page)->block_count);
+            cr_assert_eq(bits_count(page_free_bits(&page)), page_class(&page)->block_count);
     }
 }
 
@@ -215,12 +215,14 @@ Test(page, check_sees_a_used_count_that_is_off_by_one)
 Test(page, check_sees_wrong_bits_of_a_medium_page)
 {
     page_begin(CLASS_FIRST_MEDIUM + 3);
-    page.free_bits |= (uint64_t)1 << page_class(&page)->block_count;
+    page.dirty_bits |= (uint64_t)1 << page_class(&page)->block_count;
     cr_assert_str_eq(page_check(&page), "bits beyond the last block");
     page_begin(CLASS_FIRST_MEDIUM + 3);
-    page.free_bits &= ~(uint64_t)4;
-    page.left++;
-    cr_assert_str_eq(page_check(&page), "a used block is marked clean");
+    page.dirty_bits |= page.clean_bits & 4;
+    cr_assert_str_eq(page_check(&page), "a free block is both clean and dirty");
+    page_begin(CLASS_FIRST_MEDIUM + 3);
+    page.clean_bits &= ~(uint64_t)4;
+    cr_assert_str_eq(page_check(&page), "used + free != blocks");
     page_begin(CLASS_FIRST_MEDIUM + 3);
     page.left++;
     cr_assert_str_eq(page_check(&page), "used + free != blocks");

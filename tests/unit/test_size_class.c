@@ -68,6 +68,10 @@ Test(size_class, every_offset_in_a_page_is_divided_exactly)
             }
             if (size_class_index(info, offset) != index)
                 wrong = offset;
+            bool starts = index * info->block_bytes == offset && index < info->block_count;
+            unsigned exact = size_class_index_exact(info, offset);
+            if (starts ? exact != index : exact < info->block_count)
+                wrong = offset;
         }
         cr_assert_eq(wrong, SIZE_MAX, "class %u, offset %zu", class, wrong);
     }

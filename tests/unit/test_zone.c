@@ -35,8 +35,17 @@ static void page_dirty(page_t *page)
             page_carve(page);
         }
     } else {
+        page->dirty_bits |= page->clean_bits;
         page->clean_bits = 0;
     }
+}
+
+// A block was used, and is free again.
+static void block_dirty(page_t *page, unsigned index)
+{
+    page->dirty_bits |= (uint64_t)1 << index;
+    page->clean_bits &= ~((uint64_t)1 << index);
+    memset(page_block(page, index), 0x5a, page_class(page)->block_bytes);
 }
 
 TestSuite(zone, .init = zone_begin);
@@ -128,8 +137,7 @@ Test(zone, a_purged_page_reads_as_zero_again)
 Test(zone, a_page_of_the_same_class_keeps_knowing_what_is_clean)
 {
     page_t *page = zone_page_alloc(MEDIUM, &heap_none);
-    memset(page->start, 0x5a, page_class(page)->block_bytes);
-    page->clean_bits &= ~(uint64_t)1;
+    block_dirty(page, 0);
     zone_page_free(page);
     cr_assert_eq(zone_page_alloc(MEDIUM, &heap_none), page);
     cr_assert_eq(page->clean_bits, bits_mask(page_class(page)->block_count) & ~(uint64_t)1);
@@ -153,10 +161,8 @@ Test(zone, what_is_called_clean_reads_as_zero_whatever_class_was_there_before, .
                       class, i);
         }
         for (unsigned i = 0; i < info->block_count; i++) // some are used, the lower ones rather
-            if (support_random(&random) % info->block_count >= i / 2) {
-                page->clean_bits &= ~((uint64_t)1 << i);
-                memset(page_block(page, i), 0x5a, info->block_bytes);
-            }
+            if (support_random(&random) % info->block_count >= i / 2)
+                block_dirty(page, i);
         zone_page_free(page);
         if (support_random(&random) % 8 == 0)
             zone_purge(SIZE_MAX);
