@@ -13,11 +13,14 @@ import tempfile
 import time
 import unittest
 
+import memory_limit
 import reader
 
 WORKER = LIBTARN = PLUGINS = None    # set from the command line below
 SPIKE_BYTES = (256 << 10) * 1000    # as in worker.c
 KILLS = int(os.environ.get('TARN_TEST_KILLS', 20))
+OOM_KILLS = max(KILLS // 7, 1)    # the machine is slow while it reclaims
+OOM_LIMIT_MIB = 12               # of the 40 that the program wants
 SECONDS = float(os.environ.get('TARN_TEST_SECONDS', 2))
 PATIENCE_S = 60 + 2 * SECONDS
 
@@ -258,6 +261,28 @@ class Kills(Recorded):
             seen = max(seen, recording.header.snapshot_number)
         self.assertGreater(seen, 3)
         self.end(process)
+
+    def oom_kill(self, limit_bytes):
+        limit = memory_limit.MemoryLimit(limit_bytes)
+        try:
+            process = self.start('busy', 3, options='sample=32768', preexec_fn=limit.enter)
+            process.communicate(timeout=PATIENCE_S)
+            self.assertEqual(process.returncode, -signal.SIGKILL)
+            self.assertIn(limit.kills(), (1, None))
+        finally:
+            limit.remove()
+        return reader.Recording(self.path_of(process))
+
+    def test_every_oom_kill_leaves_a_whole_recording(self):
+        for limit_mib in range(OOM_LIMIT_MIB, OOM_LIMIT_MIB + OOM_KILLS):
+            with self.subTest(limit_mib=limit_mib):
+                try:
+                    recording = self.oom_kill(limit_mib << 20)
+                except memory_limit.Unavailable as error:
+                    self.skipTest(error)
+                self.assertEqual(recording.header.end, reader.RUNNING)
+                self.require_whole(recording, slack=3)
+                self.assertGreater(len(recording.snapshots), 1)
 
     def test_running_out_of_memory_leaves_one(self):
         limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (120 << 20, 120 << 20))
