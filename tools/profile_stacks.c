@@ -5,13 +5,12 @@
 
 #include "lookup.h"
 #include "memory.h"
+#include "shares.h"
 #include "strings.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NORMAL_95 1.96 // standard errors of a 95 % interval, on either side
 
 typedef struct build {
     profile_t *profile;
@@ -223,8 +222,11 @@ static void errors_estimate(build_t *build)
             profile->stacks[build->stack_of[i]].live_error_bytes +=
                 (double)site->live.bytes * (double)site->live.bytes / samples * (1 - samples / blocks);
     }
-    for (uint32_t i = 0; i < profile->stack_count; i++)
-        profile->stacks[i].live_error_bytes = NORMAL_95 * sqrt(profile->stacks[i].live_error_bytes);
+    for (uint32_t i = 0; i < profile->stack_count; i++) {
+        profile_stack_t *stack = &profile->stacks[i];
+        stack->live_error_bytes = shares_error((double)stack->metrics[MOMENT_LAST][METRIC_LIVE_BYTES],
+                                               stack->live_error_bytes);
+    }
 }
 
 void profile_build_stacks(profile_t *profile, const recording_t *recording)

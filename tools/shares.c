@@ -7,12 +7,24 @@
 // What is beyond four standard errors is not chance: one case in 30,000, and a recording has some 30 classes.
 #define CHANCE_ERRORS 4.0
 
+#define NORMAL_95 1.96 // standard errors of a 95 % interval, on either side
+
 // How many times as much as it estimates a number of samples can stand for by chance: the score interval of a Poisson
 // count, which holds for few samples, too.
 static double chance_factor(double samples)
 {
     double square = CHANCE_ERRORS * CHANCE_ERRORS;
     return (samples + square / 2 + CHANCE_ERRORS * sqrt(samples + square / 4)) / samples;
+}
+
+// The score interval: the variance of the true sum, not of the estimated one, is what the estimate strays by, and it is
+// in proportion to the sum. Its upper end is the farther one.
+double shares_error(double estimate, double variance)
+{
+    if (!(estimate > 0) || !(variance > 0))
+        return 0;
+    double step = variance / estimate * NORMAL_95 * NORMAL_95 / 2;
+    return step + sqrt(NORMAL_95 * NORMAL_95 * variance + step * step);
 }
 
 // The interval's upper end for no sample at all.

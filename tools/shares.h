@@ -15,6 +15,10 @@
 // (the parent's, in a child of a fork), and the rest of them is nobody's.
 uint64_t shares_target(uint64_t exact, double estimate, double samples);
 
+// Half of an interval that holds the truth in 95 cases of 100, on both sides of an estimate that samples give, and of
+// which they give the variance, too. Where few samples make both too small together, it is wider than 1.96 standard errors.
+double shares_error(double estimate, double variance);
+
 // Whether it can be chance that there is no sample where so many are expected.
 bool shares_none_by_chance(double expected_samples);
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import recordings
-from recordings import Case, folded_stacks, metric_lines, site_first
+from recordings import Case, PATIENCE_S, folded_stacks, metric_lines, site_first
 
 MOST = 0.9    # of the planted bytes
 
@@ -217,6 +217,22 @@ class Forms(Case):
         program = recordings.messages(data, 3)[0]
         self.assertEqual(texts[recordings.number_of(program, 5)], str(recordings.PLANTED / 'leak'))
         self.assertRegex(texts[recordings.number_of(program, 6)], r'\A[0-9a-f]{8,}\Z')
+
+    def test_go_s_own_tool_reads_every_sample_type(self):
+        go = shutil.which('go')
+        if go is None:
+            self.skipTest('no go')
+        profile = self.folder / 'profile.pb.gz'
+        self.output('report', '--pprof', profile, self.record('pinning_cache'))
+        for kind, function in {'alloc_objects': 'request_buffer', 'alloc_space': 'request_buffer',
+                               'inuse_objects': 'cache_insert', 'inuse_space': 'cache_insert',
+                               'requested': 'cache_insert', 'rounding': 'cache_insert', 'pinned': 'cache_insert'}.items():
+            top = subprocess.run([go, 'tool', 'pprof', f'-sample_index={kind}', '-top', profile], check=True, text=True,
+                                 env={**self.environment, 'PPROF_TMPDIR': str(self.folder)}, capture_output=True,
+                                 timeout=PATIENCE_S).stdout.splitlines()
+            self.assertIn(f'Type: {kind}', top)
+            head = next(line for line in range(len(top)) if top[line].split()[:2] == ['flat', 'flat%'])
+            self.assertIn(function, top[head + 1])    # the first of the table
 
     def test_the_json_is_as_its_page_describes(self):
         report = self.report(self.record('leak'))

@@ -75,6 +75,40 @@ Test(shares, limits_hold_and_nothing_is_lost_that_has_room)
     }
 }
 
+// One run of a sampler that takes each of `blocks` blocks with the chance 1 / weight.
+static double estimate_of(double *variance, unsigned blocks, double weight)
+{
+    double samples = 0;
+    for (unsigned i = 0; i < blocks; i++)
+        samples += drand48() < 1 / weight;
+    *variance = samples * weight * weight * (1 - 1 / weight);
+    return samples * weight;
+}
+
+// A call stack without a sample is not known of, so a run that has none does not count.
+static unsigned held_of_100(double weight, unsigned expected_samples)
+{
+    unsigned blocks = (unsigned)(weight * expected_samples), held = 0, runs = 0;
+    while (runs < 100) {
+        double variance, estimate = estimate_of(&variance, blocks, weight);
+        runs += estimate > 0;
+        held += estimate > 0 && fabs(estimate - blocks) <= shares_error(estimate, variance);
+    }
+    return held;
+}
+
+Test(shares, an_error_holds_the_truth_in_95_of_100_seeded_runs)
+{
+    static const unsigned expected_samples[] = {3, 10, 30, 100, 1000};
+    static const double weights[] = {1.5, 50, 700};
+    for (unsigned i = 0; i < 5; i++)
+        for (unsigned j = 0; j < 3; j++) {
+            srand48(100 * i + j);
+            unsigned held = held_of_100(weights[j], expected_samples[i]);
+            cr_assert_geq(held, 95, "%u of 100 with %u samples of weight %g", held, expected_samples[i], weights[j]);
+        }
+}
+
 Test(shares, an_estimate_is_closed_up_to_what_chance_can_do)
 {
     cr_assert_eq(shares_target(1000, 900, 100), 1000);  // more was there
