@@ -299,7 +299,7 @@ bool heap_adopt_page(heap_t *heap, page_t *page)
         return false;
     if (!lock_take(&heap_lock))
         return false;
-    owner = atomic_load_explicit(&page->owner, memory_order_acquire); // with what heap_give_up left
+    owner = page_owner_in_order(page); // with what heap_give_up left
     bool adopt = owner != NULL && owner != heap && state_of(owner) == HEAP_ORPHAN;
     if (adopt) {
         heap_inbox_drain(owner); // nobody else will

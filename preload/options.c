@@ -118,8 +118,10 @@ _Static_assert(PATH_MAX == 4096, "said in the message above");
 
 static RARE const char *set_requested(word_t value)
 {
+    if (!word_is(value, "exact") && !word_is(value, "sampled"))
+        return "sampled or exact";
     options.requested_exact = word_is(value, "exact");
-    return options.requested_exact || word_is(value, "sampled") ? NULL : "sampled or exact";
+    return NULL;
 }
 
 static RARE const char *set_waste(word_t value)
@@ -191,8 +193,10 @@ static RARE const char *set_bytes(size_t *option, word_t value, size_t least, si
 
 static RARE const char *set_sample(word_t value)
 {
-    options.sample_given = true;
-    return set_bytes(&options.sample_bytes, value, 1, SAMPLE_BYTES_MAX, "bytes from 1 to 1GiB, as 65536 or 512KiB");
+    const char *accepted = set_bytes(&options.sample_bytes, value, 1, SAMPLE_BYTES_MAX,
+                                     "bytes from 1 to 1GiB, as 65536 or 512KiB");
+    options.sample_given |= accepted == NULL;
+    return accepted;
 }
 _Static_assert(SAMPLE_BYTES_MAX == (size_t)1 << 30, "said in the message above");
 

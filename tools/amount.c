@@ -1,6 +1,7 @@
 // tools/amount.c - see amount.h. Digits are grouped here: printf's ' flag does so in some locales only.
 #include "amount.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,7 +43,7 @@ amount_t amount_count_change(int64_t count)
 static void bytes_write(char *text, uint64_t bytes, const char *sign)
 {
     char whole[32];
-    uint64_t hundredths = (uint64_t)((double)bytes / MIB * 100 + 0.5);
+    uint64_t hundredths = amount_whole((double)bytes / MIB * 100 + 0.5);
     digits_grouped(whole, hundredths / 100);
     snprintf(text, sizeof(amount_t), "%s%s.%02u MiB", sign, whole, (unsigned)(hundredths % 100));
 }
@@ -73,5 +74,6 @@ amount_t amount_change(int64_t bytes)
 
 unsigned amount_percent(uint64_t part, uint64_t whole)
 {
-    return whole == 0 ? 0 : (unsigned)((double)part * 100 / (double)whole + 0.5);
+    uint64_t percent = whole == 0 ? 0 : amount_whole((double)part * 100 / (double)whole + 0.5);
+    return percent < UINT_MAX ? (unsigned)percent : UINT_MAX;
 }

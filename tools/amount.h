@@ -23,4 +23,11 @@ amount_t amount_count_change(int64_t count);
 // part in percent of whole, rounded; 0 if whole is 0.
 unsigned amount_percent(uint64_t part, uint64_t whole);
 
+// The whole part of what was computed. A damaged recording's figures can come to anything: what is beyond 2^63 is cut,
+// and what is no number is 0.
+static inline uint64_t amount_whole(double value)
+{
+    return value >= 0x1p63 ? (uint64_t)1 << 63 : value > 0 ? (uint64_t)value : 0;
+}
+
 #endif

@@ -41,6 +41,23 @@ const size_t balance_field_count = sizeof balance_fields / sizeof balance_fields
 _Static_assert(sizeof balance_fields / sizeof balance_fields[0] == sizeof(balance_t) / sizeof(uint64_t),
                "each field has its row");
 
+// Far more than any machine has, and so little that no sum of a few of them overflows.
+static const uint64_t bytes_most = (uint64_t)1 << 56;
+
+bool balance_adds_up(const balance_t *balance)
+{
+    uint64_t sums[BALANCE_OTHER + 1] = {0};
+    for (size_t i = 0; i < balance_field_count; i++) {
+        uint64_t value = balance_value(balance, &balance_fields[i]);
+        if (value > bytes_most && !balance_fields[i].counts_up)
+            return false;
+        sums[balance_fields[i].level] += value;
+    }
+    return sums[BALANCE_PROCESS] == sums[BALANCE_HALF] &&
+           balance->heap_rss_bytes == sums[BALANCE_CAUSE] - sums[BALANCE_MINUS] &&
+           balance->live_bytes == balance->requested_bytes + balance->rounding_bytes;
+}
+
 uint64_t balance_value(const balance_t *balance, const balance_field_t *field)
 {
     uint64_t value;

@@ -6,6 +6,7 @@
 #ifndef TARN_TOOLS_BALANCE_H
 #define TARN_TOOLS_BALANCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,9 @@ typedef struct balance_field {
 
 extern const balance_field_t balance_fields[];
 extern const size_t balance_field_count;
+
+// Whether the three equations hold. They do in every sheet that was written.
+bool balance_adds_up(const balance_t *balance);
 
 uint64_t balance_value(const balance_t *balance, const balance_field_t *field);
 

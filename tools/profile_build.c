@@ -242,18 +242,31 @@ static void moments_find(profile_t *profile)
     profile->peak_rss = peak_rss;
 }
 
-// False: there is none.
-static bool snapshots_read(profile_t *profile, const recording_t *recording)
+// Whose sheet does not add up is not shown: in a file that is being written it is half of one and half of the next,
+// else it is damage, or somebody's invention. Returns how many those are.
+static uint32_t snapshots_read(profile_t *profile, const recording_t *recording)
 {
-    const recording_snapshot_t **snapshots = recording_snapshots(recording, &profile->snapshot_count);
-    profile->snapshots = memory_get(profile->snapshot_count, sizeof *profile->snapshots);
-    for (uint32_t i = 0; i < profile->snapshot_count; i++)
-        snapshot_read(&profile->snapshots[i], recording, snapshots[i]);
+    uint32_t complete;
+    const recording_snapshot_t **snapshots = recording_snapshots(recording, &complete);
+    profile->snapshots = memory_get(complete, sizeof *profile->snapshots);
+    for (uint32_t i = 0; i < complete; i++) {
+        balance_t balance = balance_read(snapshots[i]);
+        if (balance_adds_up(&balance))
+            snapshot_read(&profile->snapshots[profile->snapshot_count++], recording, snapshots[i]);
+    }
     free(snapshots);
+    return complete - profile->snapshot_count;
+}
+
+static char *snapshots_fault(const profile_t *profile, const recording_t *recording, uint32_t wrong)
+{
+    if (wrong != 0 && !recording->running)
+        return memory_format("%s: the recording is damaged: a balance sheet in it does not add up", recording->path);
     if (profile->snapshot_count == 0)
-        return false;
-    moments_find(profile);
-    return true;
+        return memory_format(recording->running ? "%s has no snapshot yet"
+                                                : "%s has no snapshot: its process ended before the first",
+                             recording->path);
+    return NULL;
 }
 
 // --- threads, sizes --------------------------------------------------------------------------------------------------
@@ -318,13 +331,14 @@ profile_t *profile_read(const char *path, bool *foreign, char **fault_text)
         return NULL;
     profile_t *profile = memory_get(1, sizeof *profile);
     process_read(profile, &recording);
-    if (!snapshots_read(profile, &recording)) {
-        *fault_text = memory_format(recording.running ? "%s has no snapshot yet"
-                                                      : "%s has no snapshot: its process ended before the first", path);
+    uint32_t wrong = snapshots_read(profile, &recording);
+    *fault_text = snapshots_fault(profile, &recording, wrong);
+    if (*fault_text != NULL) {
         recording_close(&recording);
         profile_free(profile);
         return NULL;
     }
+    moments_find(profile);
     warn_of_flags(profile, &recording.header);
     threads_read(profile, &recording);
     sizes_read(profile, &recording);

@@ -7,6 +7,7 @@
 //   4  what remains is [unattributed]: blocks from before the first sample, or of the parent, sites without room
 #include "profile_build.h"
 
+#include "amount.h"
 #include "memory.h"
 #include "shares.h"
 
@@ -195,7 +196,7 @@ static void group_close_live(build_t *build, const group_t *group, profile_momen
     double share = group->live_bytes == 0 ? 0 : (double)bytes / (double)group->live_bytes;
     weigh_rounding(build, group, moment);
     shares_divide_limited(build->weights, build->bytes, group->count,
-                          (uint64_t)((double)group->rounding_bytes * (share < 1 ? share : 1)), build->rounding);
+                          amount_whole((double)group->rounding_bytes * (share < 1 ? share : 1)), build->rounding);
     group_add(build, group, moment);
 }
 
@@ -216,10 +217,10 @@ static void group_close_allocated(build_t *build, const group_t *group)
         profile_stack_t *stack = &build->profile->stacks[build->stack_of[group->sites[i]]];
         stack->allocated_blocks += build->blocks[i];
         stack->allocated_bytes += group->block_bytes != 0 ? build->blocks[i] * group->block_bytes
-                                                          : (uint64_t)((double)site->allocated.bytes * scale);
-        stack->freed[GENERATION_YOUNG] += (uint64_t)((double)site->died_young.blocks / RECORDING_BLOCK * scale);
-        stack->freed[GENERATION_MIDDLE] += (uint64_t)((double)site->died_middle.blocks / RECORDING_BLOCK * scale);
-        stack->freed[GENERATION_OLD] += (uint64_t)((double)site->died_old.blocks / RECORDING_BLOCK * scale);
+                                                          : amount_whole((double)site->allocated.bytes * scale);
+        stack->freed[GENERATION_YOUNG] += amount_whole((double)site->died_young.blocks / RECORDING_BLOCK * scale);
+        stack->freed[GENERATION_MIDDLE] += amount_whole((double)site->died_middle.blocks / RECORDING_BLOCK * scale);
+        stack->freed[GENERATION_OLD] += amount_whole((double)site->died_old.blocks / RECORDING_BLOCK * scale);
         stack->allocated_samples += (uint32_t)site->allocated_samples;
         stack->live_samples += (uint32_t)site->live_samples;
     }
@@ -316,7 +317,7 @@ static void neighbours_add(build_t *build, const group_t *group, const uint64_t 
     for (uint32_t i = 0; i < group->count; i++)
         for (uint32_t j = 0; pinned[i] != 0 && j < freers.count; j++)
             neighbour_add(&build->profile->stacks[build->stack_of[group->sites[i]]], freers.stacks[j],
-                          (uint64_t)((double)pinned[i] * freers.bytes[j] / freers.all_bytes));
+                          amount_whole((double)pinned[i] * freers.bytes[j] / freers.all_bytes));
 }
 
 static int neighbours_compare(const void *left, const void *right)
@@ -451,7 +452,7 @@ static void pool_give(const build_t *build, const double *weights, profile_momen
     profile_t *profile = build->profile;
     uint64_t *parts = memory_get(profile->stack_count, sizeof *parts);
     uint64_t rest = minus(profile_total(profile, moment, metric), metric_sum(profile, moment, metric));
-    shares_divide(weights, profile->stack_count, (uint64_t)((double)rest * share), parts);
+    shares_divide(weights, profile->stack_count, amount_whole((double)rest * share), parts);
     for (uint32_t i = 0; i < profile->stack_count; i++) {
         profile->stacks[i].metrics[moment][metric] += parts[i];
         if (metric == METRIC_REQUESTED || metric == METRIC_ROUNDING)
@@ -506,10 +507,10 @@ static void allocated_pool(const build_t *build, uint64_t blocks, uint64_t bytes
     for (uint32_t i = 0; i + 1 < profile->stack_count; i++)
         given += profile->stacks[i].allocated_blocks;
     double share = pool_share(&pool, blocks, given), rest = (double)minus(blocks, given);
-    shares_divide(pool.weights, profile->stack_count, (uint64_t)(rest * share), parts);
+    shares_divide(pool.weights, profile->stack_count, amount_whole(rest * share), parts);
     for (uint32_t i = 0; i < profile->stack_count; i++) {
         profile->stacks[i].allocated_blocks += parts[i];
-        profile->stacks[i].allocated_bytes += rest > 0 ? (uint64_t)((double)bytes * ((double)parts[i] / rest)) : 0;
+        profile->stacks[i].allocated_bytes += rest > 0 ? amount_whole((double)bytes * ((double)parts[i] / rest)) : 0;
     }
     free(pool.weights);
     free(parts);
@@ -522,7 +523,8 @@ static void moment_close(build_t *build, profile_moment_t moment, profile_metric
     uint64_t total = profile_total(profile, moment, metric), sum = metric_sum(profile, moment, metric);
     for (uint32_t i = 0; sum > total && i + 1 < profile->stack_count; i++) {
         uint64_t *value = &profile->stacks[i].metrics[moment][metric];
-        *value = (uint64_t)((long double)*value * total / sum);
+        long double part = (long double)*value * total / sum;
+        *value = part < (long double)total ? (uint64_t)part : total;
     }
     profile->stacks[build->unattributed].metrics[moment][metric] = minus(total, metric_sum(profile, moment, metric));
 }

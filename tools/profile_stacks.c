@@ -3,6 +3,7 @@
 // A site of the recording is a stack in one size class; stacks with the same frames are one here.
 #include "profile_build.h"
 
+#include "amount.h"
 #include "lookup.h"
 #include "memory.h"
 #include "shares.h"
@@ -165,7 +166,7 @@ static void sample_read(build_t *build, const recording_sample_t *from)
         .generation = generation_of(&build->recording->header, age_bytes),
         .weight = (double)from->weight / RECORDING_BLOCK,
     };
-    profile->stacks[to->stack].kept[to->generation] += (uint64_t)(to->weight + 0.5);
+    profile->stacks[to->stack].kept[to->generation] += amount_whole(to->weight + 0.5);
 }
 
 static int samples_compare(const void *left, const void *right)

@@ -2,6 +2,7 @@
 // not.
 #include "report_json.h"
 
+#include "amount.h"
 #include "blame.h"
 #include "json_text.h"
 #include "lookup.h"
@@ -142,7 +143,7 @@ static json_t *class_json(const profile_class_t *class)
     set_number(object, "untouched_bytes", class->untouched_bytes);
     double pages_bytes = (double)class->pages * (double)class->page_bytes;
     double filled = (double)class->live_blocks * (double)class->block_bytes;
-    set_number(object, "occupancy_percent", pages_bytes > 0 ? (uint64_t)(filled * 100 / pages_bytes + 0.5) : 0);
+    set_number(object, "occupancy_percent", pages_bytes > 0 ? amount_whole(filled * 100 / pages_bytes + 0.5) : 0);
     return object;
 }
 
@@ -373,7 +374,7 @@ static void set_generations(json_t *object, const uint64_t *freed, const uint64_
     set_number(object, "old_blocks", freed[GENERATION_OLD] + kept[GENERATION_OLD]);
     set_number(object, "freed_blocks", all);
     set_number(object, "died_young_percent",
-               all == 0 ? 0 : (uint64_t)((double)freed[GENERATION_YOUNG] * 100 / (double)all + 0.5));
+               all == 0 ? 0 : amount_whole((double)freed[GENERATION_YOUNG] * 100 / (double)all + 0.5));
 }
 
 static json_t *neighbours_json(const profile_stack_t *stack)

@@ -1,6 +1,8 @@
 // tools/shares.c - see shares.h.
 #include "shares.h"
 
+#include "amount.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -39,7 +41,7 @@ uint64_t shares_target(uint64_t exact, double estimate, double samples)
         return 0;
     if ((double)exact <= estimate * chance_factor(samples))
         return exact;
-    return (uint64_t)estimate;
+    return amount_whole(estimate);
 }
 
 uint64_t shares_divide(const double *weights, size_t count, uint64_t total, uint64_t *parts)

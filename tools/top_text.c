@@ -26,7 +26,7 @@ static void write_head(FILE *out, const profile_t *profile, live_t now)
 
 static void write_bar(FILE *out, uint64_t part, uint64_t whole)
 {
-    unsigned length = whole == 0 ? 0 : (unsigned)((double)part / (double)whole * BAR_COLUMNS + 0.5);
+    unsigned length = whole == 0 ? 0 : (unsigned)amount_whole((double)part / (double)whole * BAR_COLUMNS + 0.5);
     for (unsigned i = 0; i < BAR_COLUMNS && i < length; i++)
         fputc('#', out);
 }

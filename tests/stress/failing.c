@@ -7,8 +7,7 @@
 //                                                again and again, with the first call failing, the second, and so on
 //                                                to the last; then the same with all calls failing from that one on
 //
-// The linker puts the functions here in front of os_linux's (-Wl,--wrap). Each scenario runs in a process of its own,
-// with the pool not yet started.
+// Each scenario runs in a process of its own, with the pool not yet started.
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -22,22 +21,10 @@
 #include "check.h"
 #include "os_linux.h"
 #include "pool.h"
+#include "refusals.h"
 #include "shadow.h"
 
 #define THREADS 3u
-
-typedef enum call {
-    CALL_RESERVE = 1,
-    CALL_COMMIT = 2,
-    CALL_MAP = 4,
-    CALL_PURGE = 8,
-    CALL_MOVE = 16,
-    CALL_RESIZE = 32,
-    CALL_REFRESH = 64,
-    CALL_HOLE = 128, // a move succeeds, but somebody else takes the addresses it leaves
-    CALL_WITHDRAW = 256,
-    CALL_ALL = 511 & ~CALL_HOLE
-} call_t;
 
 typedef struct scenario {
     const char *name;
@@ -79,102 +66,6 @@ static const scenario_t scenarios[] = {
     {"limited-every-second-commit", CALL_COMMIT | CALL_MAP, 2, false, false, 0, true},
     {"limited-every-fifth", CALL_ALL, 5, false, false, 0, true},
 };
-
-static unsigned failing_calls, failing_every; // set while all threads are quiet
-static unsigned failing_nth; // this one; 0: every failing_every-th
-static bool failing_onwards; // and all behind it
-static _Atomic unsigned calls_made, calls_failed;
-
-// --- in front of os_linux --------------------------------------------------------------------------------------------
-
-static bool fails(call_t call)
-{
-    if ((failing_calls & call) == 0)
-        return false;
-    unsigned number = atomic_fetch_add(&calls_made, 1) + 1;
-    if (failing_nth == 0 ? number % failing_every != 0 : failing_onwards ? number < failing_nth : number != failing_nth)
-        return false;
-    atomic_fetch_add(&calls_failed, 1);
-    return true;
-}
-
-static size_t address_limit = SIZE_MAX; // what the pool is told of one
-
-size_t __wrap_os_address_limit_bytes(void);
-size_t __wrap_os_address_limit_bytes(void)
-{
-    return address_limit;
-}
-
-bool __wrap_os_commit_counts(void);
-bool __wrap_os_commit_counts(void)
-{
-    return true;
-}
-
-void *__real_os_reserve(size_t bytes, size_t alignment);
-void *__wrap_os_reserve(size_t bytes, size_t alignment);
-bool __real_os_commit(void *start, size_t bytes);
-bool __wrap_os_commit(void *start, size_t bytes);
-void *__real_os_map(size_t bytes, size_t alignment);
-void *__wrap_os_map(size_t bytes, size_t alignment);
-bool __real_os_purge(void *start, size_t bytes);
-bool __wrap_os_purge(void *start, size_t bytes);
-bool __real_os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole);
-bool __wrap_os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole);
-void *__real_os_resize(void *start, size_t old_bytes, size_t new_bytes);
-void *__wrap_os_resize(void *start, size_t old_bytes, size_t new_bytes);
-bool __real_os_refresh(void *start, size_t bytes);
-bool __wrap_os_refresh(void *start, size_t bytes);
-bool __real_os_withdraw(void *start, size_t bytes);
-bool __wrap_os_withdraw(void *start, size_t bytes);
-
-void *__wrap_os_reserve(size_t bytes, size_t alignment)
-{
-    return fails(CALL_RESERVE) ? NULL : __real_os_reserve(bytes, alignment);
-}
-
-bool __wrap_os_commit(void *start, size_t bytes)
-{
-    return !fails(CALL_COMMIT) && __real_os_commit(start, bytes);
-}
-
-void *__wrap_os_map(size_t bytes, size_t alignment)
-{
-    return fails(CALL_MAP) ? NULL : __real_os_map(bytes, alignment);
-}
-
-bool __wrap_os_purge(void *start, size_t bytes)
-{
-    return !fails(CALL_PURGE) && __real_os_purge(start, bytes);
-}
-
-bool __wrap_os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_bytes, bool *hole)
-{
-    if (fails(CALL_MOVE) || !__real_os_move(old_start, old_bytes, new_start, new_bytes, hole))
-        return false;
-    if (!*hole && fails(CALL_HOLE)) {
-        mmap(old_start, old_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-             0); // whoever touches it dies
-        *hole = true;
-    }
-    return true;
-}
-
-void *__wrap_os_resize(void *start, size_t old_bytes, size_t new_bytes)
-{
-    return fails(CALL_RESIZE) ? NULL : __real_os_resize(start, old_bytes, new_bytes);
-}
-
-bool __wrap_os_refresh(void *start, size_t bytes)
-{
-    return !fails(CALL_REFRESH) && __real_os_refresh(start, bytes);
-}
-
-bool __wrap_os_withdraw(void *start, size_t bytes)
-{
-    return !fails(CALL_WITHDRAW) && __real_os_withdraw(start, bytes);
-}
 
 // --- a scenario ------------------------------------------------------------------------------------------------------
 
@@ -238,14 +129,14 @@ static uint64_t refused_all(void)
 
 static void failures_begin(const scenario_t *scenario)
 {
-    failing_every = scenario->every;
-    failing_calls = scenario->calls;
+    refusals.every = scenario->every;
+    refusals.calls = scenario->calls;
 }
 
 // The kernel gives again: everything that is asked for now is to be had.
 static void failures_end(void)
 {
-    failing_calls = 0;
+    refusals.calls = 0;
     uint64_t before = refused_all();
     work_all();
     check_quiet();
@@ -261,7 +152,7 @@ static void scenario_run(const scenario_t *scenario, uint64_t seed)
 {
     large_blocks = scenario->focus_bytes != 0;
     if (scenario->limited)
-        address_limit = (size_t)2 << 30;
+        refusals_address_limit = (size_t)2 << 30;
     for (unsigned i = 0; i < THREADS; i++) {
         shadow_start(&shadows[i], large_blocks ? large_slot_count : slot_count, shadow_random(&seed));
         shadows[i].may_fail = true;
@@ -277,12 +168,12 @@ static void scenario_run(const scenario_t *scenario, uint64_t seed)
     work_all();
     check_quiet();
     uint64_t refused = refused_all();
-    if (calls_failed == 0)
+    if (refusals_refused == 0)
         shadow_fail("not a single call was made that could have failed");
     if (scenario->must_refuse && refused == 0)
         shadow_fail("nothing was refused, where was the memory from?");
     failures_end();
-    printf("%-32s %6u calls failed, %6llu requests refused\n", scenario->name, calls_failed,
+    printf("%-32s %6u calls failed, %6llu requests refused\n", scenario->name, refusals_refused,
            (unsigned long long)refused);
     fflush(NULL);
 }
@@ -311,8 +202,8 @@ static bool scenario_passes(const scenario_t *scenario, const char *program, uin
 // A small heap's work: what it asks of the kernel is soon asked. In a child. Returns how many calls were made.
 static unsigned each_run(unsigned nth, bool threads, uint64_t seed)
 {
-    failing_nth = nth;
-    failing_calls = CALL_ALL;
+    refusals.nth = nth;
+    refusals.calls = CALL_ALL;
     for (unsigned i = 0; i < THREADS; i++) {
         shadow_start(&shadows[i], slot_count / 4, shadow_random(&seed));
         shadows[i].may_fail = true;
@@ -322,9 +213,9 @@ static unsigned each_run(unsigned nth, bool threads, uint64_t seed)
     else
         shadow_steps(&shadows[0], steps);
     pool_trim(0);
-    unsigned made = calls_made;
+    unsigned made = refusals_asked;
     check_quiet();
-    failing_calls = 0;
+    refusals.calls = 0;
     for (unsigned i = 0; i < THREADS; i++)
         shadow_free_all(&shadows[i]);
     check_quiet();
@@ -360,12 +251,12 @@ static unsigned each_run_apart(unsigned nth, bool threads, uint64_t seed)
 
 static bool each_passes(bool threads, bool onwards, uint64_t seed)
 {
-    failing_onwards = onwards;
+    refusals.onwards = onwards;
     unsigned calls = each_run_apart(UINT_MAX, threads, seed); // that one never comes
     bool passes = calls != 0;
     for (unsigned nth = 1; nth <= calls; nth++)
         passes &= each_run_apart(nth, threads, seed) != 0;
-    printf("each of %u calls failed%s, %s\n", calls, failing_onwards ? " with all behind it" : " once",
+    printf("each of %u calls failed%s, %s\n", calls, refusals.onwards ? " with all behind it" : " once",
            threads ? "beside threads" : "one thread");
     return passes;
 }

@@ -12,6 +12,7 @@
 static const size_t live_most_bytes = (size_t)8 << 20;
 
 char shadow_replay[256];
+unsigned shadow_misuses_due;
 
 void shadow_fail(const char *format, ...)
 {
@@ -24,9 +25,13 @@ void shadow_fail(const char *format, ...)
     abort();
 }
 
-// Whatever the program does here is right: each report is the pool's mistake.
+// What the program does here is right, unless it said otherwise: each report is the pool's mistake.
 void pool_hook_misuse(const pool_misuse_t *misuse)
 {
+    if (shadow_misuses_due != 0) {
+        shadow_misuses_due--;
+        return;
+    }
     shadow_fail("%s(%p) is called %s (block of %zu bytes)", misuse->function, misuse->address, misuse->what,
                 misuse->block_bytes);
 }
@@ -173,29 +178,48 @@ static void aligned_verify(const void *block, size_t alignment)
         shadow_fail("block %p is not aligned to %zu", block, alignment);
 }
 
-static void slot_alloc(shadow_t *shadow, slot_t *slot)
+static void slot_take(shadow_t *shadow, slot_t *slot, void *block, size_t alignment, size_t size_bytes)
 {
-    unsigned way = shadow_below(&shadow->random, 10);
-    size_t size_bytes = size_pick(shadow), alignment = GRANULE_BYTES;
-    void *block;
-    if (way == 0) {
-        alignment = (size_t)1 << shadow_below(&shadow->random, shadow_below(&shadow->random, 4) == 0 ? 23 : 13);
-        block = pool_aligned_alloc(alignment, size_bytes);
-    } else if (way <= 2) {
-        block = pool_calloc(size_bytes);
-    } else {
-        block = pool_malloc(size_bytes);
-    }
     if (refused(shadow, block, "malloc", size_bytes))
         return;
     aligned_verify(block, size_max(alignment, GRANULE_BYTES));
-    if (way != 0 && way <= 2)
-        zero_verify(block, size_bytes);
     slot_fill(shadow, slot, block, size_bytes, model_index(alignment, size_bytes));
     shadow->allocated[slot->index]++;
 }
 
-static void slot_free(shadow_t *shadow, slot_t *slot)
+void shadow_malloc(shadow_t *shadow, slot_t *slot, size_t size_bytes)
+{
+    slot_take(shadow, slot, pool_malloc(size_bytes), GRANULE_BYTES, size_bytes);
+}
+
+void shadow_calloc(shadow_t *shadow, slot_t *slot, size_t size_bytes)
+{
+    void *block = pool_calloc(size_bytes);
+    if (block != NULL)
+        zero_verify(block, size_bytes);
+    slot_take(shadow, slot, block, GRANULE_BYTES, size_bytes);
+}
+
+void shadow_aligned(shadow_t *shadow, slot_t *slot, size_t alignment, size_t size_bytes)
+{
+    slot_take(shadow, slot, pool_aligned_alloc(alignment, size_bytes), alignment, size_bytes);
+}
+
+static void slot_alloc(shadow_t *shadow, slot_t *slot)
+{
+    unsigned way = shadow_below(&shadow->random, 10);
+    size_t size_bytes = size_pick(shadow);
+    if (way == 0)
+        shadow_aligned(shadow, slot,
+                       (size_t)1 << shadow_below(&shadow->random, shadow_below(&shadow->random, 4) == 0 ? 23 : 13),
+                       size_bytes);
+    else if (way <= 2)
+        shadow_calloc(shadow, slot, size_bytes);
+    else
+        shadow_malloc(shadow, slot, size_bytes);
+}
+
+void shadow_free(shadow_t *shadow, slot_t *slot)
 {
     contents_verify(slot, slot->block, slot->size_bytes);
     shadow->live_bytes -= slot->block_bytes;
@@ -217,9 +241,9 @@ static size_t resize_pick(shadow_t *shadow, const slot_t *slot)
     }
 }
 
-static void slot_resize(shadow_t *shadow, slot_t *slot)
+void shadow_resize(shadow_t *shadow, slot_t *slot, size_t size_bytes)
 {
-    size_t size_bytes = resize_pick(shadow, slot), kept = size_min(size_bytes, slot->size_bytes);
+    size_t kept = size_min(size_bytes, slot->size_bytes);
     bool stays = slot->index != MODEL_LARGE && size_bytes <= slot->block_bytes && size_bytes >= slot->block_bytes / 2;
     unsigned index = model_index_resized(slot->index, slot->block_bytes, size_bytes);
     contents_verify(slot, slot->block, slot->size_bytes);
@@ -241,7 +265,7 @@ static void slot_resize(shadow_t *shadow, slot_t *slot)
     shadow->allocated[slot->index] += !stays;
 }
 
-static void slot_inspect(const shadow_t *shadow, slot_t *slot)
+void shadow_inspect(const shadow_t *shadow, slot_t *slot)
 {
     if (pool_usable_size(slot->block) != slot->block_bytes)
         shadow_fail("the usable size of %p has changed", (void *)slot->block);
@@ -273,11 +297,11 @@ void shadow_steps(shadow_t *shadow, unsigned steps)
         if (slot->block == NULL && chance < shadow->fill)
             slot_alloc(shadow, slot);
         else if (slot->block != NULL && chance >= shadow->fill)
-            slot_free(shadow, slot);
+            shadow_free(shadow, slot);
         else if (slot->block != NULL && chance % 4 == 0)
-            slot_resize(shadow, slot);
+            shadow_resize(shadow, slot, resize_pick(shadow, slot));
         else if (slot->block != NULL && chance % 8 == 1)
-            slot_inspect(shadow, slot);
+            shadow_inspect(shadow, slot);
     }
 }
 
@@ -285,7 +309,7 @@ void shadow_free_all(shadow_t *shadow)
 {
     for (unsigned i = 0; i < shadow->slot_count; i++)
         if (shadow->slots[i].block != NULL)
-            slot_free(shadow, &shadow->slots[i]);
+            shadow_free(shadow, &shadow->slots[i]);
 }
 
 void shadow_exchange(shadow_t *a, shadow_t *b, uint64_t *random)

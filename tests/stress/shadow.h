@@ -35,6 +35,9 @@ typedef struct shadow {
 extern char shadow_replay[256];
 __attribute__((noreturn, format(printf, 1, 2))) void shadow_fail(const char *format, ...);
 
+// So many reports of misuse are to come: what is done next is wrong.
+extern unsigned shadow_misuses_due;
+
 uint64_t shadow_random(uint64_t *state);
 unsigned shadow_below(uint64_t *state, unsigned bound);
 
@@ -42,6 +45,13 @@ void shadow_start(shadow_t *shadow, unsigned slot_count, uint64_t seed);
 void shadow_end(shadow_t *shadow);  // the blocks are freed before
 void shadow_mood(shadow_t *shadow); // another `fill` and `focus_bytes`
 void shadow_steps(shadow_t *shadow, unsigned steps);
+// The same one by one: into an empty slot; of a full one. What comes of it is checked at once.
+void shadow_malloc(shadow_t *shadow, slot_t *slot, size_t size_bytes);
+void shadow_calloc(shadow_t *shadow, slot_t *slot, size_t size_bytes);
+void shadow_aligned(shadow_t *shadow, slot_t *slot, size_t alignment, size_t size_bytes);
+void shadow_resize(shadow_t *shadow, slot_t *slot, size_t size_bytes);
+void shadow_inspect(const shadow_t *shadow, slot_t *slot);
+void shadow_free(shadow_t *shadow, slot_t *slot);
 void shadow_verify(const shadow_t *shadow); // every byte of every block
 void shadow_free_all(shadow_t *shadow);
 // Hands a random slot of one to a random slot of the other, and back.

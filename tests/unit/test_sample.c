@@ -377,3 +377,26 @@ Test(sample, a_sampled_block_stays_one_while_it_grows)
     pool_free(block);
     require_none_left();
 }
+
+// Its page's owner word carries the mark.
+static void leave_sampled(void *argument)
+{
+    void **blocks = argument;
+    blocks[0] = pool_malloc(100);
+    blocks[1] = pool_malloc(100);
+}
+
+Test(sample, a_page_of_an_orphan_that_holds_a_sample_is_taken_over_by_who_frees_in_it)
+{
+    void *blocks[2];
+    profile(1, 1);
+    pool_free(pool_malloc(100));
+    support_thread(leave_sampled, blocks);
+    page_t *page = support_page(blocks[0]);
+    cr_assert(page_is_marked(page) && page_owner(page) != heap_self);
+    pool_free(blocks[0]);
+    heap_ring_flush(heap_self);
+    cr_assert_eq(page_owner(page), heap_self);
+    pool_free(blocks[1]);
+    require_none_left();
+}
