@@ -22,7 +22,9 @@ static const char *zone_page_check(zone_t *zone, uint32_t index, size_t *dirty_b
     if (dirty || clean)
         return page_used(page) == 0 ? NULL : "a free page has used blocks";
     heap_t *owner = page_owner(page);
-    return atomic_load(&owner->state) == HEAP_LOST ? NULL : page_check(page);
+    if (atomic_load(&owner->state) == HEAP_LOST)
+        return NULL;
+    return harden_level != 0 && page_is_small(page) ? block_bits_check(page) : page_check(page);
 }
 
 static const char *zone_check(zone_t *zone, size_t *dirty_bytes)

@@ -12,6 +12,7 @@
 RARE_DATA heap_t heap_none;
 __thread heap_t *heap_self __attribute__((tls_model("initial-exec"))) = &heap_none;
 bool heap_requested_exact;
+bool heap_one_by_one;
 
 // --- lists of pages --------------------------------------------------------------------------------------------------
 
@@ -139,6 +140,10 @@ heap_t *heap_inbox_push(page_t *page)
 
 static void small_collect(heap_t *heap, page_t *page, uint64_t word)
 {
+    if (unlikely(harden_level != 0)) {
+        heap_harden_collect(heap, page, word);
+        return;
+    }
     block_t *first = remote_first(word), *last = NULL;
     unsigned count = remote_count(word);
     if (page->list != NULL) { // else the end is not needed: a cold walk less
@@ -283,6 +288,16 @@ static page_t *uncarved_page_take(heap_t *heap, small_bin_t *bin)
     return bin->uncarved == 0 ? NULL : listed_page_take(heap, bin->uncarved);
 }
 
+static page_t *fresh_page(heap_t *heap, unsigned class)
+{
+    page_t *page = zone_page_alloc(class, heap);
+    if (unlikely(harden_level != 0) && page != NULL && !heap_harden_page(page)) {
+        zone_page_free(page);
+        return NULL;
+    }
+    return page;
+}
+
 static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class)
 {
     page_t *page = fullest_page_take(heap, bin);
@@ -292,7 +307,7 @@ static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class)
         page = fullest_page_take(heap, bin);
         page = page != NULL ? page : uncarved_page_take(heap, bin);
     }
-    return page != NULL ? page : zone_page_alloc(class, heap);
+    return page != NULL ? page : fresh_page(heap, class);
 }
 
 // A page with blocks on its list becomes the current one. NULL: no memory, and nothing has changed.
@@ -311,7 +326,8 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
             heap_settle(heap, old);
     }
     if (page->list == NULL) {
-        bool fresh = page_carve(page);
+        bool fresh = unlikely(harden_level != 0) ? block_bits_carve(page, block_bits_random(&heap->harden_random))
+                                                 : page_carve(page);
         if (fresh)
             budget_use(CARVE_BYTES);
         if (fresh && page->purged != PURGED_NEVER)
@@ -320,7 +336,7 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
     return page;
 }
 
-static page_t *current_with_list(heap_t *heap, unsigned class)
+page_t *heap_current_with_list(heap_t *heap, unsigned class)
 {
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
@@ -384,7 +400,7 @@ block_t *heap_refill(heap_t *heap, unsigned class)
     block_t *list = NULL;
     if (heap->ring_used != 0 && (page == NULL || page->list == NULL) && (list = ring_borrow(heap, class)) != NULL)
         return list;
-    page = current_with_list(heap, class);
+    page = heap_current_with_list(heap, class);
     if (page == NULL)
         return NULL;
     unsigned count;
@@ -402,7 +418,7 @@ block_t *heap_refill(heap_t *heap, unsigned class)
 
 block_t *heap_take_one(heap_t *heap, unsigned class)
 {
-    page_t *page = current_with_list(heap, class);
+    page_t *page = heap_current_with_list(heap, class);
     if (page == NULL)
         return NULL;
     block_t *block = page->list;

@@ -13,8 +13,7 @@
 #ifndef TARN_HEAP_H
 #define TARN_HEAP_H
 
-#include "remote.h"
-#include "zone.h"
+#include "block_bits.h"
 
 // Whether the blocks of a class are mostly freed by others. Both halve now and then, so that the past fades.
 typedef struct handover {
@@ -99,6 +98,7 @@ struct heap {
     _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner]
     size_sample_t sample[CLASS_COUNT]; // [owner]
     sample_gaps_t gaps;                // [owner]
+    uint64_t harden_random;            // [owner] block_bits_random; 0: not hardened
 };
 
 // The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its
@@ -111,6 +111,8 @@ POOL_LOCAL extern heap_t heap_commons;
 
 // Whether every request's size is noted (pool_options_t). [const] after the start.
 extern bool heap_requested_exact;
+// Whether small blocks go one by one, past the fast paths: for exact sizes, or hardened. [const] after the start.
+POOL_LOCAL extern bool heap_one_by_one;
 
 // --- the hot paths -------------------------------------------------------------------------------------------------
 
@@ -221,6 +223,8 @@ static inline size_t heap_sparse_idle_bytes(const page_t *page)
 
 // Fills the head list of a class and returns a block; NULL: no memory.
 block_t *heap_refill(heap_t *heap, unsigned class);
+// The page that blocks of the class are taken from, with some on its list. NULL: no memory.
+page_t *heap_current_with_list(heap_t *heap, unsigned class);
 // One block past the head list, which stays empty.
 block_t *heap_take_one(heap_t *heap, unsigned class);
 // The slow part of a local free, for pages that the fast path does not know. The block is checked to be one.
@@ -242,6 +246,20 @@ void heap_borrowed_flush(heap_t *heap);
 void heap_ring_flush(heap_t *heap);
 // A free of another heap's small block. heap may be heap_none. False: it is on its way already (a double free).
 bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
+
+// --- hardened small blocks (harden.c), where harden_level is not 0 ---------------------------------------------------
+
+// A heap gets its first random bits.
+void heap_harden_begin(heap_t *heap);
+// A page has come from its zone. False: no memory.
+bool heap_harden_page(page_t *page);
+// As heap_take_one.
+block_t *heap_harden_take(heap_t *heap, unsigned class);
+// A local free that nothing is wrong with. False: any other, and nothing has happened.
+__attribute__((noinline)) bool heap_harden_free_quick(page_t *page, void *block);
+// Any heap's block, live as far as could be seen. heap may be heap_none. False: another thread has just freed it.
+bool heap_harden_free(heap_t *heap, page_t *page, unsigned index);
+void heap_harden_collect(heap_t *heap, page_t *page, uint64_t word);
 
 // --- medium blocks (medium.c) ----------------------------------------------------------------------------------------
 

@@ -289,6 +289,15 @@ uint64_t os_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t os_random(void)
+{
+    const unsigned without_waiting = 1; // GRND_NONBLOCK
+    uint64_t random = 0;
+    if (KERNEL_CALL3(SYS_getrandom, &random, sizeof(random), without_waiting) != sizeof(random))
+        random = (os_now_ms() ^ (uintptr_t)&random) * 0x9e3779b97f4a7c15u; // where the stack is, at least
+    return random;
+}
+
 int os_thread_id(void)
 {
     return (int)KERNEL_CALL0(SYS_gettid);

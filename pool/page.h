@@ -52,6 +52,7 @@ typedef struct page {
     union {
         block_t *list;      // [owner] small: the owner's free pushes here
         uint64_t dirty_bits; // [owner] medium: free blocks that may be resident
+        uint64_t free_words; // [owner] hardened small: which words of bits have free blocks (block_bits.h)
     };
     uint16_t left;   // [owner] frees until the next event
     uint16_t floor;  // [owner] used blocks when the event comes

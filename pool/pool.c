@@ -32,6 +32,8 @@ static bool start_locked(void)
     budget_start(options.waste_percent);
     requested_start(options.requested_exact);
     sample_start(options.sample_bytes, options.sample_seed);
+    block_bits_start(options.harden);
+    heap_one_by_one |= options.harden != 0;
     if (!zone_start())
         return false;
     large_start();
@@ -102,7 +104,10 @@ static block_t *alloc_small(heap_t *heap, unsigned class, size_t size_bytes)
         return block;
     }
     bool due = requested_refill_due(heap, class);
-    block = heap_requested_exact ? heap_take_one(heap, class) : heap_refill(heap, class);
+    if (likely(!heap_one_by_one))
+        block = heap_refill(heap, class);
+    else
+        block = harden_level != 0 ? heap_harden_take(heap, class) : heap_take_one(heap, class);
     if (due && block != NULL)
         requested_note(heap, class, block, size_bytes);
     return block;
@@ -143,7 +148,7 @@ static void withdraw_all(heap_t *heap)
     if (heap != NULL)
         heap_flush(heap);
     give_back_all(heap);
-    if (!heap_requested_exact) // the tables of exact sizes are made for the zones that there are
+    if (!heap_one_by_one) // the tables of exact sizes and of bits are made for the zones that there are
         zone_leave_empty();
     if (os_commit_counts()) { // else it would cost mappings for nothing
         zone_withdraw();
@@ -186,10 +191,40 @@ static unsigned class_for(size_t size_bytes)
     return size_bytes <= zone_max_bytes() ? size_class_of(size_bytes) : 0;
 }
 
+// Of hardened requests of a class every so manieth goes the long way, where its size may be noted.
+static const unsigned hardened_noted_every = 16;
+
+// The common case of a small hardened request: the current page has the block, its size is not to be noted, and it is no
+// sample. NULL: any other.
+static __attribute__((noinline)) void *alloc_hardened_quick(size_t size_bytes)
+{
+    heap_t *heap = heap_self;
+    if (unlikely(size_bytes - 1 >= SMALL_MAX_BYTES || heap_requested_exact))
+        return NULL;
+    unsigned class = (unsigned)size_class_small(size_bytes);
+    small_bin_t *bin = &heap->small[class];
+    page_t *page = bin->current;
+    if (unlikely(page == NULL || page->free_words == 0 || bin->handed % hardened_noted_every == 0))
+        return NULL;
+    if (unlikely(heap->gaps.rate_bytes != 0)) {
+        if (heap->gaps.blocks[class] == 0)
+            return NULL;
+        heap->gaps.blocks[class]--;
+    }
+    bin->handed++;
+    page->left++;
+    return page_block(page, block_bits_take(page, block_bits_random(&heap->harden_random)));
+}
+
 void *pool_malloc_slow(size_t size_bytes)
 {
     bool clean;
     heap_t *heap = heap_self;
+    if (unlikely(harden_level != 0)) {
+        void *block = alloc_hardened_quick(size_bytes);
+        if (likely(block != NULL))
+            return block;
+    }
     if (unlikely(heap == &heap_none && !pool_start()))
         return NULL;
     unsigned class = class_for(size_bytes);
@@ -239,13 +274,6 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
 
 // --- pointers --------------------------------------------------------------------------------------------------------
 
-static void misuse(const char *function, const void *address, const char *what, size_t block_bytes)
-{
-    pool_misuse_t report = {function, address, what, block_bytes};
-    if (pool_hook_misuse)
-        pool_hook_misuse(&report);
-}
-
 // What a pointer is that lies in a page; NULL if it may be a live block of it (*index).
 static const char *page_pointer_wrong(page_t *page, const void *address, unsigned *index)
 {
@@ -264,6 +292,8 @@ static const char *page_pointer_wrong(page_t *page, const void *address, unsigne
     bool carved = page->carved >> ((const char *)address - page->start) / CARVE_BYTES & 1;
     if (!carved)
         return "double free, or never allocated";
+    if (unlikely(harden_level != 0))
+        return block_bits_is_freed(page, *index) ? "double free" : NULL;
     return page->list == address ? "double free" : NULL;
 }
 
@@ -282,9 +312,20 @@ static void free_medium(heap_t *heap, page_t *page, unsigned index, void *block)
     if (remote_free_bit(page, index, &already))
         heap_drain_orphan(heap_inbox_push(page));
     if (already)
-        misuse("free", block, "double free", page_block_bytes(page));
+        misuse_tell("free", block, "double free", page_block_bytes(page));
     else
         heap_adopt_page(heap, page); // its owner may have ended in between
+}
+
+// False: another thread has just freed it, or this one has gathered it already.
+static bool free_small(heap_t *heap, page_t *page, unsigned index, void *block)
+{
+    if (unlikely(harden_level != 0))
+        return heap_harden_free(heap, page, index);
+    if (page_owner(page) != heap)
+        return heap_free_remote(heap, page, block);
+    heap_free_small(page, block);
+    return true;
 }
 
 static void free_in_page(page_t *page, void *block)
@@ -292,7 +333,7 @@ static void free_in_page(page_t *page, void *block)
     unsigned index;
     const char *wrong = page_pointer_wrong(page, block, &index);
     if (wrong != NULL) {
-        misuse("free", block, wrong, page_block_bytes(page));
+        misuse_tell("free", block, wrong, page_block_bytes(page));
         return;
     }
     if (unlikely(page_is_marked(page)))
@@ -302,10 +343,8 @@ static void free_in_page(page_t *page, void *block)
         heap = &heap_none; // a thread that only frees gathers what it frees, too
     if (!page_is_small(page))
         free_medium(heap, page, index, block);
-    else if (page_owner(page) == heap)
-        heap_free_small(page, block);
-    else if (!heap_free_remote(heap, page, block))
-        misuse("free", block, "double free", page_block_bytes(page));
+    else if (!free_small(heap, page, index, block))
+        misuse_tell("free", block, "double free", page_block_bytes(page));
 }
 
 static const char *large_wrong(large_result_t result)
@@ -317,7 +356,7 @@ static void free_large(void *block)
 {
     if (reserve_has(block)) {
         if (!reserve_free(block))
-            misuse("free", block, "double free, or never allocated", 0);
+            misuse_tell("free", block, "double free, or never allocated", 0);
         return;
     }
     if (unlikely(heap_sample_bytes != 0))
@@ -327,23 +366,14 @@ static void free_large(void *block)
         return;
     if (result == LARGE_FOREIGN && pool_hook_foreign && pool_hook_foreign("free", block))
         return;
-    misuse("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
+    misuse_tell("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
 }
 
-// Whether the block is a sample of the profile's. False for nearly all blocks of a marked page.
+// Whether the block is a sample of the profile's, or hardened. False for nearly all blocks of a page that is only
+// marked for a sample.
 static inline bool is_sampled(page_t *page, const void *block)
 {
-    return unlikely(page_is_marked(page)) && sample_find(block) != 0;
-}
-
-// The local free of a small block whose page holds a sample, which is another: as the fast path would have done it.
-static inline bool free_marked_quick(page_t *page, void *block)
-{
-    if (page_owner(page) != heap_self || !page_is_marked(page) || page->list == block || sample_find(block) != 0)
-        return false;
-    heap_sample_unmark_stale(page);
-    heap_free_small(page, block);
-    return true;
+    return unlikely(page_is_marked(page)) && (harden_level != 0 || sample_find(block) != 0);
 }
 
 // Whether a small block is not carved, or the last one that its owner freed.
@@ -356,13 +386,35 @@ static inline bool looks_freed(const page_t *page, const void *block, size_t off
 static inline bool free_remote_quick(page_t *page, void *block)
 {
     heap_t *heap = heap_self, *owner = page_owner(page);
-    if (unlikely(owner == NULL || owner == heap || is_sampled(page, block)))
+    if (unlikely(owner == NULL || owner == heap))
         return false;
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
     if (unlikely(size_class_index_exact(class, offset) >= class->block_count))
         return false;
     return !looks_freed(page, block, offset) && heap_ring_add(heap, page, block);
+}
+
+// A small block of a marked page. Where the page holds a sample, most are another block: as the fast path would have done
+// it, then.
+static bool free_marked_quick(page_t *page, void *block)
+{
+    if (harden_level != 0)
+        return heap_harden_free_quick(page, block);
+    if (sample_find(block) != 0)
+        return false;
+    if (page_owner(page) != heap_self)
+        return free_remote_quick(page, block);
+    if (page->list == block)
+        return false;
+    heap_sample_unmark_stale(page);
+    heap_free_small(page, block);
+    return true;
+}
+
+static inline bool free_small_quick(page_t *page, void *block)
+{
+    return unlikely(page_is_marked(page)) ? free_marked_quick(page, block) : free_remote_quick(page, block);
 }
 
 static __attribute__((noinline)) void free_general(page_t *page, void *block)
@@ -380,7 +432,7 @@ static __attribute__((noinline)) void free_general(page_t *page, void *block)
 void pool_free_slow(void *block)
 {
     page_t *page = zone_page_of_first(block);
-    bool done = page != NULL && page_is_small(page) && (free_remote_quick(page, block) || free_marked_quick(page, block));
+    bool done = page != NULL && page_is_small(page) && free_small_quick(page, block);
     if (unlikely(!done))
         free_general(page, block);
 }
@@ -417,14 +469,14 @@ static size_t usable(const char *function, void *block, page_t **page)
         const char *wrong = page_pointer_wrong(*page, block, &index);
         if (wrong == NULL)
             return page_block_bytes(*page);
-        misuse(function, block, wrong[0] == 'd' ? "not a live block" : wrong, page_block_bytes(*page));
+        misuse_tell(function, block, wrong[0] == 'd' ? "not a live block" : wrong, page_block_bytes(*page));
         return 0;
     }
     size_t bytes = 0;
     if (reserve_has(block)) {
         bytes = reserve_usable(block);
         if (bytes == 0)
-            misuse(function, block, "not a live block", 0);
+            misuse_tell(function, block, "not a live block", 0);
         return bytes;
     }
     large_result_t result = large_usable(block, &bytes);
@@ -433,7 +485,7 @@ static size_t usable(const char *function, void *block, page_t **page)
     if (result == LARGE_DONE || (result == LARGE_FOREIGN && pool_hook_foreign && pool_hook_foreign(function, block)))
         return bytes;
     const char *wrong = result == LARGE_INTERIOR ? "not the start of a block" : "not a live block";
-    misuse(function, block, result == LARGE_FOREIGN ? "not from this heap" : wrong, 0);
+    misuse_tell(function, block, result == LARGE_FOREIGN ? "not from this heap" : wrong, 0);
     return 0;
 }
 

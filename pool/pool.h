@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "misuse.h"
 #include "requested.h"
 
 // Settings, read once when the pool starts.
@@ -16,24 +17,16 @@ typedef struct pool_options {
     bool requested_exact;   // note every request's size: exact requested_bytes, but no fast path
     size_t sample_bytes;    // mean distance of the profile's samples (sample.h); 0: no profile
     uint64_t sample_seed;   // for tests
+    unsigned harden;        // 0: no hardening; 1: block_bits.h
 } pool_options_t;
-
-// What a caller did wrong. `what` is a short fixed text ("double free", "not the start of a block", ...).
-typedef struct pool_misuse {
-    const char *function; // "free", "realloc", "malloc_usable_size", ...
-    const void *address;
-    const char *what;
-    size_t block_bytes; // size of the block the address belongs to; 0 if it belongs to none
-} pool_misuse_t;
 
 // Hooks: functions that preload/ defines and the unit tests leave undefined (weak, so then they are not called).
 // boot:    once, before the first allocation is served; may not allocate. It may change *options.
 // thread:  a heap was given to the calling thread: ask for pool_thread_exit() at the thread's end. May allocate.
-// misuse:  a caller's mistake; when it returns, the call has had no effect and the heap is whole.
+// misuse:  a caller's mistake (misuse.h).
 // foreign: a pointer that lies in none of the pool's ranges came to `function`; false: it is nobody's, report misuse.
 __attribute__((weak)) void pool_hook_boot(pool_options_t *options);
 __attribute__((weak)) void pool_hook_thread(void);
-RARE __attribute__((weak)) void pool_hook_misuse(const pool_misuse_t *misuse);
 RARE __attribute__((weak)) bool pool_hook_foreign(const char *function, void *address);
 
 // Starts the pool if it has not been started. False if no address space could be had at all.
@@ -128,7 +121,7 @@ static inline bool pool_realloc_stays(void *block, size_t size_bytes)
         return false;
     const size_class_t *class = page_class(page);
     size_t in_page = offset & (class->page_bytes - 1);
-    return size_class_index_exact(class, in_page) < class->block_count && likely(!heap_requested_exact);
+    return size_class_index_exact(class, in_page) < class->block_count && likely(!heap_one_by_one);
 }
 
 static inline void *pool_realloc(void *block, size_t size_bytes)

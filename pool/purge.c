@@ -82,6 +82,11 @@ static void blocks_prefetch(const page_t *page)
 
 static void steps_count(const page_t *page, step_count_t *count)
 {
+    if (unlikely(harden_level != 0)) {
+        for (unsigned step = 0; step < page_steps(page); step++)
+            count->free_blocks[step] = (uint16_t)block_bits_step_free(page, step, &count->last_free[step]);
+        return;
+    }
     size_t block_bytes = page_class(page)->block_bytes;
     for (const block_t *block = page->list; block != NULL; block = block->next) {
         size_t offset = (size_t)((const char *)block - page->start), step = offset / CARVE_BYTES;
@@ -102,7 +107,7 @@ static bool step_is_free(const page_t *page, const step_count_t *count, unsigned
     return !reached_into || !(page->carved >> (step - 1) & 1) || count->last_free[step - 1];
 }
 
-static void steps_unlist(page_t *page, unsigned steps)
+static void list_without(page_t *page, unsigned steps)
 {
     block_t **link = &page->list;
     for (block_t *block = page->list; block != NULL; block = block->next)
@@ -111,6 +116,14 @@ static void steps_unlist(page_t *page, unsigned steps)
             link = &block->next;
         }
     *link = NULL;
+}
+
+static void steps_unlist(page_t *page, unsigned steps)
+{
+    if (unlikely(harden_level != 0))
+        block_bits_forget(page, steps);
+    else
+        list_without(page, steps);
     page->carved_count -= page_steps_count(page, steps & page->carved);
     page->carved &= (uint16_t)~steps;
     page->soiled &= (uint16_t)~steps;

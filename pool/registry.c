@@ -108,6 +108,8 @@ heap_t *heap_begin(void)
         heap_self = heap;
     if (heap != NULL && heap_sample_bytes != 0)
         heap_sample_begin(heap);
+    if (heap != NULL)
+        heap_harden_begin(heap);
     return heap;
 }
 

@@ -22,11 +22,12 @@ bool remote_free_bit(page_t *page, unsigned index, bool *already)
     return remote_must_queue(old);
 }
 
+// Sequentially consistent for block_bits.h, where what is pending is read afterwards; acquire would do for the others.
 uint64_t remote_take(page_t *page, bool leave_inbox)
 {
     if (leave_inbox)
-        return atomic_exchange_explicit(&page->remote, 0, memory_order_acquire);
+        return atomic_exchange_explicit(&page->remote, 0, memory_order_seq_cst);
     if ((atomic_load_explicit(&page->remote, memory_order_relaxed) & ~REMOTE_QUEUED) == 0)
         return 0;
-    return atomic_fetch_and_explicit(&page->remote, REMOTE_QUEUED, memory_order_acquire);
+    return atomic_fetch_and_explicit(&page->remote, REMOTE_QUEUED, memory_order_seq_cst);
 }

@@ -43,6 +43,7 @@ static uint32_t *slot_of(const page_t *page, unsigned index)
 void requested_start(bool exact)
 {
     heap_requested_exact = exact;
+    heap_one_by_one |= exact;
 }
 
 static void exact_note(const void *block, size_t size_bytes)

@@ -247,13 +247,14 @@ static void page_loses(page_t *page)
     if (entry == NULL || atomic_fetch_sub_explicit(&entry->value, 1, memory_order_relaxed) > 1)
         return;
     entry_remove(entry);
-    page_unmark(page);
+    if (harden_level == 0)
+        page_unmark(page);
 }
 
 // A child of fork has marks of its parent's samples; each goes with the page's first free.
 void heap_sample_unmark_stale(page_t *page)
 {
-    if (unlikely(marks_are_stale) && find(page_key(page)) == 0)
+    if (unlikely(marks_are_stale) && harden_level == 0 && find(page_key(page)) == 0)
         page_unmark(page);
 }
 

@@ -88,7 +88,8 @@ static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
     uint64_t block_bytes = class->block_bytes, carved = size_min(page_carved_count(page), class->block_count);
     uint64_t heads = page->place == PAGE_CURRENT ? head_count(owner, page) : 0;
     uint64_t used = size_min(page_used(page), carved);
-    sums->pending = size_min(remote_pending(page), used);
+    uint64_t waiting = unlikely(harden_level != 0) ? block_bits_waiting(page) : remote_pending(page);
+    sums->pending = size_min(waiting, used);
     sums->live = used - sums->pending - size_min(heads, used - sums->pending);
     sums->free_blocks = carved - sums->live - sums->pending;
     sums->holes = sums->free_blocks * block_bytes;
@@ -138,9 +139,9 @@ static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sum
 // Which blocks of a small page are not live: a bit each.
 typedef struct block_bits {
     uint64_t word[SMALL_BLOCKS_MAX / 64];
-} block_bits_t;
+} dead_bits_t;
 
-static void bits_add_list(block_bits_t *bits, const page_t *page, const block_t *list)
+static void bits_add_list(dead_bits_t *bits, const page_t *page, const block_t *list)
 {
     unsigned most = page_class(page)->block_count;
     for (bool exact; list != NULL && most-- > 0; list = list->next) {
@@ -153,7 +154,7 @@ static void bits_add_list(block_bits_t *bits, const page_t *page, const block_t 
     }
 }
 
-static void bits_add_rings(block_bits_t *bits, const page_t *page)
+static void bits_add_rings(dead_bits_t *bits, const page_t *page)
 {
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
         for (unsigned i = 0; i < RING_SLOTS; i++)
@@ -161,14 +162,28 @@ static void bits_add_rings(block_bits_t *bits, const page_t *page)
                 bits_add_list(bits, page, heap->ring[i].first);
 }
 
+static void bits_add_freed(dead_bits_t *bits, const page_t *page)
+{
+    for (unsigned i = 0; i < page_class(page)->block_count; i++)
+        bits->word[i / 64] |= (uint64_t)block_bits_is_freed(page, i) << (i % 64);
+}
+
+static void bits_add_all(dead_bits_t *bits, page_t *page, heap_t *owner)
+{
+    bits_add_list(bits, page, page->list);
+    bits_add_list(bits, page, remote_first(atomic_load_explicit(&page->remote, memory_order_relaxed)));
+    bits_add_list(bits, page, page->place == PAGE_CURRENT ? owner->head[page->class] : NULL);
+    bits_add_rings(bits, page);
+}
+
 static uint64_t small_requested(page_t *page, heap_t *owner)
 {
-    block_bits_t dead = {0};
+    dead_bits_t dead = {0};
     uint64_t requested = 0;
-    bits_add_list(&dead, page, page->list);
-    bits_add_list(&dead, page, remote_first(atomic_load_explicit(&page->remote, memory_order_relaxed)));
-    bits_add_list(&dead, page, page->place == PAGE_CURRENT ? owner->head[page->class] : NULL);
-    bits_add_rings(&dead, page);
+    if (harden_level != 0)
+        bits_add_freed(&dead, page);
+    else
+        bits_add_all(&dead, page, owner);
     for (unsigned step = 0; step < page_steps(page); step++)
         for (unsigned i = page_step_first(page, step); i < page_step_first(page, step + 1); i++)
             if (page->carved >> step & 1 && !(dead.word[i / 64] >> (i % 64) & 1))
@@ -379,6 +394,8 @@ static void meta_survey(survey_t *out, window_t *window)
     for (unsigned i = 0; heap_requested_exact && requested_bounds(i, &start, &end); i++)
         meta_range(out, window, start, end);
     for (unsigned i = 0; sample_bounds(i, &start, &end); i++)
+        meta_range(out, window, start, end);
+    for (unsigned i = 0; block_bits_bounds(i, &start, &end); i++)
         meta_range(out, window, start, end);
     reserve_bounds(&start, &end);
     meta_range(out, window, start, end);

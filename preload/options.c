@@ -13,6 +13,7 @@
 #define VARIABLE "TARN_OPTIONS"
 #define WASTE_PERCENT_MAX 1000
 #define SAMPLE_BYTES_MAX ((size_t)1 << 30)
+#define HARDEN_MOST 1
 #define RECORD_BYTES_MIN ((size_t)1 << 20)
 #define RECORD_BYTES_MAX ((size_t)16 << 30)
 
@@ -224,6 +225,15 @@ static RARE const char *set_record_signal(word_t value)
     return "a signal, as USR2";
 }
 
+static const char *set_harden(word_t value)
+{
+    if (value.length != 1 || value.text[0] < '0' || value.text[0] > '0' + HARDEN_MOST)
+        return "0 or 1";
+    options.harden = (unsigned)(value.text[0] - '0');
+    return NULL;
+}
+_Static_assert(HARDEN_MOST == 1, "said in the message above");
+
 static const option_t known[] = {
     {"stats", set_stats},
     {"stats_file", set_stats_file},
@@ -236,9 +246,9 @@ static const option_t known[] = {
     {"follow", set_follow},
     {"profile", set_profile},
     {"sample", set_sample},
+    {"harden", set_harden},
     {"limit", NULL},
     {"huge", NULL},
-    {"harden", NULL},
 };
 
 // --- the list --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ typedef struct options {
     bool abort_on_misuse;
     bool requested_exact;
     unsigned waste_percent;
+    unsigned harden;           // 0: what costs nothing
     bool profile;              // take samples, if there is a recording
     bool follow;               // a recording for each process, not for the topmost alone
     size_t sample_bytes;       // their mean distance

@@ -23,6 +23,9 @@ PEERS = (
     ('tbbmalloc', 'libtbbmalloc_proxy.so.2', 'libtbbmalloc2'),
 )
 
+# tarn with an option more: only where they are named.
+HARDENED = {f'tarn-harden-{level}': [f'harden={level}'] for level in (1, 2, 3)}
+
 
 @dataclasses.dataclass(frozen=True)
 class Allocator:
@@ -75,18 +78,19 @@ def allocator_find(name, tarn_path):
     """The allocator of that name on this machine."""
     if name == BASE:
         return Allocator(BASE, version=' '.join(platform.libc_ver()))
-    if name == 'tarn':
-        return _tarn_find(tarn_path)
+    if name == 'tarn' or name in HARDENED:
+        return _tarn_find(name, tarn_path)
     for peer, library, package in PEERS:
         if peer == name:
             return _peer_find(peer, library, package)
-    raise AllocatorMissing(f'{name}: not known; one of {", ".join(known_names())}, or --with {name}=/path.so')
+    raise AllocatorMissing(f'{name}: not known; one of {", ".join([*known_names(), *HARDENED])}, or --with {name}=/path.so')
 
 
-def _tarn_find(path):
+def _tarn_find(name, path):
     if not os.path.exists(path):
         raise AllocatorMissing(f'tarn: no {path} (meson compile -C build makes it; --tarn PATH names another)')
-    return Allocator('tarn', os.path.abspath(path), {'TARN_OPTIONS': 'stats=off'}, _git_version(path))
+    options = ':'.join(['stats=off', *HARDENED.get(name, [])])
+    return Allocator(name, os.path.abspath(path), {'TARN_OPTIONS': options}, _git_version(path))
 
 
 def _peer_find(name, library, package):

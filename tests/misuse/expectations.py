@@ -2,7 +2,7 @@
 
 {bytes} stands for the usable size of the block. SILENT: the fast path cannot see it at no cost, so nothing is said;
 what the heap is worth afterwards is open, but it may not hang. When such a fault is detected one day, the test asks for
-its text here.
+its text here. HARDENED has what is said from harden=1 on instead.
 """
 
 SILENT = None
@@ -90,14 +90,24 @@ USABLE_SIZE = {
     'usable_size_of_a_wild_pointer': FOREIGN,
 }
 
+HARDENED = {
+    'delayed_double_free_of_64_bytes': DOUBLE,
+    'free_of_64_bytes_by_a_thread_then_by_the_owner': DOUBLE,
+    'free_inside_64_bytes': INTERIOR,
+    'free_8_bytes_into_64_bytes': INTERIOR,
+}
+
+HARDEN_LEVELS = (0, 1)
+
 FUNCTIONS = {'free': FREE, 'realloc': REALLOC, 'malloc_usable_size': USABLE_SIZE}
 
 
-def expectation(fault):
+def expectation(fault, level):
     """The line that a fault must write, without address and size filled in; None for a silent one."""
     for function, table in FUNCTIONS.items():
         if fault in table:
-            return table[fault] and f'tarn: {function}(): {{address}}: {table[fault]}\n'
+            text = HARDENED.get(fault, table[fault]) if level >= 1 else table[fault]
+            return text and f'tarn: {function}(): {{address}}: {text}\n'
     raise KeyError(f'{fault}: expectations.py does not know it')
 
 

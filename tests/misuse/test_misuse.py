@@ -4,6 +4,8 @@
     on_error=abort (the default)    the message, then SIGABRT
     on_error=report                 the message, then the program goes on with a whole heap
 
+Each with harden=0 and with every level above.
+
 The name `table` instead of a fault checks that the table and the program know the same faults; `closed` that with
 standard error closed the program is aborted all the same.
 """
@@ -32,9 +34,10 @@ def require(true, text, result):
                  f'standard error:\n{result.stderr}')
 
 
-def check_detected(line):
+def check_detected(line, level):
     for options, status, last in (('', -signal.SIGABRT, ''), (':on_error=abort', -signal.SIGABRT, ''),
                                   (':on_error=report', 0, 'whole\n')):
+        options += f':harden={level}'
         result = commit([fault], options)
         address, size = result.stdout.split(None, 2)[:2]
         expected = line.format(address=address, bytes=size)
@@ -43,8 +46,9 @@ def check_detected(line):
         require(result.stdout.split('\n', 1)[1] == last, f'with "{options}" "{last}" should come last', result)
 
 
-def check_silent():
+def check_silent(level):
     for options in ('', ':on_error=report', ':stats=text'):    # the report reads the heap as it was left
+        options += f':harden={level}'
         result = commit([fault], options)
         require(result.returncode != -signal.SIGALRM, f'with "{options}" it hangs', result)
         require('tarn: free()' not in result.stderr, 'it is detected now: put the message into expectations.py', result)
@@ -67,7 +71,9 @@ if fault == 'table':
     check_table()
 elif fault == 'closed':
     check_closed()
-elif expectations.expectation(fault) is None:
-    check_silent()
-else:
-    check_detected(expectations.expectation(fault))
+for level in expectations.HARDEN_LEVELS if fault not in ('table', 'closed') else ():
+    expected = expectations.expectation(fault, level)
+    if expected is None:
+        check_silent(level)
+    else:
+        check_detected(expected, level)

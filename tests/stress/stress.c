@@ -1,7 +1,7 @@
 // tests/stress/stress.c - random work by several threads against a shadow, in rounds. Between two rounds all threads
 // are quiet, and then the whole heap is checked: by check_pool, block by block, class by class, and against smaps.
 //
-//   stress [--seed N] [--rounds N] [--threads N] [--exact]
+//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N]
 //
 // The seed is printed. It fixes what each thread does in each round; how the threads interleave stays chance, so a
 // failure with several threads may need some replays, one with --threads 1 none. --exact: with requested=exact.
@@ -39,6 +39,7 @@ typedef struct worker {
 static uint64_t seed = 1;
 static unsigned rounds = 1000, thread_count = 4;
 static bool exact;
+static unsigned harden;
 static worker_t workers[THREADS_MAX];
 static shadow_t main_shadow;
 static pthread_barrier_t begin, end;
@@ -47,6 +48,7 @@ static survey_t survey;
 void pool_hook_boot(pool_options_t *options)
 {
     options->requested_exact = exact;
+    options->harden = harden;
 }
 
 // In front of lock.c's (-Wl,--wrap): here nobody ever loses patience with a fork. On a busy machine a fork takes longer
@@ -305,6 +307,7 @@ static void options_read(int count, char **arguments)
                                           {"rounds", required_argument, NULL, 'r'},
                                           {"threads", required_argument, NULL, 't'},
                                           {"exact", no_argument, NULL, 'e'},
+                                          {"harden", required_argument, NULL, 'h'},
                                           {0}};
     for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1;) {
         if (option == 's')
@@ -315,11 +318,13 @@ static void options_read(int count, char **arguments)
             thread_count = (unsigned)strtoul(optarg, NULL, 0);
         else if (option == 'e')
             exact = true;
+        else if (option == 'h')
+            harden = (unsigned)strtoul(optarg, NULL, 0);
         else
             exit(2);
     }
     if (rounds == 0 || thread_count == 0 || thread_count > THREADS_MAX || optind != count) {
-        fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact]\n", THREADS_MAX);
+        fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact] [--harden 0..1]\n", THREADS_MAX);
         exit(2);
     }
 }
@@ -327,8 +332,8 @@ static void options_read(int count, char **arguments)
 int main(int count, char **arguments)
 {
     options_read(count, arguments);
-    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u%s", arguments[0],
-             (unsigned long long)seed, rounds, thread_count, exact ? " --exact" : "");
+    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u%s", arguments[0],
+             (unsigned long long)seed, rounds, thread_count, harden, exact ? " --exact" : "");
     puts(shadow_replay);
     if (!pool_start())
         shadow_fail("the pool does not start");

@@ -15,12 +15,13 @@ import sources
 # Bottom up. Nouns of one layer do not know each other.
 LAYERS = [
     ['bits', 'kernel_call'],
-    ['config', 'os', 'bitset'],
+    ['config', 'os', 'bitset', 'misuse'],
     ['size_class', 'lock', 'meta', 'budget', 'reserve', 'tiles'],
     ['page', 'extent'],
     ['remote', 'zone', 'large'],
+    ['block_bits'],
     ['heap'],
-    ['medium', 'purge', 'registry', 'requested', 'sample'],
+    ['medium', 'harden', 'purge', 'registry', 'requested', 'sample'],
     ['survey', 'check'],
     ['pool'],
 ]

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 bool support_exact;
+unsigned support_harden;
 size_t support_sample_bytes;
 uint64_t support_sample_seed;
 unsigned support_misuses;
@@ -18,6 +19,7 @@ pool_misuse_t support_misuse;
 void pool_hook_boot(pool_options_t *options)
 {
     options->requested_exact = support_exact;
+    options->harden = support_harden;
     options->sample_bytes = support_sample_bytes;
     options->sample_seed = support_sample_seed;
 }

@@ -1,0 +1,176 @@
+// pool/block_bits.c - see block_bits.h.
+#include "block_bits.h"
+
+#include <assert.h>
+
+#include "os_linux.h"
+
+unsigned harden_level;
+block_bits_table_t block_bits_tables[ZONES_MAX];
+
+void block_bits_start(unsigned level)
+{
+    harden_level = level;
+}
+
+// --- the tables ------------------------------------------------------------------------------------------------------
+
+static unsigned words_of(const zone_t *zone)
+{
+    if (zone->kind >= SMALL_ZONES)
+        return 1;
+    size_t smallest = zone->kind == 0 ? GRANULE_BYTES : (LOW_CLASSES + 1) * GRANULE_BYTES;
+    return (unsigned)((((size_t)1 << zone->shift) / smallest + 63) / 64);
+}
+
+static size_t table_bytes(const zone_t *zone)
+{
+    return align_up((size_t)zone->bound * words_of(zone) * 3 * sizeof(uint64_t), os_page_bytes());
+}
+
+// Two threads may want a zone's first table at once; the other fields say the same in both.
+static bool table_make(const zone_t *zone)
+{
+    block_bits_table_t *table = &block_bits_tables[zone->index];
+    size_t bytes = table_bytes(zone);
+    char *base = os_map(bytes, os_page_bytes()), *nothing = NULL;
+    if (base == NULL)
+        return false;
+    os_name(base, bytes, "tarn metadata");
+    __atomic_store_n(&table->pages, zone->pages, __ATOMIC_RELAXED);
+    __atomic_store_n(&table->words, words_of(zone), __ATOMIC_RELAXED);
+    __atomic_store_n(&table->bytes_a_page, words_of(zone) * 3 * (uint32_t)sizeof(uint64_t), __ATOMIC_RELAXED);
+    if (!__atomic_compare_exchange_n(&table->base, &nothing, base, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        os_unmap(base, bytes);
+    return true;
+}
+
+bool block_bits_begin(page_t *page)
+{
+    const zone_t *zone = zone_get(page->zone);
+    if (__atomic_load_n(&block_bits_tables[page->zone].base, __ATOMIC_ACQUIRE) == NULL && !table_make(zone))
+        return false;
+    block_word_t *words = block_bits_free(page);
+    for (unsigned i = 0; i < 3 * block_bits_words(page); i++)
+        atomic_store_explicit(&words[i], 0, memory_order_relaxed);
+    return true;
+}
+
+bool block_bits_bounds(unsigned index, char **start, char **end)
+{
+    if (harden_level == 0 || index >= zone_count())
+        return false;
+    *start = __atomic_load_n(&block_bits_tables[index].base, __ATOMIC_ACQUIRE);
+    *end = *start == NULL ? NULL : *start + table_bytes(zone_get(index));
+    return true;
+}
+
+// --- carving ---------------------------------------------------------------------------------------------------------
+
+bool block_bits_carve(page_t *page, uint64_t random)
+{
+    assert(page->free_words == 0 && page_can_carve(page));
+    uint64_t all = bits_mask(page_steps(page)), soiled = page->soiled & ~page->carved & all;
+    unsigned step = block_bits_one(soiled != 0 ? soiled : ~(uint64_t)page->carved & all, (unsigned)(random >> 32) & (page_steps(page) - 1));
+    unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1);
+    page->carved |= (uint16_t)(1u << step);
+    page->soiled |= (uint16_t)(1u << step);
+    page->carved_count += end - first;
+    for (unsigned i = first; i < end; i++)
+        block_bits_put(page, i);
+    return soiled == 0;
+}
+
+unsigned block_bits_step_free(const page_t *page, unsigned step, bool *last)
+{
+    const block_word_t *words = block_bits_free(page);
+    unsigned count = 0;
+    *last = false;
+    for (unsigned i = page_step_first(page, step); i < page_step_first(page, step + 1); i++) {
+        *last = atomic_load_explicit(&words[i / 64], memory_order_relaxed) >> (i % 64) & 1;
+        count += *last;
+    }
+    return count;
+}
+
+void block_bits_forget(page_t *page, unsigned steps)
+{
+    block_word_t *words = block_bits_free(page);
+    for (; steps != 0; steps &= steps - 1) {
+        unsigned step = bits_lowest(steps);
+        for (unsigned i = page_step_first(page, step); i < page_step_first(page, step + 1); i++)
+            atomic_fetch_and_explicit(&words[i / 64], ~block_bits_of(i), memory_order_relaxed);
+    }
+    page->free_words = 0;
+    for (unsigned i = 0; i < block_bits_words(page); i++)
+        page->free_words |= (uint64_t)(atomic_load_explicit(&words[i], memory_order_relaxed) != 0) << i;
+}
+
+// --- frees by others -------------------------------------------------------------------------------------------------
+
+bool block_bits_free_remote(page_t *page, unsigned index, bool *already)
+{
+    uint64_t bit = block_bits_of(index), want = REMOTE_QUEUED | (uint64_t)1 << index / 64;
+    block_word_t *word = block_bits_pending(page) + index / 64;
+    *already = atomic_fetch_or_explicit(word, bit, memory_order_seq_cst) & bit;
+    uint64_t old = atomic_load_explicit(&page->remote, memory_order_seq_cst);
+    if (*already || (old & want) == want)
+        return false;
+    while (!atomic_compare_exchange_weak_explicit(&page->remote, &old, old | want, memory_order_seq_cst,
+                                                  memory_order_relaxed))
+        continue;
+    return remote_must_queue(old);
+}
+
+unsigned block_bits_collect(page_t *page, uint64_t word, unsigned *twice, unsigned *twice_count)
+{
+    block_word_t *free = block_bits_free(page), *pending = block_bits_pending(page);
+    unsigned count = 0;
+    *twice_count = 0;
+    for (word &= ~REMOTE_QUEUED; word != 0; word &= word - 1) {
+        unsigned at = bits_lowest(word);
+        uint64_t taken = atomic_exchange_explicit(&pending[at], 0, memory_order_seq_cst);
+        uint64_t before = atomic_load_explicit(&free[at], memory_order_relaxed), both = taken & before;
+        if (both != 0)
+            *twice = at * 64 + bits_lowest(both);
+        *twice_count += bits_count(both);
+        count += bits_count(taken & ~before);
+        atomic_store_explicit(&free[at], before | taken, memory_order_relaxed);
+        page->free_words |= (uint64_t)((before | taken) != 0) << at;
+    }
+    return count;
+}
+
+unsigned block_bits_waiting(const page_t *page)
+{
+    const block_word_t *pending = block_bits_pending(page);
+    unsigned count = 0;
+    for (unsigned i = 0; i < 2 * block_bits_words(page); i++)
+        count += bits_count(atomic_load_explicit(&pending[i], memory_order_relaxed));
+    return count;
+}
+
+// --- self-help -------------------------------------------------------------------------------------------------------
+
+static bool is_carved(const page_t *page, unsigned index)
+{
+    return page->carved >> ((size_t)index * page_class(page)->block_bytes >> CARVE_SHIFT) & 1;
+}
+
+const char *block_bits_check(const page_t *page)
+{
+    const block_word_t *words = block_bits_free(page);
+    unsigned count = 0;
+    for (unsigned i = 0; i < block_bits_words(page); i++)
+        if ((atomic_load_explicit(&words[i], memory_order_relaxed) != 0) != (page->free_words >> i & 1))
+            return "a page's word of words does not know which of them are 0";
+    for (unsigned i = 0; i < 64 * block_bits_words(page); i++) {
+        bool free = atomic_load_explicit(&words[i / 64], memory_order_relaxed) >> (i % 64) & 1;
+        if (free && (i >= page_class(page)->block_count || !is_carved(page, i)))
+            return "a block is free that was never carved";
+        count += free;
+    }
+    if (page_carved_count(page) != page_steps_count(page, page->carved))
+        return "the count of carved blocks is not that of the carved steps";
+    return page_used(page) + count == page_carved_count(page) ? NULL : "used + free != carved";
+}

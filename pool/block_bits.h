@@ -1,0 +1,141 @@
+// pool/block_bits.h - hardened small pages: which blocks are free is known by bits out of band, and not by links in
+// the blocks themselves. Under harden=0 there are none, and nothing here is called.
+//
+//   a page's bits, in a table beside its zone     free [w]     [owner]  blocks to give
+//   a bit a block; w = 16 words low, 4 high,      pending [w]  [atomic] freed by others, not yet taken back
+//   1 medium                                      held [w]     [atomic] freed, and kept back for a while (harden.c)
+//
+// A small block is not carved, or its bit is set in one of the three, or it is live. So a double free is seen exactly,
+// whoever frees; no write through a dangling pointer reaches a list; and the next block to give is drawn by chance.
+//
+// page->free_words (the same word as page->list) has a bit for each word of free that is not 0, so that "the list is
+// empty" is the same test as without hardening. page->remote has a bit for each word of pending that may not be 0:
+//
+//   free by another: pending[i] |= bit, and then, unless it is there, remote |= QUEUED | 1 << i     (seq. consistent)
+//   collect (owner): word = take remote, and then, for each i in word, taken = exchange(pending[i], 0)
+//
+// Who finds its bit in remote set leaves it to the collect that has yet to take that bit, and comes to see pending.
+//
+// Invariant (block_bits_check): used + |free| == carved. Of medium pages only `held` is in use.
+#ifndef TARN_BLOCK_BITS_H
+#define TARN_BLOCK_BITS_H
+
+#include "remote.h"
+#include "zone.h"
+
+// What harden=0..3 says. [const] after the start.
+POOL_LOCAL extern unsigned harden_level;
+
+void block_bits_start(unsigned level);
+
+typedef struct block_bits_table {
+    char *base;            // [const] once it is there
+    page_t *pages;         // [const] of the zone
+    uint32_t words;        // [const] in each of the three: a power of two
+    uint32_t bytes_a_page; // [const] three times `words`
+} block_bits_table_t;
+
+POOL_LOCAL extern block_bits_table_t block_bits_tables[ZONES_MAX];
+
+typedef _Atomic uint64_t block_word_t;
+
+static inline unsigned block_bits_words(const page_t *page)
+{
+    return block_bits_tables[page->zone].words;
+}
+
+static inline block_word_t *block_bits_free(const page_t *page)
+{
+    const block_bits_table_t *table = &block_bits_tables[page->zone];
+    size_t index = ((uintptr_t)page - (uintptr_t)table->pages) / sizeof(page_t);
+    return (block_word_t *)(table->base + index * table->bytes_a_page);
+}
+
+static inline block_word_t *block_bits_pending(const page_t *page)
+{
+    return block_bits_free(page) + block_bits_words(page);
+}
+
+static inline block_word_t *block_bits_held(const page_t *page)
+{
+    return block_bits_free(page) + 2 * block_bits_words(page);
+}
+
+static inline uint64_t block_bits_of(unsigned index)
+{
+    return (uint64_t)1 << (index % 64);
+}
+
+// What is pending or held of the blocks that a word of free tells about.
+static inline uint64_t block_bits_elsewhere(const page_t *page, const block_word_t *word)
+{
+    unsigned words = block_bits_words(page);
+    return atomic_load_explicit(word + words, memory_order_relaxed) |
+           atomic_load_explicit(word + 2 * words, memory_order_relaxed);
+}
+
+// The block was freed, by whoever, and has not been handed out since.
+static inline bool block_bits_is_freed(const page_t *page, unsigned index)
+{
+    const block_word_t *word = block_bits_free(page) + index / 64;
+    return (atomic_load_explicit(word, memory_order_relaxed) | block_bits_elsewhere(page, word)) >> (index % 64) & 1;
+}
+
+// Chance for where blocks go, one state a heap: Knuth's linear congruences (MMIX), whose upper half is what is used.
+static inline uint64_t block_bits_random(uint64_t *state)
+{
+    return *state = *state * 6364136223846793005u + 1442695040888963407u;
+}
+
+// The first set bit from `turn` on, round the end.
+static inline unsigned block_bits_one(uint64_t word, unsigned turn)
+{
+    turn %= 64;
+    uint64_t turned = word >> turn | word << (-turn % 64);
+    return (bits_lowest(turned) + turn) % 64;
+}
+
+// Takes a free block; there must be one. The caller counts it as used. [owner]
+static inline unsigned block_bits_take(page_t *page, uint64_t random)
+{
+    unsigned at = block_bits_one(page->free_words, (unsigned)(random >> 32) & (block_bits_words(page) - 1));
+    block_word_t *word = block_bits_free(page) + at;
+    uint64_t free = atomic_load_explicit(word, memory_order_relaxed);
+    unsigned bit = block_bits_one(free, (unsigned)(random >> 56));
+    free &= ~((uint64_t)1 << bit);
+    atomic_store_explicit(word, free, memory_order_relaxed);
+    if (unlikely(free == 0))
+        page->free_words &= ~((uint64_t)1 << at);
+    return at * 64 + bit;
+}
+
+// The block is free again. The caller counts it. [owner]
+static inline void block_bits_put(page_t *page, unsigned index)
+{
+    block_word_t *word = block_bits_free(page) + index / 64;
+    uint64_t free = atomic_load_explicit(word, memory_order_relaxed);
+    atomic_store_explicit(word, free | block_bits_of(index), memory_order_relaxed);
+    page->free_words |= (uint64_t)1 << index / 64;
+}
+
+// A page has come from its zone. False: no memory for the bits. [owner]
+bool block_bits_begin(page_t *page);
+// As page_carve, any step. [owner]
+bool block_bits_carve(page_t *page, uint64_t random);
+// A free by another. True: the caller must put the page on its owner's inbox. *already: it was pending before.
+bool block_bits_free_remote(page_t *page, unsigned index, bool *already);
+// Makes free what `word`, from remote_take, says is pending, and counts it. Blocks that were free already are left in
+// *twice: the last of them, *twice_count in all (freed by owner and another thread at the same moment). [owner]
+unsigned block_bits_collect(page_t *page, uint64_t word, unsigned *twice, unsigned *twice_count);
+// Blocks freed by others or held back, and not yet free. Any thread.
+unsigned block_bits_waiting(const page_t *page);
+// How many blocks that start in the step are free; *last: the last of them is.
+unsigned block_bits_step_free(const page_t *page, unsigned step, bool *last);
+// Takes the free blocks of these steps away, as if they had never been carved. [owner]
+void block_bits_forget(page_t *page, unsigned steps);
+// NULL, or what is wrong. [owner] or quiet
+const char *block_bits_check(const page_t *page);
+// The tables' ranges; true while index is below their number.
+bool block_bits_bounds(unsigned index, char **start, char **end);
+
+#endif

@@ -1,0 +1,25 @@
+// pool/misuse.h - what a caller did wrong, and the hook that is told of it.
+#ifndef TARN_MISUSE_H
+#define TARN_MISUSE_H
+
+#include "bits.h"
+
+// `what` is a short fixed text ("double free", "not the start of a block", ...).
+typedef struct pool_misuse {
+    const char *function; // "free", "realloc", "malloc_usable_size", ...
+    const void *address;
+    const char *what;
+    size_t block_bytes; // usable size of the block the address belongs to; 0 if it belongs to none
+} pool_misuse_t;
+
+// Preload's; weak as those of pool.h. When it returns, the call has had no effect and the heap is whole.
+RARE __attribute__((weak)) void pool_hook_misuse(const pool_misuse_t *misuse);
+
+static inline void misuse_tell(const char *function, const void *address, const char *what, size_t block_bytes)
+{
+    pool_misuse_t misuse = {function, address, what, block_bytes};
+    if (pool_hook_misuse)
+        pool_hook_misuse(&misuse);
+}
+
+#endif
