@@ -17,6 +17,7 @@ static const size_t little_bytes = 8 * BUDGET_FLOOR_BYTES;
 static const uint64_t trust_ms = 4000;
 
 static unsigned waste_percent = BUDGET_WASTE_PERCENT;
+static size_t most_bytes = SIZE_MAX; // [const] after the start
 static _Atomic size_t retained, used, used_peak, recent_peak, purged_total, credit[BUDGET_KINDS];
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
 static _Atomic uint64_t trusted_until_ms;
@@ -69,6 +70,38 @@ void budget_use(size_t bytes)
         raise(&recent_peak, now);
         raise(&used_peak, now);
     }
+}
+
+void budget_limit_start(size_t bytes)
+{
+    most_bytes = bytes;
+}
+
+bool budget_would_refuse(size_t bytes)
+{
+    size_t now = get(&used) + get(&retained);
+    return now > most_bytes || bytes > most_bytes - now;
+}
+
+static RARE bool take_limited(size_t bytes)
+{
+    size_t now = get(&used), kept;
+    do {
+        kept = get(&retained);
+        if (now + kept > most_bytes || bytes > most_bytes - now - kept)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&used, &now, now + bytes, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    budget_use(0); // the peaks
+    return true;
+}
+
+bool budget_take(size_t bytes)
+{
+    if (unlikely(most_bytes != SIZE_MAX))
+        return take_limited(bytes);
+    budget_use(bytes);
+    return true;
 }
 
 void budget_unuse(size_t bytes)

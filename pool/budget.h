@@ -26,6 +26,11 @@ void budget_release(size_t bytes);
 // Resident bytes in pages and large blocks that hold something.
 void budget_use(size_t bytes);
 void budget_unuse(size_t bytes);
+// The same under a limit on both together, used and kept: false, and nothing is counted, if it would be passed. Before
+// memory becomes resident; what is large counts whole when it is handed out, since its touch cannot be refused.
+bool budget_take(size_t bytes);
+void budget_limit_start(size_t most_bytes); // SIZE_MAX: none, as at first
+RARE bool budget_would_refuse(size_t bytes);
 typedef enum budget_kind { BUDGET_WHOLE, BUDGET_INSIDE, BUDGET_KINDS } budget_kind_t;
 
 // Memory was given back; memory that was given back is wanted again.

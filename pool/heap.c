@@ -298,16 +298,29 @@ static page_t *fresh_page(heap_t *heap, unsigned class)
     return page;
 }
 
-static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class)
+// A page with nothing on its list, to be carved.
+static page_t *carvable_page(heap_t *heap, small_bin_t *bin, unsigned class)
 {
-    page_t *page = fullest_page_take(heap, bin);
-    if (page == NULL)
-        page = uncarved_page_take(heap, bin);
+    page_t *page = uncarved_page_take(heap, bin);
     if (page == NULL && heap_adopt_class(heap, class)) {
         page = fullest_page_take(heap, bin);
         page = page != NULL ? page : uncarved_page_take(heap, bin);
     }
     return page != NULL ? page : fresh_page(heap, class);
+}
+
+// With nothing on its list: to be carved, and a carve step has been counted as used.
+static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class)
+{
+    page_t *page = fullest_page_take(heap, bin);
+    if (page != NULL)
+        return page;
+    if (unlikely(!budget_take(CARVE_BYTES))) // others may still have what is resident
+        return heap_adopt_class(heap, class) ? fullest_page_take(heap, bin) : NULL;
+    page = carvable_page(heap, bin, class);
+    if (page == NULL || page->list != NULL)
+        budget_unuse(CARVE_BYTES);
+    return page;
 }
 
 // A page with blocks on its list becomes the current one. NULL: no memory, and nothing has changed.
@@ -328,8 +341,8 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
     if (page->list == NULL) {
         bool fresh = unlikely(harden_level != 0) ? block_bits_carve(page, block_bits_random(&heap->harden_random))
                                                  : page_carve(page);
-        if (fresh)
-            budget_use(CARVE_BYTES);
+        if (!fresh)
+            budget_unuse(CARVE_BYTES);
         if (fresh && page->purged != PURGED_NEVER)
             budget_regret(page->purged == PURGED_WHOLE ? BUDGET_WHOLE : BUDGET_INSIDE, CARVE_BYTES);
     }
@@ -481,6 +494,30 @@ void heap_flush(heap_t *heap)
     while (heap->medium_seen != 0)
         heap_class_flush(heap, bits_lowest(heap->medium_seen) + CLASS_FIRST_MEDIUM);
     heap_inbox_drain(heap);
+}
+
+static bool is_passed_over(const heap_t *heap, page_t *page, unsigned class)
+{
+    return page_owner(page) == heap && page->class == class && page->place == PAGE_UNLISTED;
+}
+
+static void relist(heap_t *heap, page_t *page)
+{
+    if (!page_is_small(page))
+        heap_medium_relist(heap, page);
+    else if (page->list != NULL)
+        small_settle_listed(heap, page);
+}
+
+void heap_class_relist(heap_t *heap, unsigned class)
+{
+    for (unsigned i = 0; i < zone_count(); i++) {
+        zone_t *zone = zone_get(i);
+        uint32_t fresh = zone->kind == size_class_table[class].zone ? atomic_load(&zone->fresh) : 0;
+        for (uint32_t page = 0; page < fresh; page++)
+            if (is_passed_over(heap, &zone->pages[page], class))
+                relist(heap, &zone->pages[page]);
+    }
 }
 
 void heap_borrowed_flush(heap_t *heap)

@@ -241,6 +241,9 @@ void heap_unlist(heap_t *heap, page_t *page);
 void heap_flush(heap_t *heap);
 // The same of one class: it has no head list and no current page then.
 void heap_class_flush(heap_t *heap, unsigned class);
+// When memory is refused: full pages whose few free blocks are passed over otherwise serve, too. Walks the zone.
+RARE void heap_class_relist(heap_t *heap, unsigned class);
+RARE void heap_medium_relist(heap_t *heap, page_t *page);
 // Hands the borrowed head lists over.
 void heap_borrowed_flush(heap_t *heap);
 void heap_ring_flush(heap_t *heap);

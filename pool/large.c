@@ -293,18 +293,25 @@ static void *alloc_with_room(size_t alignment, size_t size_bytes, size_t room_by
     *clean = id == 0;
     if (id != 0)
         dirty_bytes = extent_node(id)->used_bytes;
-    else
+    if (unlikely(!budget_take(bytes))) {
+        if (id != 0)
+            cache_add(id);
+        lock_give(&extent_lock);
+        return NULL;
+    }
+    if (id == 0)
         id = extent_get(room, alignment);
     if (id == 0 && room_bytes == 0) // what has to grow finds no room in a mapping of its own either
         id = direct_get(bytes, alignment);
     if (id != 0)
         live_begin(extent_node(id), bytes, size_bytes);
     lock_give(&extent_lock);
-    if (id == 0)
+    if (id == 0) {
+        budget_unuse(bytes);
         return NULL;
+    }
     extent_t *extent = extent_node(id);
     trim_behind(extent, dirty_bytes, bytes);
-    budget_use(bytes);
     if (*clean)
         budget_regret(BUDGET_WHOLE, bytes);
     return extent->start;
@@ -448,13 +455,12 @@ size_t large_usable_unlocked(const void *block)
 
 // --- resize ----------------------------------------------------------------------------------------------------------
 
+// The caller has counted what it grew by as used.
 static void resized(extent_t *extent, size_t bytes, size_t size_bytes)
 {
     counts.live_bytes += bytes - extent->used_bytes;
     counts.requested_bytes += size_bytes - extent->requested_bytes;
-    if (bytes > extent->used_bytes)
-        budget_use(bytes - extent->used_bytes);
-    else
+    if (bytes < extent->used_bytes)
         budget_unuse(extent->used_bytes - bytes);
     extent->used_bytes = bytes;
     extent->requested_bytes = size_bytes;
@@ -573,13 +579,25 @@ static bool resize_locked(extent_id_t id, size_t size_bytes)
     return true;
 }
 
+static bool resize_counted(extent_id_t id, size_t size_bytes)
+{
+    size_t before = extent_node(id)->used_bytes, bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
+    size_t more = bytes > before ? bytes - before : 0;
+    if (more != 0 && unlikely(!budget_take(more)))
+        return false;
+    if (resize_locked(id, size_bytes))
+        return true;
+    budget_unuse(more);
+    return false;
+}
+
 void *large_resize(void *block, size_t size_bytes)
 {
     if (size_bytes > PTRDIFF_MAX || is_hopeless(size_bytes) || !lock_take(&extent_lock))
         return NULL;
     large_result_t result;
     extent_id_t id = find_live(block, &result);
-    void *resized_block = id != 0 && resize_locked(id, size_bytes) ? extent_node(id)->start : NULL;
+    void *resized_block = id != 0 && resize_counted(id, size_bytes) ? extent_node(id)->start : NULL;
     lock_give(&extent_lock);
     return resized_block;
 }

@@ -54,6 +54,14 @@ void heap_medium_settle(heap_t *heap, page_t *page)
     page_arm(page, page->place == PAGE_UNLISTED ? full_below : 0);
 }
 
+void heap_medium_relist(heap_t *heap, page_t *page)
+{
+    if ((page->dirty_bits | page->clean_bits) == 0)
+        return;
+    pages_push(heap, page);
+    page_arm(page, 0);
+}
+
 void heap_medium_event(page_t *page)
 {
     heap_t *heap = page_owner(page);
@@ -157,13 +165,14 @@ block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
             return NULL;
     }
     *clean = !has_dirty(page);
+    if (*clean && unlikely(!budget_take(bin->block_bytes)))
+        return NULL;
     uint64_t *bits = *clean ? &page->clean_bits : &page->dirty_bits;
     unsigned index = bits_lowest(*bits);
     *bits &= *bits - 1;
     bin->due_in--;
     size_t block_bytes = bin->block_bytes;
     if (*clean) {
-        budget_use(block_bytes);
         page_regret(page, block_bytes);
     } else {
         heap->idle_bytes -= block_bytes;

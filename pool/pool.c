@@ -30,6 +30,7 @@ static bool start_locked(void)
         pool_hook_boot(&options);
     booted = true;
     budget_start(options.waste_percent);
+    budget_limit_start(options.limit_bytes != 0 ? options.limit_bytes : SIZE_MAX);
     requested_start(options.requested_exact);
     sample_start(options.sample_bytes, options.sample_seed);
     block_bits_start(options.harden);
@@ -177,10 +178,14 @@ static void *alloc_or_retry(size_t alignment, size_t size_bytes, unsigned class,
             block = alloc_tier(alignment, size_bytes, class, clean);
         if (block == NULL && !hangs && size_bytes <= os_memory_bytes()) { // more than the machine has cannot be had so
             withdraw_all(heap);
+            if (heap != NULL && class != 0)
+                heap_class_relist(heap, class);
             block = alloc_tier(alignment, size_bytes, class, clean);
         }
         if (block == NULL && (hangs || lock_fork_hangs()))
             block = reserve_alloc(alignment, size_bytes);
+        if (block == NULL && !hangs && budget_would_refuse(size_bytes) && pool_hook_limit)
+            pool_hook_limit(size_bytes);
     }
     heap_unborrow();
     return block;
@@ -536,6 +541,15 @@ static void *resize_large(void *block, size_t old_bytes, size_t size_bytes)
     return resized;
 }
 
+// Under a limit a block may fit in grown where it is, and not beside what it was: what is kept goes first.
+static RARE void *resize_at_limit(void *block, size_t old_bytes, size_t size_bytes)
+{
+    if (size_bytes <= old_bytes || !budget_would_refuse(size_bytes - old_bytes))
+        return NULL;
+    give_back_all(heap_self == &heap_none ? NULL : heap_self);
+    return resize_large(block, old_bytes, size_bytes);
+}
+
 void *pool_realloc_slow(void *block, size_t size_bytes)
 {
     if (block == NULL)
@@ -554,6 +568,8 @@ void *pool_realloc_slow(void *block, size_t size_bytes)
         resized = resize_large(block, old_bytes, size_bytes);
     else if (page != NULL && size_bytes > old_bytes && size_bytes >= large_growing_least())
         resized = move_to_large(block, old_bytes, size_bytes);
+    if (unlikely(resized == NULL && page == NULL))
+        resized = resize_at_limit(block, old_bytes, size_bytes);
     return resized != NULL ? resized : move(block, old_bytes, size_bytes);
 }
 

@@ -15,6 +15,7 @@
 typedef struct pool_options {
     unsigned waste_percent; // free memory kept resident, in percent of live bytes, 0..1000; default 3
     bool requested_exact;   // note every request's size: exact requested_bytes, but no fast path
+    size_t limit_bytes;     // of the heap's resident memory (budget_take); 0: none
     size_t sample_bytes;    // mean distance of the profile's samples (sample.h); 0: no profile
     uint64_t sample_seed;   // for tests
     unsigned harden;        // 0: no hardening; 1: block_bits.h
@@ -23,10 +24,13 @@ typedef struct pool_options {
 // Hooks: functions that preload/ defines and the unit tests leave undefined (weak, so then they are not called).
 // boot:    once, before the first allocation is served; may not allocate. It may change *options.
 // thread:  a heap was given to the calling thread: ask for pool_thread_exit() at the thread's end. May allocate.
+// limit:   a request is refused for the limit's sake, although all that was kept has been given back. Called without a
+//          lock; may not allocate.
 // misuse:  a caller's mistake (misuse.h).
 // foreign: a pointer that lies in none of the pool's ranges came to `function`; false: it is nobody's, report misuse.
 __attribute__((weak)) void pool_hook_boot(pool_options_t *options);
 __attribute__((weak)) void pool_hook_thread(void);
+RARE __attribute__((weak)) void pool_hook_limit(size_t size_bytes);
 RARE __attribute__((weak)) bool pool_hook_foreign(const char *function, void *address);
 
 // Starts the pool if it has not been started. False if no address space could be had at all.

@@ -23,6 +23,7 @@ void pool_hook_boot(pool_options_t *pool_options)
     pool_options->waste_percent = options.waste_percent;
     pool_options->requested_exact = options.requested_exact;
     pool_options->harden = options.harden;
+    pool_options->limit_bytes = options.limit_bytes;
     pool_options->sample_bytes = options.record[0] != '\0' && options.profile ? options.sample_bytes : 0;
     thread_start();
 }

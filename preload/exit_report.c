@@ -14,6 +14,7 @@
 #include "glibc.h"
 #include "options.h"
 #include "output.h"
+#include "path.h"
 #include "process.h"
 #include "recorder.h"
 #include "report.h"
@@ -170,6 +171,48 @@ int exit_report_now(void)
         return 0;
     errno = error;
     return -1;
+}
+
+// --- the limit of the heap ------------------------------------------------------------------------------------------
+
+static RARE void limit_lines(writer_t *writer, size_t size_bytes)
+{
+    writer_format(writer, "tarn: %s (pid %d): limit=%lu is reached: a request of %lu bytes is refused\n", process.name,
+                  process.pid, (unsigned long)options.limit_bytes, (unsigned long)size_bytes);
+    if (!recorder_is_on())
+        return;
+    writer_text(writer, "tarn: who holds it: tarn report ");
+    path_expand(writer, options.record);
+    writer_text(writer, "\n");
+}
+
+// As compose; with a profile the recording gets a snapshot of this moment, too.
+static RARE void compose_limit(writer_t *writer, size_t size_bytes)
+{
+    report_subject_t subject = {.program = process.name, .pid = process.pid};
+    const survey_visitor_t *visitor = recorder_sheet_begin();
+    sheet_take(&memory.sheet, END_REQUEST, 0, visitor, (procfs_buffer_t *)memory.text);
+    if (visitor != NULL)
+        recorder_sheet_end(&memory.sheet);
+    limit_lines(writer, size_bytes);
+    report_text(writer, &memory.sheet, &subject);
+}
+
+void exit_report_at_limit(size_t size_bytes)
+{
+    static _Atomic bool told;
+    writer_t writer = WRITER(memory.text);
+    sigset_t held, before;
+    if (atomic_load_explicit(&told, memory_order_relaxed) || !process_is_this() || !claim())
+        return;
+    fatal_waiting_signals(&held);
+    kernel_signal_mask(SIG_BLOCK, &held, &before);
+    if (!atomic_exchange_explicit(&told, true, memory_order_relaxed)) {
+        compose_limit(&writer, size_bytes);
+        output_stderr(writer.buffer, writer.length);
+    }
+    kernel_signal_mask(SIG_SETMASK, &before, NULL);
+    done(OWNER_NONE);
 }
 
 void exit_report_forked(void)

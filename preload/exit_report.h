@@ -24,4 +24,8 @@ RARE int exit_report_now(void);
 // In the child of a fork: nothing has been written.
 void exit_report_forked(void);
 
+// The heap's limit refuses a request: says so, once in a process's life, and who holds what. To standard error, in one
+// write; errno is kept.
+RARE void exit_report_at_limit(size_t size_bytes);
+
 #endif

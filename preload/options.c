@@ -12,6 +12,8 @@
 
 #define VARIABLE "TARN_OPTIONS"
 #define WASTE_PERCENT_MAX 1000
+#define LIMIT_BYTES_MIN ((size_t)1 << 20) // the budget's floor
+#define LIMIT_BYTES_MAX ((size_t)1 << 62)
 #define SAMPLE_BYTES_MAX ((size_t)1 << 30)
 #define HARDEN_MOST 1
 #define RECORD_BYTES_MIN ((size_t)1 << 20)
@@ -201,6 +203,13 @@ static RARE const char *set_sample(word_t value)
 }
 _Static_assert(SAMPLE_BYTES_MAX == (size_t)1 << 30, "said in the message above");
 
+static RARE const char *set_limit(word_t value)
+{
+    return set_bytes(&options.limit_bytes, value, LIMIT_BYTES_MIN, LIMIT_BYTES_MAX,
+                     "bytes from 1MiB, as 536870912 or 512MiB");
+}
+_Static_assert(LIMIT_BYTES_MIN == (size_t)1 << 20, "said in the message above");
+
 static RARE const char *set_record_max(word_t value)
 {
     return set_bytes(&options.record_max_bytes, value, RECORD_BYTES_MIN, RECORD_BYTES_MAX,
@@ -247,7 +256,7 @@ static const option_t known[] = {
     {"profile", set_profile},
     {"sample", set_sample},
     {"harden", set_harden},
-    {"limit", NULL},
+    {"limit", set_limit},
     {"huge", NULL},
 };
 

@@ -20,6 +20,7 @@ typedef struct options {
     bool requested_exact;
     unsigned waste_percent;
     unsigned harden;           // 0: what costs nothing
+    size_t limit_bytes;        // of the heap; 0: none
     bool profile;              // take samples, if there is a recording
     bool follow;               // a recording for each process, not for the topmost alone
     size_t sample_bytes;       // their mean distance

@@ -21,7 +21,7 @@ static ssize_t lines_visit(char *buffer, size_t length, line_visit_t *visit, voi
     return (ssize_t)length;
 }
 
-static bool procfs_lines(const char *path, procfs_buffer_t *buffer, line_visit_t *visit, void *context)
+bool procfs_lines(const char *path, procfs_buffer_t *buffer, line_visit_t *visit, void *context)
 {
     const size_t room = sizeof buffer->bytes;
     ssize_t rest = 0, got;

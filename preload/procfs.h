@@ -24,6 +24,12 @@ typedef struct procfs_mapping {
 // False if the file cannot be read.
 RARE bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context);
 
+typedef struct procfs_buffer procfs_buffer_t;
+
+// Calls visit for every line of the file until it returns false. False if the file cannot be read.
+RARE bool procfs_lines(const char *path, procfs_buffer_t *buffer, bool (*visit)(const char *line, void *context),
+                       void *context);
+
 typedef struct procfs_status {
     uint32_t threads;         // 0: not known, and so with the next two
     uint64_t rss_bytes;       // about: what is exact is procfs_rss_bytes
@@ -31,9 +37,9 @@ typedef struct procfs_status {
 } procfs_status_t;
 
 // What a file is read through; the caller's, since signal handlers run on small stacks.
-typedef struct procfs_buffer {
+struct procfs_buffer {
     char bytes[PROCFS_LINE_BYTES];
-} procfs_buffer_t;
+};
 
 // Both of this process. The latter costs the kernel a walk over the page tables; 0: not known.
 RARE procfs_status_t procfs_status(procfs_buffer_t *buffer);

@@ -45,6 +45,8 @@ static void write_process(writer_t *writer, const sheet_t *sheet, const report_s
     write_integer(writer, "peak_rss_bytes", sheet->peak_rss_bytes);
     write_integer(writer, "other_rss_bytes", sheet->other_rss_bytes);
     write_integer(writer, "threads", sheet->threads);
+    write_integer(writer, "limit_bytes", sheet->limit_bytes);
+    write_integer(writer, "cgroup_limit_bytes", sheet->cgroup_limit_bytes);
 }
 
 static void write_heap(writer_t *writer, const survey_t *survey)

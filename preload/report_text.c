@@ -70,6 +70,19 @@ static void write_totals(const table_t *table, const survey_t *survey)
                   amount_of(survey->budget_bytes).text);
 }
 
+static void write_limits(writer_t *writer, const sheet_t *sheet)
+{
+    if (sheet->limit_bytes == 0 && sheet->cgroup_limit_bytes == 0)
+        return;
+    writer_text(writer, "  ");
+    if (sheet->limit_bytes != 0)
+        writer_format(writer, "limit_bytes %s, of the heap", amount_of(sheet->limit_bytes).text);
+    if (sheet->cgroup_limit_bytes != 0)
+        writer_format(writer, "%scgroup_limit_bytes %s, of the process and its neighbours",
+                      sheet->limit_bytes != 0 ? "; " : "", amount_of(sheet->cgroup_limit_bytes).text);
+    writer_text(writer, "\n");
+}
+
 // --- the classes ---------------------------------------------------------------------------------------------------
 
 static uint64_t class_waste(const survey_class_t *class)
@@ -129,6 +142,7 @@ void report_text(writer_t *writer, const sheet_t *sheet, const report_subject_t 
     write_row(&table, "  heap_rss_bytes", sheet->survey.heap_rss_bytes, sheet->rss_bytes, "the heap; of it");
     write_causes(&table, &sheet->survey);
     write_totals(&table, &sheet->survey);
+    write_limits(writer, sheet);
     write_classes(&table, sheet);
     writer_text(writer, "  ");
     report_verdict(writer, sheet);

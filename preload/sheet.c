@@ -4,7 +4,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cgroup.h"
 #include "glibc.h"
+#include "options.h"
 #include "procfs.h"
 
 static uint64_t peak_from_usage(void)
@@ -43,6 +45,8 @@ void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_vi
     sheet->threads = status.threads;
     survey_take_pages(&sheet->survey, visitor, locks_are_safe(sheet));
     process_figures(sheet, procfs_rss_bytes(buffer), status.peak_rss_bytes);
+    sheet->limit_bytes = options.limit_bytes;
+    sheet->cgroup_limit_bytes = cgroup_limit_bytes(buffer);
 }
 
 void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor, procfs_buffer_t *buffer)

@@ -17,6 +17,7 @@ typedef struct sheet {
     bool process_known; // false without /proc: then the next fields hold the heap alone
     uint64_t rss_bytes, other_rss_bytes, peak_rss_bytes;
     uint32_t threads;   // of the process; 0: not known
+    uint64_t limit_bytes, cgroup_limit_bytes; // of the heap, and of the process's memory cgroup; 0: none
     survey_t survey;
 } sheet_t;
 

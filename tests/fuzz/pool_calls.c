@@ -5,7 +5,7 @@
 //   calls      | what | who | slot | a | b | ...                 5 bytes each
 //
 //   flags      bit 0: requested=exact; bits 1, 2: distance of samples; bit 3: an address limit; bit 4: committed
-//              memory counts
+//              memory counts; bits 5, 6: limit, none or 1 to 4 MiB
 //   what       names[]; who: bits 0, 1 the thread, bits 2..7 how often, less one, each time with the next slot
 //   a, b       a size, an alignment, ...: see each call
 //
@@ -109,11 +109,13 @@ static void refuse(unsigned calls, unsigned every)
 static void settings_take(const uint8_t *data)
 {
     settings = (pool_options_t){.requested_exact = data[0] & 1, .sample_bytes = sample_distances[data[0] >> 1 & 3],
-                                .sample_seed = 1, .waste_percent = data[1] * 4u};
+                                .sample_seed = 1, .waste_percent = data[1] * 4u,
+                                .limit_bytes = (data[0] >> 5 & 3) == 0 ? 0 : (size_t)1 << (19 + (data[0] >> 5 & 3))};
     refusals_address_limit = data[0] & 8 ? LIMITED_BYTES : SIZE_MAX;
     refusals_commit_counts = data[0] & 16;
     shadow_start(&shadow, SLOTS, 1);
     shadow.live_most_bytes = LIVE_MOST_BYTES;
+    refused_before = shadow.may_fail = settings.limit_bytes != 0;
     refuse(CALL_ALL, data[2] < START_REFUSED ? 0 : data[2] - START_REFUSED);
     os_start();
     bool started = pool_start();
@@ -272,7 +274,9 @@ static void slot_do(const step_t *step, slot_t *slot)
     default:
         misuse_one(step, slot);
     }
-    if (shadow.refused != refused && refusals.calls == 0)
+    if (settings.limit_bytes != 0 && budget_used() + budget_retained() > settings.limit_bytes)
+        shadow_fail("%zu bytes are counted, beyond the limit", budget_used() + budget_retained());
+    if (shadow.refused != refused && refusals.calls == 0 && settings.limit_bytes == 0)
         shadow_fail("refused, although the kernel refuses nothing");
 }
 
@@ -380,7 +384,7 @@ static void child_run(void)
     for (unsigned i = 0; i < SLOTS; i++)
         free_full(&shadow.slots[i]);
     for (unsigned i = 0; i < SLOTS; i++)
-        shadow_malloc(&shadow, &shadow.slots[i], i * 37 % 5000);
+        shadow_malloc(&shadow, &shadow.slots[i], settings.limit_bytes == 0 ? i * 37 % 5000 : 16);
     const char *wrong = check_pool();
     if (wrong != NULL)
         shadow_fail("check_pool in the child: %s", wrong);

@@ -2,9 +2,11 @@
 //
 // It does its work (blocks of all sizes, whole contents), prints "worked" and ends as told. What it checks itself ends it
 // with status 1 and a line that names this file.
+#include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -105,6 +107,25 @@ static void go_to(const char *folder)
     CHECK(chdir(folder) == 0, "cannot go to %s", folder);
 }
 
+// Blocks of 64 KiB until there are no more, each touched; then one is free, and one is to be had.
+static void fill_up(const char *unused)
+{
+    (void)unused;
+    enum { BLOCK = 64 << 10, MOST = 100000 };
+    static char *blocks[MOST];
+    unsigned count = 0;
+    errno = 0;
+    while (count < MOST && (blocks[count] = malloc(BLOCK)) != NULL)
+        memset(blocks[count++], 1, BLOCK);
+    CHECK(count < MOST && errno == ENOMEM, "%u blocks, errno %d", count, errno);
+    CHECK(malloc(BLOCK) == NULL && calloc(1, (size_t)1 << 40) == NULL, "no limit any more");
+    free(blocks[--count]);
+    CHECK((blocks[count++] = malloc(BLOCK)) != NULL, "the free block is not to be had");
+    printf("%u blocks\n", count);
+    while (count != 0)
+        free(blocks[--count]);
+}
+
 // --- misuse, for messages in odd places ------------------------------------------------------------------------------
 
 static void free_wild(const char *unused)
@@ -193,6 +214,7 @@ static const struct action {
 } actions[] = {
     {"work", work},
     {"print", print},
+    {"fill-up", fill_up},
     {"threads", run_threads},
     {"fds", print_fds},
     {"fds-at-exit", at_exit_print_fds},

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Ordinary programs under the limits that administrators set: they run as they do without the library."""
 
+import json
 import os
 import pathlib
+import re
 import resource
 import subprocess
 import sys
 
+sys.path.append(str(pathlib.Path(__file__).parent.parent / 'recording'))
 import harness
+import memory_limit
 from harness import Hostile, needs_root
 
 # Deterministic, each with some allocation of its own.
@@ -141,6 +145,56 @@ class Overcommit(Hostile):
                 total += size
         self.assertGreater(total, 0)
         self.assertLess(total, 8 * MIB)
+
+
+class HeapLimit(Hostile):
+    """limit=BYTES: the heap refuses, and says so once."""
+
+    def fill(self, options):
+        result = self.act('fill-up', 'work', options=f'limit=32MiB:{options}')
+        self.assertEqual(result.returncode, 0, result.stderr)
+        blocks = int(result.stdout.split()[0])
+        self.assertTrue(500 <= blocks <= 512, blocks)    # what the C library and the program hold is in it, too
+        return result
+
+    def test_it_is_said_once_with_who_holds_what(self):
+        result = self.fill('stats=off')
+        self.assertEqual(result.stderr.count('is reached'), 1, result.stderr)
+        self.assertRegex(result.stderr, r'\Atarn: \S+ \(pid \d+\): limit=33554432 is reached: '
+                                        r'a request of 65536 bytes is refused\ntarn: \S+ \(pid \d+\), at request\n')
+        self.assertIn('limit_bytes 32.00 MiB, of the heap', result.stderr)
+        live = int(re.search(r'live_blocks (\d+)', result.stderr.replace(',', '')).group(1))
+        self.assertTrue(500 <= live <= 600, live)
+
+    def test_the_recording_is_named(self):
+        path = self.folder / 'a recording'
+        result = self.fill(f'stats=off:record={path}')
+        self.assertIn(f'\ntarn: who holds it: tarn report {path}\n', result.stderr)
+
+    def test_the_exit_report_names_it(self):
+        result = self.act('work', options=f'limit=1GiB:stats=json:stats_file={self.folder}/json')
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(json.loads((self.folder / 'json').read_text())['limit_bytes'], 1 << 30)
+
+    def test_a_limit_that_is_none_is_one_line(self):
+        for value in ('0', '4095', '1MB-', 'x', '-1', '99999999999999999999'):
+            result = self.act('work', 'print=worked', options=f'limit={value}:stats=off')
+            self.require_worked(result)
+            self.require_one_line(result.stderr, 'limit', value, '1MiB')
+
+
+class CgroupLimit(Hostile):
+    @needs_root
+    def test_the_memory_cgroups_limit_is_shown(self):
+        try:
+            limit = memory_limit.MemoryLimit(100 * MIB)
+        except memory_limit.Unavailable as error:
+            self.skipTest(str(error))
+        self.addCleanup(limit.remove)
+        result = self.act('work', options='stats=text', preexec_fn=limit.enter)
+        self.assertIn('cgroup_limit_bytes 100.00 MiB', result.stderr)
+        result = self.act('work', options=f'stats=json:stats_file={self.folder}/json', preexec_fn=limit.enter)
+        self.assertEqual(json.loads((self.folder / 'json').read_text())['cgroup_limit_bytes'], 100 * MIB)
 
 
 if __name__ == '__main__':

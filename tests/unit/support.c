@@ -11,6 +11,7 @@
 
 bool support_exact;
 unsigned support_harden;
+size_t support_limit_bytes;
 size_t support_sample_bytes;
 uint64_t support_sample_seed;
 unsigned support_misuses;
@@ -20,6 +21,7 @@ void pool_hook_boot(pool_options_t *options)
 {
     options->requested_exact = support_exact;
     options->harden = support_harden;
+    options->limit_bytes = support_limit_bytes;
     options->sample_bytes = support_sample_bytes;
     options->sample_seed = support_sample_seed;
 }
