@@ -142,8 +142,10 @@ static const char *inboxes_check(void)
 static size_t cached_bytes(void)
 {
     size_t bytes = 0;
-    for (extent_id_t id = extent_first(); id != 0; id = extent_behind(id))
-        bytes += extent_node(id)->state == EXTENT_CACHED ? extent_node(id)->used_bytes : 0;
+    for (extent_id_t id = extent_first(); id != 0; id = extent_behind(id)) {
+        const extent_t *extent = extent_node(id);
+        bytes += extent->state == EXTENT_CACHED || extent->state == EXTENT_WARM ? extent->used_bytes : 0;
+    }
     return bytes;
 }
 

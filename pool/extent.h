@@ -17,6 +17,7 @@ typedef enum extent_state {
     EXTENT_FREE,   // clean, in a bin
     EXTENT_LIVE,   // the program's
     EXTENT_CACHED, // freed, resident, kept for the next request
+    EXTENT_WARM,   // the same, and it is the last one: see large.h. Becomes so, and LIVE again, without the lock
     EXTENT_BUSY,   // between states: one thread works on its memory without the lock
     EXTENT_LOST    // another mapping took the addresses; or a node without an extent
 } extent_state_t;
@@ -24,7 +25,7 @@ typedef enum extent_state {
 typedef struct extent {
     char *start;
     uint32_t grains;
-    uint8_t state;
+    _Atomic uint8_t state; // [atomic] extent_state_t. LIVE to WARM and back without the lock, by compare-and-swap
     bool moved;   // a mapping of its own, after mremap: cannot merge with its neighbours until refreshed
     bool stained; // the kernel refused to take back what is behind used_bytes: no clean tail can be cut off
     bool withdrawn; // free: some of it, or all, is reserved only, see extent_withdraw
@@ -58,6 +59,11 @@ bool extent_in_range(const void *address);
 
 // Two extents have exchanged their addresses: the table follows.
 void extent_swap_table(extent_id_t a, extent_id_t b);
+
+static inline void extent_state_set(extent_t *extent, extent_state_t state)
+{
+    atomic_store_explicit(&extent->state, (uint8_t)state, memory_order_relaxed);
+}
 
 extent_t *extent_node(extent_id_t id);
 extent_id_t extent_node_new(void); // state LOST; 0: no memory

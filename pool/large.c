@@ -25,9 +25,72 @@ void large_start(void)
     extent_start();
 }
 
+// --- the warm block --------------------------------------------------------------------------------------------------
+
+size_t large_warm_most = BUDGET_FLOOR_BYTES;
+// The extent, and above it what was asked for: so that a compare-and-swap sees whether it is still the same. 0: none.
+static _Atomic uint64_t warm;          // give: release; take: acquire
+static _Atomic uint64_t warm_taken;    // how often a block came from there
+
+#define WARM_SIZE_SHIFT 32
+_Static_assert(sizeof(extent_id_t) * 8 == WARM_SIZE_SHIFT, "an extent's number below");
+
+static extent_t *warm_extent(uint64_t word)
+{
+    return extent_node((extent_id_t)word);
+}
+
+// `counts` has the warm block as live still.
 large_counts_t large_counts(void)
 {
-    return counts;
+    large_counts_t seen = counts;
+    uint64_t word = atomic_load_explicit(&warm, memory_order_acquire);
+    seen.allocated_total += atomic_load_explicit(&warm_taken, memory_order_relaxed);
+    if (word != 0) {
+        seen.live_blocks--;
+        seen.live_bytes -= warm_extent(word)->used_bytes;
+        seen.requested_bytes -= word >> WARM_SIZE_SHIFT;
+    }
+    return seen;
+}
+
+// Nobody else has the warm extent: it is live again, as the program left it.
+static void *warm_revive(extent_t *extent)
+{
+    extent_state_set(extent, EXTENT_LIVE);
+    budget_release(extent->used_bytes);
+    budget_use(extent->used_bytes);
+    return extent->start;
+}
+
+void *large_alloc_warm(size_t size_bytes)
+{
+    uint64_t word = atomic_load_explicit(&warm, memory_order_relaxed);
+    if (word == 0 || word >> WARM_SIZE_SHIFT != size_bytes ||
+        !atomic_compare_exchange_strong_explicit(&warm, &word, 0, memory_order_acquire, memory_order_relaxed))
+        return NULL;
+    atomic_fetch_add_explicit(&warm_taken, 1, memory_order_relaxed);
+    return warm_revive(warm_extent(word));
+}
+
+bool large_free_warm(void *block)
+{
+    extent_id_t id = extent_at(block);
+    extent_t *extent = extent_node(id);
+    uint8_t live = EXTENT_LIVE;
+    if (id == 0 || extent->start != (char *)block || extent->used_bytes > large_warm_most || extent->moved ||
+        extent->stained || !atomic_compare_exchange_strong(&extent->state, &live, EXTENT_WARM))
+        return false;
+    budget_retain(extent->used_bytes);
+    budget_unuse(extent->used_bytes);
+    uint64_t word = (uint64_t)extent->requested_bytes << WARM_SIZE_SHIFT | id;
+    word = atomic_exchange_explicit(&warm, word, memory_order_acq_rel);
+    if (unlikely(word != 0))
+        large_free(warm_revive(warm_extent(word)));
+    size_t excess = budget_excess();
+    if (unlikely(excess != 0))
+        large_purge(excess);
+    return true;
 }
 
 bool large_in_range(const void *block)
@@ -40,7 +103,7 @@ bool large_in_range(const void *block)
 static void cache_add(extent_id_t id)
 {
     extent_t *extent = extent_node(id);
-    extent->state = EXTENT_CACHED;
+    extent_state_set(extent, EXTENT_CACHED);
     extent->prev = 0;
     extent->next = cache_newest;
     if (cache_newest != 0)
@@ -49,6 +112,22 @@ static void cache_add(extent_id_t id)
         cache_oldest = id;
     cache_newest = id;
     budget_retain(extent->used_bytes);
+}
+
+static void live_end(extent_t *extent);
+
+// The warm extent becomes one of the cached. False: there is none.
+static bool warm_cool(void)
+{
+    if (likely(atomic_load_explicit(&warm, memory_order_relaxed) == 0))
+        return false;
+    uint64_t word = atomic_exchange_explicit(&warm, 0, memory_order_acquire);
+    if (word == 0)
+        return false;
+    warm_revive(warm_extent(word));
+    live_end(warm_extent(word));
+    cache_add((extent_id_t)word);
+    return true;
 }
 
 static void cache_remove(extent_id_t id)
@@ -63,7 +142,7 @@ static void cache_remove(extent_id_t id)
     else
         cache_newest = extent->next;
     extent->next = extent->prev = 0;
-    extent->state = EXTENT_BUSY;
+    extent_state_set(extent, EXTENT_BUSY);
     budget_release(extent->used_bytes);
 }
 
@@ -158,7 +237,7 @@ size_t large_purge(size_t bytes)
 {
     size_t purged = 0;
     bool locked = large_lock_take();
-    while (locked && purged < bytes && cache_oldest != 0) {
+    while (locked && purged < bytes && (cache_oldest != 0 || warm_cool())) {
         extent_id_t id = cache_oldest;
         cache_remove(id);
         size_t released = extent_release(id, &locked);
@@ -261,7 +340,7 @@ static void trim_behind(extent_t *extent, size_t dirty_bytes, size_t bytes)
 
 static void live_begin(extent_t *extent, size_t bytes, size_t size_bytes)
 {
-    extent->state = EXTENT_LIVE;
+    extent_state_set(extent, EXTENT_LIVE);
     extent->used_bytes = bytes;
     extent->requested_bytes = size_bytes;
     counts.live_blocks++;
@@ -289,6 +368,7 @@ static void *alloc_with_room(size_t alignment, size_t size_bytes, size_t room_by
     size_t room = size_max((room_bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, grains);
     if (!large_lock_take())
         return NULL;
+    warm_cool();
     extent_id_t id = cache_take(grains, room + (grains >> fit_slack_shift) + 1, alignment);
     *clean = id == 0;
     if (id != 0)
@@ -360,7 +440,7 @@ static extent_id_t find_live(const void *block, large_result_t *why)
 
 static void live_end(extent_t *extent)
 {
-    extent->state = EXTENT_BUSY;
+    extent_state_set(extent, EXTENT_BUSY);
     counts.live_blocks--;
     counts.live_bytes -= extent->used_bytes;
     counts.requested_bytes -= extent->requested_bytes;
@@ -482,7 +562,7 @@ static void extent_leave(extent_id_t id, bool hole)
 {
     extent_t *place = extent_node(id);
     if (hole) {
-        place->state = EXTENT_LOST;
+        extent_state_set(place, EXTENT_LOST);
         return;
     }
     os_name(place->start, (size_t)place->grains << LARGE_GRAIN_SHIFT, "tarn large"); // else it would not merge

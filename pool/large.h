@@ -3,8 +3,9 @@
 //   get:   the best fitting cached extent, else a clean one, else fresh addresses, else a mapping of its own (direct)
 //   grow:  in the extent's spare grains, else into free addresses behind, else by moving page table entries (mremap)
 //   free:  cached while the budget allows, oldest out first; else given back at once
+//   warm:  of the cached ones the last, to 1 MiB: a request of the same size takes it without the lock
 //
-// Thread safe; every function takes LOCK_LARGE. Memory is given back without it; only commits, the cut of a shrunk block
+// Thread safe; every function but those two takes LOCK_LARGE. Memory is given back without it; only commits, the cut of a shrunk block
 // and mremap run under it.
 #ifndef TARN_LARGE_H
 #define TARN_LARGE_H
@@ -30,6 +31,12 @@ typedef enum large_result {
 // Whether the address lies in the range of large blocks. Any thread, no lock.
 bool large_in_range(const void *block);
 large_result_t large_free(void *block);
+
+// The block that was freed last stands ready for a request of just its size, without the lock and the tables: a program
+// that takes and frees one buffer again and again meets nothing else. Blocks to large_warm_most are kept so; 0: none.
+POOL_LOCAL extern size_t large_warm_most;
+void *large_alloc_warm(size_t size_bytes); // NULL: large_alloc serves the request
+bool large_free_warm(void *block);         // false: nothing was done
 large_result_t large_usable(const void *block, size_t *bytes);
 // The same without the lock, for a block that the caller holds; 0 if it is none or a direct mapping.
 size_t large_usable_unlocked(const void *block);

@@ -126,7 +126,10 @@ static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *
 
 static void *alloc_large(heap_t *heap, size_t alignment, size_t size_bytes, bool *clean)
 {
-    void *block = large_alloc(alignment, size_bytes, clean);
+    void *block = alignment == GRANULE_BYTES ? large_alloc_warm(size_bytes) : NULL;
+    *clean = false;
+    if (block == NULL)
+        block = large_alloc(alignment, size_bytes, clean);
     if (unlikely(heap_sample_bytes != 0) && block != NULL && heap != NULL)
         heap_sample_large(heap, block, size_bytes);
     return block;
@@ -442,6 +445,13 @@ void pool_free_slow(void *block)
         free_general(page, block);
 }
 
+// The profile looks each block up.
+static inline void free_beyond_zones(void *block)
+{
+    if (unlikely(heap_sample_bytes != 0 || !large_free_warm(block)))
+        pool_free_slow(block);
+}
+
 // The zones of the start are of one size and stand side by side: each in turn takes its share off the offset.
 void pool_free_beyond(void *block, size_t offset)
 {
@@ -460,7 +470,7 @@ void pool_free_beyond(void *block, size_t offset)
     else if ((offset -= zone_bytes) < zone_medium_limit[2])
         pages = zone_medium_pages[2], place = offset >> (MEDIUM_3_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
     else
-        return pool_free_slow(block);
+        return free_beyond_zones(block);
     if (unlikely(!heap_free_medium_quick(block, (page_t *)((char *)pages + place))))
         pool_free_slow(block);
 }

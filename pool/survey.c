@@ -328,7 +328,7 @@ static void extent_survey(survey_t *out, const extent_t *node, size_t bytes, win
     extent_show(window, extent, bytes, resident);
     if (extent->state != EXTENT_LIVE) {
         out->retained_bytes += resident;
-        out->large_cached_bytes += extent->state == EXTENT_CACHED ? resident : 0;
+        out->large_cached_bytes += extent->state == EXTENT_CACHED || extent->state == EXTENT_WARM ? resident : 0;
         return;
     }
     size_t requested_bytes = size_min(extent->requested_bytes, used_bytes);

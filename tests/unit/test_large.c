@@ -201,6 +201,46 @@ Test(large, an_address_that_is_no_blocks_is_told_apart)
     cr_assert_eq(large_free(block), LARGE_FREED);
 }
 
+Test(large, the_block_that_was_freed_last_stands_ready_for_its_size)
+{
+    large_counts_t before = large_counts();
+    void *block = pool_malloc(MIB / 2 - 5);
+    for (unsigned i = 1; i < 4; i++) {
+        pool_free(block);
+        cr_assert_eq(extent_node(extent_at(block))->state, EXTENT_WARM);
+        cr_assert_eq(large_counts().live_blocks, before.live_blocks);
+        cr_assert_eq(large_counts().requested_bytes, before.requested_bytes);
+        cr_assert_eq(budget_retained(), MIB / 2);
+        cr_assert_eq(pool_malloc(MIB / 2 - 5), block);
+        cr_assert_eq(large_counts().allocated_total, before.allocated_total + i + 1);
+    }
+    cr_assert_eq(large_counts().requested_bytes - before.requested_bytes, MIB / 2 - 5);
+    pool_free(block);
+}
+
+Test(large, a_ready_block_is_cached_when_another_comes_or_another_size_is_wanted)
+{
+    void *first = pool_malloc(MIB / 2), *second = pool_malloc(MIB / 4 + 1);
+    pool_free(first);
+    pool_free(second);
+    cr_assert_eq(extent_node(extent_at(first))->state, EXTENT_CACHED);
+    cr_assert_eq(extent_node(extent_at(second))->state, EXTENT_WARM);
+    cr_assert_eq(pool_malloc(MIB / 2 - 1), first);
+    cr_assert_eq(extent_node(extent_at(second))->state, EXTENT_CACHED);
+    pool_free(first);
+    cr_assert(pool_trim(0));
+    cr_assert_eq(budget_retained(), 0);
+}
+
+Test(large, a_ready_block_that_is_freed_again_is_reported)
+{
+    void *block = pool_malloc(MIB / 2);
+    pool_free(block);
+    pool_free(block);
+    cr_assert_eq(support_misuses, 1);
+    cr_assert_eq(pool_malloc(MIB / 2), block);
+}
+
 Test(large, what_lives_is_counted)
 {
     large_counts_t before = large_counts();
