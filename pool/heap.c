@@ -193,7 +193,7 @@ void heap_inbox_drain(heap_t *heap)
             heap_collect(heap, page, true);
             settle_any(heap, page);
         } else {
-            heap_inbox_push(page); // adopted by another heap since it was queued; it stays queued
+            heap_drain_orphan(heap_inbox_push(page)); // another heap owns it since it was queued; it stays queued
         }
     }
 }

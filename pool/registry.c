@@ -287,11 +287,15 @@ size_t heap_orphans_purge(void)
 
 void heap_drain_orphan(heap_t *heap)
 {
-    if (state_of(heap) != HEAP_ORPHAN || !lock_take(&heap_lock))
+    if (state_of(heap) != HEAP_ORPHAN)
+        return;
+    bool held = lock_is_mine(&heap_lock); // by who empties another inbox, out of which the page came
+    if (!held && !lock_take(&heap_lock))
         return;
     if (state_of(heap) == HEAP_ORPHAN)
         heap_inbox_drain(heap);
-    lock_give(&heap_lock);
+    if (!held)
+        lock_give(&heap_lock);
 }
 
 bool heap_adopt_page(heap_t *heap, page_t *page)
