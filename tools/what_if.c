@@ -4,6 +4,8 @@
 // request up to, and no more than 16. Up to 1 KiB the classes are 16 bytes apart, which is what alignment allows.
 #include "what_if.h"
 
+#include "amount.h"
+
 #include <stdlib.h>
 
 #define LINEAR_MAX_BYTES 1024
@@ -33,17 +35,23 @@ static uint64_t block_with(uint64_t from, uint64_t requested_bytes, unsigned cla
     return from + (requested_bytes - from + step - 1) / step * step;
 }
 
+static uint64_t amount_cut(double bytes)
+{
+    uint64_t whole = amount_whole(bytes);
+    return whole < INT64_MAX ? whole : INT64_MAX;
+}
+
 static int64_t saved_with(const profile_t *profile, uint64_t from, unsigned classes)
 {
-    int64_t saved = 0;
+    double saved = 0; // a damaged recording's counts can come to anything
     for (uint32_t i = 0; i < profile->request_size_count; i++) {
         const profile_request_size_t *size = &profile->request_sizes[i];
         if (size->from_bytes <= LINEAR_MAX_BYTES || size->block_bytes == 0 || doubling_of(size->to_bytes) != from)
             continue;
-        int64_t difference = (int64_t)size->block_bytes - (int64_t)block_with(from, size->to_bytes, classes);
-        saved += difference * (int64_t)size->live_blocks;
+        double block_bytes = (double)size->block_bytes, other = (double)block_with(from, size->to_bytes, classes);
+        saved += (block_bytes - other) * (double)size->live_blocks;
     }
-    return saved;
+    return saved < 0 ? -(int64_t)amount_cut(-saved) : (int64_t)amount_cut(saved);
 }
 
 static int compare(const void *left, const void *right)

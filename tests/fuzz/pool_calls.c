@@ -116,7 +116,8 @@ static void settings_take(const uint8_t *data)
     refusals_commit_counts = data[0] & 16;
     shadow_start(&shadow, SLOTS, 1);
     shadow.live_most_bytes = LIVE_MOST_BYTES;
-    refused_before = shadow.may_fail = settings.limit_bytes != 0;
+    // Under each of these a block may be of another tier than the model says.
+    refused_before = shadow.may_fail = settings.limit_bytes != 0 || refusals_address_limit != SIZE_MAX;
     refuse(CALL_ALL, data[2] < START_REFUSED ? 0 : data[2] - START_REFUSED);
     os_start();
     bool started = pool_start();

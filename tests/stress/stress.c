@@ -1,20 +1,27 @@
 // tests/stress/stress.c - random work by several threads against a shadow, in rounds. Between two rounds all threads
 // are quiet, and then the whole heap is checked: by check_pool, block by block, class by class, and against smaps.
 //
-//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N]
+//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N] [--soak [--seconds N]]
+//
+// --soak: in phases, in which all threads fill, churn or empty alike; a signal each millisecond; and between rounds what
+// is kept is within the budget. With --seconds it goes on for so long; the round in which something is found is printed,
+// and replays with --rounds.
 //
 // The seed is printed. It fixes what each thread does in each round; how the threads interleave stays chance, so a
 // failure with several threads may need some replays, one with --threads 1 none. --exact: with requested=exact.
 #include <getopt.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "books.h"
+#include "budget.h"
 #include "check.h"
 #include "pool.h"
 #include "shadow.h"
@@ -37,9 +44,13 @@ typedef struct worker {
 } worker_t;
 
 static uint64_t seed = 1;
+static const char *program;
 static unsigned rounds = 1000, thread_count = 4;
 static bool exact;
 static unsigned harden;
+static bool soaking;
+static unsigned long seconds;          // 0: `rounds` counts
+static _Atomic unsigned long signals;  // that came
 static worker_t workers[THREADS_MAX];
 static shadow_t main_shadow;
 static pthread_barrier_t begin, end;
@@ -147,6 +158,52 @@ static void fork_quiet(void)
     child_finish(pid);
 }
 
+// --- soaking ---------------------------------------------------------------------------------------------------------
+
+static const unsigned phase_rounds = 40;
+static const useconds_t signal_us = 1000;
+
+static void signal_come(int number)
+{
+    (void)number;
+    signals++;
+}
+
+// They interrupt whoever runs, in the pool or in a call of the kernel.
+static void signals_begin(void)
+{
+    struct sigaction action = {.sa_handler = signal_come, .sa_flags = SA_RESTART};
+    struct itimerval every = {.it_interval.tv_usec = signal_us, .it_value.tv_usec = signal_us};
+    if (sigaction(SIGALRM, &action, NULL) != 0 || setitimer(ITIMER_REAL, &every, NULL) != 0)
+        shadow_fail("no timer");
+}
+
+// All threads fill, or churn, or empty, with one size for most blocks or with all.
+static void phase_begin(uint64_t *random)
+{
+    static const unsigned fills[] = {95, 80, 50, 20, 5};
+    unsigned fill = fills[chance(random, 5)];
+    size_t focus_bytes = chance(random, 3) == 0 ? 0 : (size_t)16 << chance(random, 11);
+    for (unsigned i = 0; i < thread_count; i++) {
+        workers[i].shadow.fill = fill;
+        workers[i].shadow.focus_bytes = focus_bytes;
+    }
+}
+
+// What is kept whole is looked at when a page becomes empty, so that is done here.
+static void budget_verify(void)
+{
+    heap_purge_excess(heap_self);
+    size_t kept = budget_retained(), limit = budget_limit(BUDGET_WHOLE);
+    if (kept > limit)
+        shadow_fail("%zu bytes are kept, and the budget is %zu", kept, limit);
+}
+
+static bool is_over(unsigned round, time_t began)
+{
+    return seconds != 0 ? (unsigned long)(time(NULL) - began) >= seconds : round == rounds;
+}
+
 // --- threads ---------------------------------------------------------------------------------------------------------
 
 static void *storm_run(void *argument)
@@ -240,7 +297,7 @@ static void hand_over(uint64_t *random)
 static void round_run(unsigned round, uint64_t *random)
 {
     for (unsigned i = 0; i < thread_count; i++) {
-        workers[i].ends = chance(random, 8) == 0 || round + 1 == rounds;
+        workers[i].ends = chance(random, 8) == 0;
         if (workers[i].begins)
             worker_begin(&workers[i]);
     }
@@ -257,6 +314,28 @@ static void round_run(unsigned round, uint64_t *random)
             shadow_verify(&workers[i].shadow);
     if (chance(random, 32) == 0)
         fork_quiet();
+    if (soaking)
+        budget_verify();
+}
+
+static void threads_end(void)
+{
+    for (unsigned i = 0; i < thread_count; i++) {
+        workers[i].ends = true;
+        if (workers[i].begins)
+            worker_begin(&workers[i]);
+    }
+    pthread_barrier_wait(&begin);
+    pthread_barrier_wait(&end);
+    for (unsigned i = 0; i < thread_count; i++)
+        worker_end(&workers[i]);
+}
+
+static void replay_note(unsigned round_count)
+{
+    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u%s%s", program,
+             (unsigned long long)seed, round_count, thread_count, harden, exact ? " --exact" : "",
+             soaking ? " --soak" : "");
 }
 
 // Everything freed and given back, all threads gone: nothing is left but tables.
@@ -287,8 +366,19 @@ static void rounds_run(void)
     }
     pthread_barrier_init(&begin, NULL, thread_count + 1);
     pthread_barrier_init(&end, NULL, thread_count + 1);
-    for (unsigned round = 0; round < rounds; round++)
+    time_t began = time(NULL);
+    unsigned round = 0;
+    if (soaking)
+        signals_begin();
+    for (; !is_over(round, began); round++) {
+        if (seconds != 0)
+            replay_note(round + 1);
+        if (soaking && round % phase_rounds == 0)
+            phase_begin(&random);
         round_run(round, &random);
+    }
+    rounds = round;
+    threads_end();
     finish();
 }
 
@@ -308,6 +398,8 @@ static void options_read(int count, char **arguments)
                                           {"threads", required_argument, NULL, 't'},
                                           {"exact", no_argument, NULL, 'e'},
                                           {"harden", required_argument, NULL, 'h'},
+                                          {"soak", no_argument, NULL, 'k'},
+                                          {"seconds", required_argument, NULL, 'n'},
                                           {0}};
     for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1;) {
         if (option == 's')
@@ -320,11 +412,16 @@ static void options_read(int count, char **arguments)
             exact = true;
         else if (option == 'h')
             harden = (unsigned)strtoul(optarg, NULL, 0);
+        else if (option == 'k')
+            soaking = true;
+        else if (option == 'n')
+            seconds = strtoul(optarg, NULL, 0);
         else
             exit(2);
     }
     if (rounds == 0 || thread_count == 0 || thread_count > THREADS_MAX || optind != count) {
-        fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact] [--harden 0..1]\n", THREADS_MAX);
+        fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact] [--harden 0..1] "
+                        "[--soak [--seconds N]]\n", THREADS_MAX);
         exit(2);
     }
 }
@@ -332,14 +429,17 @@ static void options_read(int count, char **arguments)
 int main(int count, char **arguments)
 {
     options_read(count, arguments);
-    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u%s", arguments[0],
-             (unsigned long long)seed, rounds, thread_count, harden, exact ? " --exact" : "");
+    program = arguments[0];
+    replay_note(rounds);
     puts(shadow_replay);
+    fflush(stdout);
     if (!pool_start())
         shadow_fail("the pool does not start");
     model_start(zone_max_bytes());
     rounds_run();
     printf("%u rounds, blocks ever: %llu, resident at the end: %llu bytes\n", rounds,
            (unsigned long long)survey.allocated_total, (unsigned long long)survey.heap_rss_bytes);
+    if (soaking && signals == 0)
+        shadow_fail("no signal came");
     return 0;
 }
