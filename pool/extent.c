@@ -10,6 +10,8 @@ lock_t extent_lock = {.rank = LOCK_LARGE};
 // Four times the machine's memory, so that growing blocks find room; at most 4 TiB; none under RLIMIT_AS.
 static const size_t range_memory_factor = 4;
 static const size_t range_bytes_most = (size_t)4 << 40;
+static const unsigned nodes_space_shift = 6;
+static const unsigned range_space_shift = 2; // of the addresses there are: see zone.c
 static const size_t range_bytes_least = (size_t)64 << 20;
 static const size_t range_alignment = (size_t)2 << 20; // a huge page
 static const size_t commit_least_grains = 64;          // 4 MiB
@@ -40,7 +42,8 @@ extent_t *extent_node(extent_id_t id)
 
 static bool nodes_reserve(void)
 {
-    size_t most = NODES_MAX, limit = os_address_limit_bytes();
+    size_t limit = os_address_limit_bytes(), space = os_address_space_bytes();
+    size_t most = size_min(NODES_MAX, (space >> nodes_space_shift) / sizeof(extent_t));
     if (limit != SIZE_MAX) // as much as a zone takes of the addresses there
         most = size_max(limit / LIMITED_FRACTION / sizeof(extent_t), os_page_bytes());
     for (; nodes == NULL && most * sizeof(extent_t) >= os_page_bytes(); most /= 4) {
@@ -282,7 +285,7 @@ bool extent_start(void)
     if (os_address_limit_bytes() != SIZE_MAX)
         return false;
     size_t bytes = size_min(os_memory_bytes() * range_memory_factor, range_bytes_most);
-    bytes = (size_t)1 << (bits_highest(bytes - 1) + 1);
+    bytes = size_min((size_t)1 << (bits_highest(bytes - 1) + 1), os_address_space_bytes() >> range_space_shift);
     for (; range == NULL && bytes >= range_bytes_least; bytes /= 2) {
         range = os_reserve(bytes, range_alignment);
         range_grains = bytes >> LARGE_GRAIN_SHIFT;

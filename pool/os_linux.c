@@ -61,6 +61,14 @@ size_t os_address_limit_bytes(void)
     return limit_bytes(RLIMIT_AS);
 }
 
+// By the highest bit of an address of the main stack, which the kernel puts at the upper end; the environment stands
+// there, too, for a program that first allocates on a stack of its own.
+size_t os_address_space_bytes(void)
+{
+    uintptr_t high = (uintptr_t)__builtin_frame_address(0) | (uintptr_t)environ;
+    return (size_t)1 << (bits_highest(high) + 1);
+}
+
 static void *map_anonymous(void *hint, size_t bytes, int protection, int flags)
 {
     int saved = errno;

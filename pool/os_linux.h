@@ -10,6 +10,7 @@ void os_start(void);
 size_t os_page_bytes(void);
 size_t os_memory_bytes(void);         // physical memory; at least 64 MiB is claimed
 size_t os_address_limit_bytes(void);  // RLIMIT_AS, or SIZE_MAX
+size_t os_address_space_bytes(void);  // addresses that there are for a process: 2^47 on x86-64, 2^39 to 2^52 on aarch64
 
 // Reserves addresses without memory behind them (PROT_NONE), aligned to a power of two. NULL if refused.
 void *os_reserve(size_t bytes, size_t alignment);

@@ -19,12 +19,10 @@ static const unsigned purge_slack_shift = 2;
 static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
 {
     size_t block_bytes = page_class(page)->block_bytes, os_page = os_page_bytes();
-    uintptr_t from = align_up((uintptr_t)page_block(page, first), os_page);
-    // A page may be smaller than an OS page: then nothing of it can be given back.
-    uintptr_t page_end = (uintptr_t)page->start + page_class(page)->page_bytes;
-    uintptr_t to = align_down(end == page_class(page)->block_count ? page_end : (uintptr_t)page_block(page, end), os_page);
+    uintptr_t from = align_up((uintptr_t)page_block(page, first), os_page), to = (uintptr_t)page_block(page, end);
     if (end == page_class(page)->block_count)
         to = (uintptr_t)page->start + page_class(page)->page_bytes; // with the tail: an earlier class may have used it
+    to = align_down(to, os_page); // where OS pages are larger, the page's end may lie inside one
     if (from >= to || !os_purge((void *)from, to - from))
         return 0;
     unsigned clean = 0;
@@ -129,6 +127,21 @@ static void steps_unlist(page_t *page, unsigned steps)
     page->soiled &= (uint16_t)~steps;
 }
 
+// The steps that make up whole OS pages, with those beside them that are not resident by this page's doing; none, if an
+// OS page holds more than the page.
+static unsigned steps_in_os_pages(const page_t *page, unsigned steps)
+{
+    unsigned count = (unsigned)(os_page_bytes() / CARVE_BYTES), whole = 0;
+    if (likely(count <= 1))
+        return steps;
+    for (unsigned first = 0; first + count <= page_steps(page); first += count) {
+        unsigned os_page = (unsigned)bits_mask(count) << first;
+        if ((steps & os_page) != 0 && ((steps | ~(unsigned)page->soiled) & os_page) == os_page)
+            whole |= os_page;
+    }
+    return whole;
+}
+
 static size_t small_page_purge(page_t *page)
 {
     step_count_t count = {0};
@@ -138,8 +151,10 @@ static size_t small_page_purge(page_t *page)
     steps_count(page, &count);
     for (unsigned step = 0; step < page_steps(page); step++)
         steps |= (unsigned)step_is_free(page, &count, step) << step;
+    steps = steps_in_os_pages(page, steps);
     if (steps == 0)
         return 0;
+    unsigned soiled = bits_count(steps & page->soiled);
     steps_unlist(page, steps);
     page->purged = PURGED_INSIDE;
     for (unsigned rest = steps, first; rest != 0; rest &= ~(unsigned)bits_mask(end)) { // each run of steps at once
@@ -148,7 +163,7 @@ static size_t small_page_purge(page_t *page)
         if (!os_purge(page->start + first * CARVE_BYTES, (end - first) * CARVE_BYTES))
             page->soiled |= (uint16_t)(bits_mask(end) & ~bits_mask(first));
     }
-    return bits_count(steps) * CARVE_BYTES;
+    return soiled * CARVE_BYTES;
 }
 
 // Each page is looked at once, then it stands in another list until most of what it holds is freed.
@@ -173,8 +188,9 @@ size_t heap_purge_idle(heap_t *heap, size_t wanted)
     for (unsigned i = MEDIUM_CLASSES; i-- > 0 && medium < wanted;)
         medium += medium_bin_purge(&heap->medium[i], wanted - medium);
     heap->idle_bytes -= medium;
-    for (unsigned class = 1; class <= SMALL_CLASSES && medium + small < wanted && os_page_bytes() <= CARVE_BYTES; class++)
-        small += small_bin_purge(heap, &heap->small[class], wanted - medium - small);
+    for (unsigned class = 1; class <= SMALL_CLASSES && medium + small < wanted; class++)
+        if (size_class_table[class].page_bytes > os_page_bytes()) // else nothing inside a page can be given back
+            small += small_bin_purge(heap, &heap->small[class], wanted - medium - small);
     budget_unuse(medium + small);
     if (medium + small < wanted)
         heap->idle_stuck_bytes = heap->idle_bytes;

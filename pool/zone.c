@@ -23,10 +23,12 @@ unsigned zone_first_shift;
 static _Atomic unsigned zones_used;
 static size_t max_bytes;
 
-// Bounds of a first zone's addresses. The least is what a small program touches; the most keeps four zones and the
-// large tier well inside 47 bits.
+// Bounds of a first zone's addresses. The least is what a small program touches; the most keeps all zones and the large
+// tier well inside 47 bits. Where there are fewer (39 bits on some aarch64), five zones are a sixth of them, the large
+// range (extent.c) a quarter, and the rest is the program's.
 static const size_t zone_bytes_least = (size_t)2 << 20;
 static const size_t zone_bytes_most = (size_t)1 << 40;
+static const unsigned zone_space_shift = 5;
 static const size_t zone_alignment = (size_t)2 << 20; // the largest page; also a huge page
 static const size_t limited_max_bytes = (size_t)32 << 10; // 2 MiB pages would eat the addresses: those go alone
 static const size_t commit_least_bytes = (size_t)256 << 10;
@@ -133,7 +135,8 @@ bool zone_start(void)
     size_t limit = os_address_limit_bytes();
     bool limited = limit != SIZE_MAX;
     size_t bytes = limited ? limit / LIMITED_FRACTION : os_memory_bytes();
-    bytes = size_min(size_max(bytes, zone_bytes_least), zone_bytes_most);
+    bytes = size_min(bytes, size_min(os_address_space_bytes() >> zone_space_shift, zone_bytes_most));
+    bytes = size_max(bytes, zone_bytes_least);
     bytes = (size_t)1 << (bits_highest(bytes - 1) + !limited); // a power of two: up, or under a limit down
     unsigned kinds = limited ? ZONE_KINDS - 1 : ZONE_KINDS;
     while (!zones_reserve(bytes, kinds)) {
@@ -401,18 +404,33 @@ void zone_page_free(page_t *page)
     budget_unuse(dirty_bytes);
 }
 
-// Takes the run of dirty pages that ends at `last`, cut to whole OS pages, out of the set; *count is its length.
+// Pages a whole number of which makes up OS pages.
+static uint32_t pages_grain(const zone_t *zone)
+{
+    return (uint32_t)size_max(os_page_bytes() >> zone->shift, 1);
+}
+
+static bool is_free(const zone_t *zone, uint32_t index)
+{
+    return bitset_has(&zone->dirty, index) || bitset_has(&zone->clean, index);
+}
+
+// Takes the run of dirty pages that ends at `last` out of the set, with clean ones that share OS pages with them, cut to
+// whole OS pages; *count is its length.
 static uint32_t dirty_run_take(zone_t *zone, uint32_t last, size_t most_bytes, uint32_t *count)
 {
-    uint32_t first = last;
+    uint32_t first = last, end = last + 1, grain = pages_grain(zone);
     while (first > 0 && bitset_has(&zone->dirty, first - 1) && ((size_t)(last - first + 1) << zone->shift) < most_bytes)
         first--;
-    uint32_t grain = (uint32_t)size_max(os_page_bytes() >> zone->shift, 1);
-    uint32_t end = (uint32_t)align_down(last + 1, grain);
+    while (first % grain != 0 && is_free(zone, first - 1))
+        first--;
+    while (end % grain != 0 && end < zone->fresh && is_free(zone, end))
+        end++;
+    end = (uint32_t)align_down(end, grain);
     first = (uint32_t)align_up(first, grain);
     *count = end > first ? end - first : 0;
     for (uint32_t i = first; i < first + *count; i++) {
-        bitset_remove(&zone->dirty, i);
+        bitset_remove(bitset_has(&zone->dirty, i) ? &zone->dirty : &zone->clean, i);
         budget_release(zone_page_dirty_bytes(&zone->pages[i]));
     }
     return first;
@@ -479,12 +497,6 @@ size_t zone_purge(size_t bytes)
 // Shorter runs are left alone: each can cost the process two mappings, of 65,530.
 static const size_t withdraw_least_bytes = (size_t)64 << 10;
 static const unsigned withdraw_runs_most = 4096;
-
-// Pages a whole number of which makes up OS pages.
-static uint32_t pages_grain(const zone_t *zone)
-{
-    return (uint32_t)size_max(os_page_bytes() >> zone->shift, 1);
-}
 
 static size_t pages_withdraw(zone_t *zone, uint32_t first, uint32_t end)
 {

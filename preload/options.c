@@ -46,7 +46,7 @@ static shown_t word_show(word_t word)
 {
     shown_t shown = {0};
     for (size_t i = 0; i < word.length && i < sizeof shown.text - 1; i++)
-        shown.text[i] = word.text[i] >= 0 && (word.text[i] < ' ' || word.text[i] > '~') ? '?' : word.text[i];
+        shown.text[i] = (unsigned char)word.text[i] < ' ' || word.text[i] == 0x7f ? '?' : word.text[i];
     return shown;
 }
 

@@ -47,7 +47,7 @@ static bool parent_is_under_tarn(void)
 static void name_start(const char *name)
 {
     for (size_t i = 0; name[i] != '\0' && i < sizeof process.name - 1; i++)
-        process.name[i] = name[i] >= 0 && (name[i] < ' ' || name[i] > '~') ? '?' : name[i];
+        process.name[i] = (unsigned char)name[i] < ' ' || name[i] == 0x7f ? '?' : name[i];
 }
 
 void process_start(bool look_at_parent)

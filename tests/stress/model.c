@@ -38,13 +38,19 @@ unsigned model_index(size_t alignment, size_t size_bytes)
     return MODEL_LARGE;
 }
 
+// What grows to so much becomes large: at least eight OS pages.
+static size_t growing_least(void)
+{
+    return size_max(LARGE_GROWING_BYTES, 8 * os_page);
+}
+
 unsigned model_index_resized(unsigned old_index, size_t old_bytes, size_t size_bytes)
 {
     bool from_page = old_index != MODEL_LARGE;
-    bool grows = size_bytes > old_bytes && size_bytes >= LARGE_GROWING_BYTES;
+    bool grows = size_bytes > old_bytes && size_bytes >= growing_least();
     if (from_page && size_bytes <= old_bytes && size_bytes >= old_bytes / 2)
         return old_index;
-    if (from_page ? grows : size_bytes > LARGE_GROWING_BYTES / 2)
+    if (from_page ? grows : size_bytes > growing_least() / 2)
         return MODEL_LARGE;
     return model_index(GRANULE_BYTES, size_bytes);
 }

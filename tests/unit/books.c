@@ -36,7 +36,7 @@ static unsigned present_in(const uint64_t *entries, size_t count)
 static uint64_t resident_between(uintptr_t start, uintptr_t end)
 {
     uint64_t entries[512], pages = 0;
-    size_t page_bytes = (size_t)getpagesize();
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE); // the kernel's, whatever a test makes of getpagesize
     int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     for (uintptr_t at = start; at < end;) {
         size_t count = (end - at) / page_bytes;

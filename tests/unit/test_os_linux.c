@@ -158,6 +158,13 @@ Test(os_linux, the_limit_of_addresses_is_seen)
     }
 }
 
+Test(os_linux, the_address_space_holds_the_stack_and_is_not_twice_as_large)
+{
+    char here;
+    cr_assert_lt((uintptr_t)&here, os_address_space_bytes());
+    cr_assert_geq((uintptr_t)&here, os_address_space_bytes() / 4);
+}
+
 Test(os_linux, under_a_data_limit_committed_memory_counts)
 {
     struct rlimit limit = {(rlim_t)1 << 33, (rlim_t)1 << 33};

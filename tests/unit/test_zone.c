@@ -1,6 +1,8 @@
 // tests/unit/test_zone.c - pages from the zones: where they are, which one comes next, what is given back.
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "books.h"
 #include "check.h"
@@ -256,6 +258,45 @@ static size_t addresses_of(unsigned kind)
     for (unsigned i = 0; i < zone_count(); i++)
         bytes += zone_get(i)->kind == kind ? (size_t)zone_get(i)->bound << zone_get(i)->shift : 0;
     return bytes;
+}
+
+// On a machine with much memory and few addresses, half of them at least are left to the program.
+static size_t address_space, memory;
+
+size_t __real_os_address_space_bytes(void);
+size_t __real_os_memory_bytes(void);
+size_t __wrap_os_address_space_bytes(void);
+size_t __wrap_os_memory_bytes(void);
+
+size_t __wrap_os_address_space_bytes(void)
+{
+    return address_space != 0 ? address_space : __real_os_address_space_bytes();
+}
+
+size_t __wrap_os_memory_bytes(void)
+{
+    return memory != 0 ? memory : __real_os_memory_bytes();
+}
+
+// The first word of statm: OS pages of addresses.
+static size_t addresses_in_use(void)
+{
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    cr_assert(file != NULL && fscanf(file, "%zu", &pages) == 1);
+    fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+Test(zone_space, half_of_39_bits_of_addresses_is_left_to_the_program)
+{
+    address_space = (size_t)1 << 39;
+    memory = (size_t)64 << 30;
+    size_t before = addresses_in_use();
+    zone_begin();
+    cr_assert_not_null(pool_malloc((size_t)1 << 20)); // so that all tables exist
+    cr_assert_leq(addresses_in_use() - before, address_space / 2);
+    cr_assert_geq((size_t)zone_get(0)->bound << zone_get(0)->shift, (size_t)8 << 30);
 }
 
 static void pages_come_and_go(unsigned class, size_t bytes)
