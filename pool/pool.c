@@ -32,7 +32,8 @@ static bool start_locked(void)
     budget_start(options.waste_percent);
     budget_limit_start(options.limit_bytes != 0 ? options.limit_bytes : SIZE_MAX);
     requested_start(options.requested_exact);
-    sample_start(options.sample_bytes, options.sample_seed);
+    if (options.sample_bytes != 0) // else its code is not needed, and not resident
+        sample_start(options.sample_bytes, options.sample_seed);
     block_bits_start(options.harden);
     heap_one_by_one |= options.harden != 0;
     if (!zone_start())
@@ -666,7 +667,8 @@ void pool_fork_child(void)
     for (unsigned i = 0; i < LOCK_RANKS; i++)
         lock_fork_child(fork_locks[i]);
     heap_fork_child();
-    sample_fork_child();
+    if (heap_sample_bytes != 0 || atomic_load_explicit(&sample_table_count, memory_order_relaxed) != 0)
+        sample_fork_child();
     fork_taken >>= fork_digit;
     for (uint64_t rest = fork_taken; rest != 0; rest >>= fork_digit)
         outer++;

@@ -78,8 +78,8 @@ static _Atomic(entry_t *) table_entries; // [table] written: release, after the 
 static _Atomic size_t table_mask;        // [table]
 static _Atomic uint32_t version;         // [table] odd: entries are on the move
 static _Atomic size_t table_count;       // [table] keys
+_Atomic unsigned sample_table_count; // [table] written: release
 static table_range_t table_ranges[TABLES_MAX]; // [table] all there ever were, for the survey
-static _Atomic unsigned table_ranges_count;    // [table] written: release
 static bool marks_are_stale;             // in a fork's child: pages are marked of which no key is left
 
 static uintptr_t page_key(const page_t *page)
@@ -132,13 +132,13 @@ static bool table_grow(void)
     size_t old_mask = atomic_load_explicit(&table_mask, memory_order_relaxed);
     size_t count = old == NULL ? TABLE_ENTRIES_FIRST : (old_mask + 1) * 2;
     size_t bytes = align_up(count * sizeof(entry_t), os_page_bytes());
-    unsigned index = atomic_load_explicit(&table_ranges_count, memory_order_relaxed);
+    unsigned index = atomic_load_explicit(&sample_table_count, memory_order_relaxed);
     entry_t *entries = index == TABLES_MAX ? NULL : os_map(bytes, os_page_bytes());
     if (entries == NULL)
         return false;
     os_name(entries, bytes, "tarn metadata");
     table_ranges[index] = (table_range_t){(char *)entries, (char *)entries + bytes};
-    atomic_store_explicit(&table_ranges_count, index + 1, memory_order_release);
+    atomic_store_explicit(&sample_table_count, index + 1, memory_order_release);
     for (size_t i = 0; old != NULL && i <= old_mask; i++) {
         uintptr_t key = atomic_load_explicit(&old[i].key, memory_order_relaxed);
         if (key != 0)
@@ -470,13 +470,10 @@ void heap_sample_resized(heap_t *heap, uint32_t number, void *old_block, size_t 
         large_born(heap, block, size_bytes, anew ? bytes : bytes - old_bytes);
 }
 
-bool sample_bounds(unsigned index, char **start, char **end)
+void sample_bounds(unsigned index, char **start, char **end)
 {
-    if (index >= atomic_load_explicit(&table_ranges_count, memory_order_acquire))
-        return false;
     *start = table_ranges[index].start;
     *end = table_ranges[index].end;
-    return true;
 }
 
 // --- start, fork -----------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@
 #ifndef TARN_SAMPLE_H
 #define TARN_SAMPLE_H
 
+#include <stdatomic.h>
+
 #include "bits.h"
 
 // A weight of one block, in fixed point.
@@ -50,8 +52,10 @@ RARE bool sample_forget(const void *block);
 // In the child of a fork, where the table may be torn: nothing is sampled any more, until sample_rate_set.
 void sample_fork_child(void);
 
-// The table's ranges; true while index is below their number.
-RARE bool sample_bounds(unsigned index, char **start, char **end);
+// The table's ranges: index is below their number. That can be asked without a call into code that a process without a
+// profile does not have resident.
+extern _Atomic unsigned sample_table_count;
+void sample_bounds(unsigned index, char **start, char **end);
 
 RARE uint64_t sample_weight(size_t block_bytes, size_t rate_bytes);
 RARE uint64_t sample_random(uint64_t *state);

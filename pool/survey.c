@@ -393,8 +393,10 @@ static void meta_survey(survey_t *out, window_t *window)
     meta_range(out, window, start, end);
     for (unsigned i = 0; heap_requested_exact && requested_bounds(i, &start, &end); i++)
         meta_range(out, window, start, end);
-    for (unsigned i = 0; sample_bounds(i, &start, &end); i++)
+    for (unsigned i = 0; i < atomic_load_explicit(&sample_table_count, memory_order_acquire); i++) {
+        sample_bounds(i, &start, &end);
         meta_range(out, window, start, end);
+    }
     for (unsigned i = 0; block_bits_bounds(i, &start, &end); i++)
         meta_range(out, window, start, end);
     reserve_bounds(&start, &end);

@@ -24,14 +24,14 @@ void pool_hook_boot(pool_options_t *pool_options)
     pool_options->requested_exact = options.requested_exact;
     pool_options->harden = options.harden;
     pool_options->limit_bytes = options.limit_bytes;
-    pool_options->sample_bytes = options.record[0] != '\0' && options.profile ? options.sample_bytes : 0;
+    pool_options->sample_bytes = recorder_is_wanted() && options.profile ? options.sample_bytes : 0;
     thread_start();
 }
 
 // Whether the process is topmost matters to who writes to standard error, and to the recording.
 static bool parent_matters(void)
 {
-    return (output_exists() && (options.stats != STATS_OFF || options.faulty)) || options.record[0] != '\0';
+    return (output_exists() && (options.stats != STATS_OFF || options.faulty)) || recorder_is_wanted();
 }
 
 __attribute__((constructor)) static void boot(void)
@@ -48,11 +48,12 @@ __attribute__((constructor)) static void boot(void)
     process_start(parent_matters());
     if (process.topmost && options.faulty)
         options_complain();
-    if (options.record[0] != '\0')
+    if (recorder_is_wanted())
         recorder_start();
     if (!exit_report_wanted())
         return;
     ending_start();
     fatal_start();
-    recorder_signal_start();
+    if (recorder_is_wanted())
+        recorder_signal_start();
 }

@@ -44,9 +44,14 @@ static bool text_wanted(void)
            (options.stats_file[0] != '\0' || (process.topmost && output_exists()));
 }
 
+static bool is_recorded(void)
+{
+    return recorder_is_wanted() && recorder_is_on();
+}
+
 bool exit_report_wanted(void)
 {
-    return text_wanted() || recorder_is_on();
+    return text_wanted() || is_recorded();
 }
 
 static bool claim(void)
@@ -73,7 +78,7 @@ _Static_assert(REPORT_BYTES >= sizeof(procfs_buffer_t), "the text's room serves 
 static void compose(writer_t *writer, sheet_end_t ended_by, int value)
 {
     report_subject_t subject = {.program = process.name, .pid = process.pid};
-    const survey_visitor_t *visitor = recorder_sheet_begin();
+    const survey_visitor_t *visitor = recorder_is_wanted() ? recorder_sheet_begin() : NULL;
     sheet_take(&memory.sheet, ended_by, value, visitor, (procfs_buffer_t *)memory.text); // no text is in it yet
     if (visitor != NULL)
         recorder_sheet_end(&memory.sheet);
@@ -139,7 +144,8 @@ void exit_report_write(sheet_end_t ended_by, int value)
     int saved_errno = errno;
     if (exit_report_wanted() && claim()) {
         int error = write_report(ended_by, value);
-        recorder_end(ended_by, value);
+        if (recorder_is_wanted())
+            recorder_end(ended_by, value);
         if (process.topmost)
             complain(error);
         done(OWNER_WRITTEN);
@@ -157,7 +163,7 @@ void exit_report_abandon(void)
 
 int exit_report_now(void)
 {
-    if ((options.stats == STATS_OFF && !recorder_is_on()) || !process_is_this()) {
+    if ((options.stats == STATS_OFF && !is_recorded()) || !process_is_this()) {
         errno = ENOTSUP;
         return -1;
     }

@@ -16,7 +16,8 @@ static void fork_in_child(void)
     pool_fork_child();
     process_forked();
     exit_report_forked();
-    recorder_forked();
+    if (recorder_is_wanted())
+        recorder_forked();
     output_end();
     stats_api_forked();
 }

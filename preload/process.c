@@ -9,14 +9,15 @@
 
 process_t process;
 
-// By the library's file, or where that was deleted or renamed, by the names of the pool's memory.
-static bool is_ours(const char *name)
+// By the library's code (a debugger maps the file to read it), or where the file was deleted or renamed, by the names of the
+// pool's memory.
+static bool is_ours(const procfs_mapping_t *mapping)
 {
-    const char *file = name;
-    for (const char *letter = name; *letter != '\0'; letter++)
+    const char *file = mapping->name;
+    for (const char *letter = mapping->name; *letter != '\0'; letter++)
         if (*letter == '/')
             file = letter;
-    return text_begins(file, "/libtarn.so") || text_begins(name, "[anon:tarn");
+    return (mapping->executable && text_begins(file, "/libtarn.so")) || text_begins(mapping->name, "[anon:tarn");
 }
 
 // A start can spend some 5 ms on this. A parent with more mappings counts as one without the library.
@@ -30,7 +31,7 @@ typedef struct look {
 static RARE bool look_for_ours(const procfs_mapping_t *mapping, void *context)
 {
     look_t *look = context;
-    look->found = is_ours(mapping->name);
+    look->found = is_ours(mapping);
     return !look->found && ++look->mappings < MAPPINGS_READ;
 }
 

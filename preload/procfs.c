@@ -63,6 +63,7 @@ static procfs_mapping_t mapping_parse(const char *line)
     if (text_length_within(line, 4) == 4) {
         mapping.readable = line[0] == 'r';
         mapping.writable = line[1] == 'w';
+        mapping.executable = line[2] == 'x';
         mapping.is_private = line[3] == 'p';
     }
     for (int field = 0; field < 4; field++) { // permissions, offset, device, inode

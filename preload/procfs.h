@@ -16,7 +16,7 @@
 // One line of /proc/PID/maps.
 typedef struct procfs_mapping {
     uintptr_t start, end;
-    bool readable, writable, is_private;
+    bool readable, writable, executable, is_private;
     const char *name; // "" for anonymous memory; lives as long as the call of the visitor
 } procfs_mapping_t;
 

@@ -18,8 +18,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "options.h"
 #include "recording.h"
 #include "sheet.h"
+
+// Whether the options ask for a recording. Where they do not, nothing below is called: so its code is not resident.
+static inline bool recorder_is_wanted(void)
+{
+    return options.record[0] != '\0';
+}
 
 // Begins the recording that the options ask for. From the constructor.
 RARE void recorder_start(void);

@@ -128,6 +128,14 @@ class Trees(Hostile):
         program = self.compile('wrapper', self.cc(), '-fno-builtin', '-DWRAPPER', SOURCES / 'own_malloc.c')
         self.require_worked(self.run_program(program))
 
+    def test_a_parent_that_only_reads_the_library_is_no_parent_under_it(self):
+        """As a debugger does: it maps the file, and the program that it starts reports."""
+        script = ('import mmap, subprocess, sys; file = open(sys.argv[1], "rb"); kept = mmap.mmap(file.fileno(), 0, '
+                  'access=mmap.ACCESS_READ); sys.exit(subprocess.run(["true"], env={"LD_PRELOAD": sys.argv[1]}).returncode)')
+        result = subprocess.run([sys.executable, '-c', script, harness.LIBRARY], capture_output=True, text=True)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual([name for name, _ in self.reports(result.stderr)], ['true'], result.stderr)
+
     def test_a_daemon(self):
         """Double fork, a session of its own, standard error closed: the work is done and nothing is written elsewhere."""
         done = self.folder / 'done'

@@ -1,26 +1,33 @@
 #!/usr/bin/env python3
-"""rare_code.py LIBRARY - a small program that allocates, without a report, has none of the library's rare code resident.
+"""rare_code.py LIBRARY - a small program that allocates has none of the library's rare code resident if it writes no
+report, and none of what recordings need if it is not recorded.
 
-The program is cat, which shows its own memory map. Rare code is the library's second executable mapping
-(preload/libtarn.ld); one function of it that runs in every program would bring it in whole.
+The programs show their own memory maps; one of them has written a report before. Rare code is the library's second
+executable mapping (preload/libtarn.ld): first what reports need, .text_rare, then, in windows of its own, what recordings
+need. One function that runs in every program would bring either in whole.
 """
 
 import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import sources
 
 MAPPING = re.compile(r'[0-9a-f]+-[0-9a-f]+ (\S{4}) [0-9a-f]+ \S+ \d+\s*(.*)')
 RESIDENT = re.compile(r'Rss:\s+(\d+) kB')
+SECTION = re.compile(r' \.text_rare +PROGBITS +[0-9a-f]+ [0-9a-f]+ ([0-9a-f]+)')
+PAGE_KIB = os.sysconf('SC_PAGESIZE') // 1024
+
+ALLOCATES = ['cat', '/proc/self/smaps']
+REPORTS = [sys.executable, '-c', 'import ctypes; ctypes.CDLL(None).tarn_report(); print(open("/proc/self/smaps").read())']
 
 
-def executable_kib(library, stats):
-    """Resident KiB of each executable mapping of the library in a cat under it, lowest first."""
-    environment = dict(os.environ, LD_PRELOAD=library, TARN_OPTIONS='stats=' + stats)
-    smaps = subprocess.run(['cat', '/proc/self/smaps'], env=environment, check=True, capture_output=True,
-                           text=True).stdout
+def executable_kib(library, options, command):
+    """Resident KiB of each executable mapping of the library in a command under it, lowest first."""
+    environment = dict(os.environ, LD_PRELOAD=library, TARN_OPTIONS=options)
+    smaps = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     found, counts = [], False
     for line in smaps.splitlines():
         mapping = MAPPING.match(line)
@@ -32,16 +39,29 @@ def executable_kib(library, stats):
     return found
 
 
-def faults(library):
-    without, with_report = executable_kib(library, 'off'), executable_kib(library, 'text')
-    print(f'executable mappings, resident KiB: {without}, in a process with a report {with_report}')
-    if len(without) != 2:
+def report_kib(library):
+    """Size of the code that only reports need, in whole OS pages."""
+    sections = subprocess.run(['readelf', '-SW', library], check=True, capture_output=True, text=True).stdout
+    size = int(SECTION.search(sections).group(1), 16)
+    return -(-size // 1024 // PAGE_KIB) * PAGE_KIB
+
+
+def faults(library, folder):
+    bare = executable_kib(library, 'stats=off', ALLOCATES)
+    reported = executable_kib(library, 'stats=text', REPORTS)
+    recorded = executable_kib(library, f'stats=text:record={folder}/%p', REPORTS)
+    most = report_kib(library)
+    print(f'executable mappings, resident KiB: {bare}; with a report {reported}, of at most {most}; recorded {recorded}')
+    if len(bare) != 2:
         yield f'{library}: rare code has no mapping of its own'
-    elif without[1] != 0:
-        yield f'{library}: {without[1]} KiB of rare code are resident in a program that needs none'
-    elif with_report[1] == 0:
+    elif bare[1] != 0:
+        yield f'{library}: {bare[1]} KiB of rare code are resident in a program that needs none'
+    elif reported[1] > most:
+        yield f'{library}: {reported[1] - most} KiB of what recordings need are resident where there is none'
+    elif reported[1] == 0 or recorded[1] <= most:
         yield f'{library}: the check sees no rare code even where it runs'
 
 
 if __name__ == '__main__':
-    sources.finish('rare code', [*faults(os.path.realpath(sys.argv[1]))])
+    with tempfile.TemporaryDirectory() as scratch:
+        sources.finish('rare code', [*faults(os.path.realpath(sys.argv[1]), scratch)])
