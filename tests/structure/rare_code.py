@@ -3,8 +3,8 @@
 report, and none of what recordings need if it is not recorded.
 
 The programs show their own memory maps; one of them has written a report before. Rare code is the library's second
-executable mapping (preload/libtarn.ld): first what reports need, .text_rare, then, in windows of its own, what recordings
-need. One function that runs in every program would bring either in whole.
+executable mapping, what recordings need the third (preload/libtarn.ld). One function that runs in every program would
+bring either in whole.
 """
 
 import os
@@ -17,8 +17,6 @@ import sources
 
 MAPPING = re.compile(r'[0-9a-f]+-[0-9a-f]+ (\S{4}) [0-9a-f]+ \S+ \d+\s*(.*)')
 RESIDENT = re.compile(r'Rss:\s+(\d+) kB')
-SECTION = re.compile(r' \.text_rare +PROGBITS +[0-9a-f]+ [0-9a-f]+ ([0-9a-f]+)')
-PAGE_KIB = os.sysconf('SC_PAGESIZE') // 1024
 
 ALLOCATES = ['cat', '/proc/self/smaps']
 REPORTS = [sys.executable, '-c', 'import ctypes; ctypes.CDLL(None).tarn_report(); print(open("/proc/self/smaps").read())']
@@ -39,26 +37,18 @@ def executable_kib(library, options, command):
     return found
 
 
-def report_kib(library):
-    """Size of the code that only reports need, in whole OS pages."""
-    sections = subprocess.run(['readelf', '-SW', library], check=True, capture_output=True, text=True).stdout
-    size = int(SECTION.search(sections).group(1), 16)
-    return -(-size // 1024 // PAGE_KIB) * PAGE_KIB
-
-
 def faults(library, folder):
     bare = executable_kib(library, 'stats=off', ALLOCATES)
     reported = executable_kib(library, 'stats=text', REPORTS)
     recorded = executable_kib(library, f'stats=text:record={folder}/%p', REPORTS)
-    most = report_kib(library)
-    print(f'executable mappings, resident KiB: {bare}; with a report {reported}, of at most {most}; recorded {recorded}')
-    if len(bare) != 2:
-        yield f'{library}: rare code has no mapping of its own'
-    elif bare[1] != 0:
-        yield f'{library}: {bare[1]} KiB of rare code are resident in a program that needs none'
-    elif reported[1] > most:
-        yield f'{library}: {reported[1] - most} KiB of what recordings need are resident where there is none'
-    elif reported[1] == 0 or recorded[1] <= most:
+    print(f'executable mappings, resident KiB: {bare}; with a report {reported}; recorded {recorded}')
+    if len(bare) != 3:
+        yield f'{library}: rare code has no mappings of its own'
+    elif bare[1:] != [0, 0]:
+        yield f'{library}: {sum(bare[1:])} KiB of rare code are resident in a program that needs none'
+    elif reported[2] != 0:
+        yield f'{library}: {reported[2]} KiB of what recordings need are resident where there is none'
+    elif reported[1] == 0 or recorded[2] == 0:
         yield f'{library}: the check sees no rare code even where it runs'
 
 
