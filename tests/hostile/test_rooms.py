@@ -145,7 +145,8 @@ class Secure(Base):
 
     def test_options_are_ignored_and_no_report_is_written(self):
         file = self.folder / 'report'
-        for options in ('stats=text', f'stats_file={file}', 'nonsense=1', 'on_error=report'):
+        for options in ('stats=text', f'stats_file={file}', 'nonsense=1', 'on_error=report', f'record={file}',
+                        f'stats=json:record={file}:sample=1:profile=on', 'limit=1MiB', 'limit=1MiB:requested=exact'):
             with self.subTest(options):
                 result = self.run_as_nobody(0o4755, options)
                 self.assertEqual((result.returncode, result.stdout, result.stderr), (0, 'secure\n', ''))
@@ -156,6 +157,10 @@ class Secure(Base):
         result = self.run_as_nobody(0o755, 'stats=text')
         self.assertEqual((result.returncode, result.stdout), (0, 'not secure\n'))
         self.assertEqual(len(self.reports(result.stderr)), 1, result.stderr)
+        file = self.folder / 'report'
+        result = self.run_as_nobody(0o755, f'limit=1MiB:stats=off:record={file}')
+        self.assertEqual(result.stdout, 'limited\nnot secure\n', result.stderr)
+        self.assertEqual(file.stat().st_mode & 0o777, 0o600)
 
 
 PROGRAM = r'''
@@ -166,6 +171,10 @@ int main(void)
 {
     for (int i = 0; i < 1000; i++)
         free(malloc(i * 100));
+    void *volatile more = malloc(8 << 20);
+    if (more == NULL)
+        puts("limited");
+    free(more);
     puts(getauxval(AT_SECURE) ? "secure" : "not secure");
     return 0;
 }

@@ -1,7 +1,7 @@
 // tests/stress/stress.c - random work by several threads against a shadow, in rounds. Between two rounds all threads
 // are quiet, and then the whole heap is checked: by check_pool, block by block, class by class, and against smaps.
 //
-//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N] [--soak [--seconds N]]
+//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N] [--sample BYTES] [--soak [--seconds N]]
 //
 // --soak: in phases, in which all threads fill, churn or empty alike; a signal each millisecond; and between rounds what
 // is kept is within the budget. With --seconds it goes on for so long; the round in which something is found is printed,
@@ -25,6 +25,7 @@
 #include "check.h"
 #include "os_linux.h"
 #include "pool.h"
+#include "sample.h"
 #include "shadow.h"
 
 #define THREADS_MAX 64u
@@ -52,6 +53,7 @@ static unsigned harden;
 static bool soaking;
 static unsigned long seconds;          // 0: `rounds` counts
 static _Atomic unsigned long signals;  // that came
+static size_t sample_bytes; // mean distance of samples; 0: none are taken
 static worker_t workers[THREADS_MAX];
 static shadow_t main_shadow;
 static pthread_barrier_t begin, end;
@@ -61,6 +63,52 @@ void pool_hook_boot(pool_options_t *options)
 {
     options->requested_exact = exact;
     options->harden = harden;
+    options->sample_bytes = sample_bytes;
+    options->sample_seed = seed;
+}
+
+// --- samples: what the hooks are told, beside the table that they come from ------------------------------------------
+
+#define SAMPLES_MOST (1u << 20)
+
+static _Atomic(const void *) sampled[SAMPLES_MOST];
+static _Atomic uint32_t births, deaths;
+
+uint32_t sample_hook_birth(const sample_t *sample)
+{
+    uint32_t number = atomic_fetch_add(&births, 1) + 1;
+    if (number >= SAMPLES_MOST) {
+        atomic_fetch_add(&deaths, 1);
+        return 0;
+    }
+    sampled[number] = sample->block;
+    return number;
+}
+
+void sample_hook_death(uint32_t number, const void *block)
+{
+    if (atomic_exchange(&sampled[number], NULL) != block)
+        shadow_fail("sample %u at %p dies, and was not there", number, block);
+    atomic_fetch_add(&deaths, 1);
+}
+
+void sample_hook_resize(uint32_t number, const void *old_block, const sample_t *sample)
+{
+    if (atomic_exchange(&sampled[number], sample->block) != old_block)
+        shadow_fail("sample %u at %p is resized, and was not there", number, old_block);
+}
+
+static uint32_t sampled_in(const shadow_t *shadow)
+{
+    uint32_t count = 0;
+    for (unsigned i = 0; i < shadow->slot_count; i++) {
+        const void *block = shadow->slots[i].block;
+        uint32_t number = block == NULL ? 0 : sample_find(block);
+        if (number != 0 && sampled[number] != block)
+            shadow_fail("the sample at %p is another's", block);
+        count += number != 0;
+    }
+    return count;
 }
 
 // In front of lock.c's (-Wl,--wrap): here nobody ever loses patience with a fork. On a busy machine a fork takes longer
@@ -90,6 +138,16 @@ static shadow_count_t count_all(void)
         shadow_count_add(&count, &workers[i].shadow);
     shadow_count_add(&count, &main_shadow);
     return count;
+}
+
+// Each sample that was born and has not died is one of the shadows' blocks.
+static void samples_check(void)
+{
+    uint32_t live = sampled_in(&main_shadow);
+    for (unsigned i = 0; i < thread_count; i++)
+        live += sampled_in(&workers[i].shadow);
+    if (live != births - deaths)
+        shadow_fail("%u samples live, and %u blocks are sampled", births - deaths, live);
 }
 
 static void check_quiet(bool totals)
@@ -334,8 +392,8 @@ static void threads_end(void)
 
 static void replay_note(unsigned round_count)
 {
-    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u%s%s", program,
-             (unsigned long long)seed, round_count, thread_count, harden, exact ? " --exact" : "",
+    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u --sample %zu%s%s",
+             program, (unsigned long long)seed, round_count, thread_count, harden, sample_bytes, exact ? " --exact" : "",
              soaking ? " --soak" : "");
 }
 
@@ -384,6 +442,8 @@ static void rounds_run(void)
         if (soaking && round % phase_rounds == 0)
             phase_begin(&random);
         round_run(round, &random);
+        if (sample_bytes != 0)
+            samples_check();
     }
     rounds = round;
     threads_end();
@@ -406,6 +466,7 @@ static void options_read(int count, char **arguments)
                                           {"threads", required_argument, NULL, 't'},
                                           {"exact", no_argument, NULL, 'e'},
                                           {"harden", required_argument, NULL, 'h'},
+                                          {"sample", required_argument, NULL, 'm'},
                                           {"soak", no_argument, NULL, 'k'},
                                           {"seconds", required_argument, NULL, 'n'},
                                           {0}};
@@ -420,6 +481,8 @@ static void options_read(int count, char **arguments)
             exact = true;
         else if (option == 'h')
             harden = (unsigned)strtoul(optarg, NULL, 0);
+        else if (option == 'm')
+            sample_bytes = strtoul(optarg, NULL, 0);
         else if (option == 'k')
             soaking = true;
         else if (option == 'n')
@@ -429,7 +492,7 @@ static void options_read(int count, char **arguments)
     }
     if (rounds == 0 || thread_count == 0 || thread_count > THREADS_MAX || optind != count) {
         fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact] [--harden 0..1] "
-                        "[--soak [--seconds N]]\n", THREADS_MAX);
+                        "[--sample BYTES] [--soak [--seconds N]]\n", THREADS_MAX);
         exit(2);
     }
 }
@@ -449,5 +512,7 @@ int main(int count, char **arguments)
            (unsigned long long)survey.allocated_total, (unsigned long long)survey.heap_rss_bytes);
     if (soaking && signals == 0)
         shadow_fail("no signal came");
+    if (sample_bytes != 0 && births == 0)
+        shadow_fail("nothing was sampled");
     return 0;
 }
