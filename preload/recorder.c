@@ -57,10 +57,7 @@
 
 // Samples may take 0.75 % of the processor time: with what they displace in the caches, 1 %. A program that does little
 // but allocate would pay 10 % for one each 512 KiB, and has many samples all the same.
-// It is looked at often, and far off is changed fast: or a program of 10 ms that allocates 2.5 GiB has paid 4 ms for
-// 220 samples before they are as rare as they ought to be (bench/batch count=400 size=64k).
-#define PACE_BIRTHS 8u
-#define PACE_FAR 4u // times too dear: rarer by as much at once
+#define PACE_BIRTHS 32u
 #define PACE_SHARE 133u
 #define RATE_BYTES_MOST ((uint64_t)1 << 30)
 
@@ -492,7 +489,7 @@ void recorder_pace(void)
     pace_samples_ns = header->samples_ns;
     if (spent_ns > allowed_ns && rate_bytes < RATE_BYTES_MOST) {
         header->flags |= RECORDING_SPARSE;
-        rate_change(rate_bytes * (spent_ns > allowed_ns * PACE_FAR ? PACE_FAR : 2));
+        rate_change(rate_bytes * 2);
     } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes &&
                (header->flags & RECORDING_FULL_SAMPLES) == 0) {
         rate_change(rate_bytes / 2);
