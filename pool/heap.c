@@ -380,7 +380,13 @@ static block_t *list_cut(block_t *list, unsigned length)
 // How many of `count` blocks may become the head list: see sample.h.
 static inline unsigned sampled_length(heap_t *heap, unsigned class, unsigned count)
 {
-    return likely(heap->gaps.rate_bytes == 0) ? count : heap_sample_cut(heap, class, count);
+    uint32_t *blocks = &heap->gaps.blocks[class];
+    if (likely(heap->gaps.rate_bytes == 0))
+        return count;
+    if (unlikely(*blocks < count)) // the sampled block is among them, or comes first
+        return heap_sample_cut(heap, class, count);
+    *blocks -= count;
+    return count;
 }
 
 // What this thread has freed of another's serves it again, before it is handed over: threads that allocate for each
