@@ -227,3 +227,65 @@ FACT(handlers_on_a_small_stack_allocate)
     for (size_t i = 0; i < below; i++)
         CHECK(stack[i] == 0x5a, "the stack was too small by %zu bytes", below - i);
 }
+
+// --- foreign pointers --------------------------------------------------------------------------------------------------
+
+// How a process ends that frees this: by the message's abort, and not by a fault while tarn looks what it is.
+static void require_told(void *pointer, const char *what)
+{
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        close(STDERR_FILENO);
+        free(pointer);
+        _exit(EXIT_SUCCESS);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child, "no child");
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%s: status %#x", what, (unsigned)status);
+}
+
+// One OS page with these rights, nothing readable on either side.
+static char *lonely_page(int protection, int flags)
+{
+    size_t page = (size_t)getpagesize();
+    char *around = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(around != MAP_FAILED, "no mapping");
+    CHECK(mmap(around + page, page, protection, MAP_FIXED | MAP_ANONYMOUS | flags, -1, 0) != MAP_FAILED, "no page");
+    return around + page;
+}
+
+FACT(a_foreign_pointer_is_told_without_a_read_outside_its_mapping)
+{
+    static const int rights[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_EXEC, PROT_WRITE};
+    size_t page = (size_t)getpagesize();
+    for (size_t i = 0; i < COUNT(rights); i++)
+        for (int shared = 0; shared < 2; shared++) {
+            char *start = lonely_page(rights[i], shared ? MAP_SHARED : MAP_PRIVATE);
+            require_told(start - 16, "before the page");
+            require_told(start, "the page's start");
+            require_told(start + 8, "8 behind the start");
+            require_told(start + 16, "16 behind the start");
+            require_told(start + page - 16, "the page's end");
+            require_told(start + page, "behind the page");
+        }
+    require_told((void *)16, "16");
+    require_told((void *)(UINTPTR_MAX - 15), "the last address");
+    require_told((void *)((uintptr_t)1 << 63), "the kernel's half");
+}
+
+// A mapping that looks as what the C library has mapped alone, but for its size, which leads out of it.
+FACT(a_header_that_leads_out_of_its_mapping_is_not_believed)
+{
+    size_t page = (size_t)getpagesize();
+    for (unsigned flags = 0; flags < 8; flags++) {
+        size_t *words = (size_t *)lonely_page(PROT_READ | PROT_WRITE, MAP_PRIVATE);
+        words[0] = 0;
+        words[1] = 2 * page | flags;
+        require_told(words + 2, "too long");
+        words[1] = flags;
+        require_told(words + 2, "empty");
+        words[0] = page;
+        words[1] = page | flags;
+        require_told(words + 2, "begins before its mapping");
+    }
+}

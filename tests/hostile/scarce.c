@@ -3,6 +3,7 @@
 // The limit is there from the start on, or set in the running process.
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "../conformance/facts.h"
@@ -236,4 +237,55 @@ FACT(two_hundred_vectors_grow_in_turn)
         }
     for (size_t i = 0; i < VECTORS; i++)
         free(vectors[i]);
+}
+
+// --- mappings ----------------------------------------------------------------------------------------------------------
+
+// All mappings that the kernel allows a process: each OS page of a range in turn readable and not.
+static char *mappings_use_up(size_t bytes)
+{
+    size_t page = (size_t)getpagesize();
+    char *start = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(start != MAP_FAILED, "no addresses");
+    for (size_t at = 0; at < bytes; at += 2 * page)
+        if (mprotect(start + at, page, PROT_READ) != 0)
+            return start;
+    check_skip("more mappings are allowed than this makes");
+    return NULL;
+}
+
+FACT(no_mapping_left_is_no_memory_and_not_the_end)
+{
+    enum { BLOCKS = 300 };
+    static void *blocks[BLOCKS];
+    const size_t bytes = (size_t)1 << 30;
+    void *before = malloc(300000);
+    block_fill(before, 300000, 1);
+    char *start = mappings_use_up(bytes);
+    size_t refused = 0;
+    for (size_t i = 0; i < BLOCKS; i++) {
+        size_t size_bytes = i % 50 == 0 ? i * 5000 : i * 10;
+        errno = 0;
+        blocks[i] = malloc(size_bytes);
+        CHECK(blocks[i] != NULL || errno == ENOMEM, "%zu bytes refused without ENOMEM", size_bytes);
+        refused += blocks[i] == NULL;
+        if (blocks[i] != NULL)
+            block_fill(blocks[i], size_bytes, i);
+    }
+    CHECK(block_is_filled(before, 300000, 1), "a block is damaged");
+    void *grown = realloc(before, 3000000);
+    CHECK(block_is_filled(grown != NULL ? grown : before, 300000, 1), "realloc has lost what it had");
+    for (size_t i = 0; i < BLOCKS; i++) {
+        CHECK(blocks[i] == NULL || block_is_filled(blocks[i], i % 50 == 0 ? i * 5000 : i * 10, i), "block %zu", i);
+        free(blocks[i]);
+    }
+    malloc_trim(0);
+    munmap(start, bytes);
+    for (size_t i = 0; i < BLOCKS; i++) { // and all is as before
+        blocks[i] = malloc(i * 100);
+        CHECK(blocks[i] != NULL, "still refused");
+        block_fill(blocks[i], i * 100, i);
+    }
+    for (size_t i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
 }
