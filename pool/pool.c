@@ -229,13 +229,13 @@ void *pool_malloc_slow(size_t size_bytes)
 {
     bool clean;
     heap_t *heap = heap_self;
-    if (unlikely(harden_level != 0)) {
+    if (unlikely(heap == &heap_none && !pool_start()))
+        return NULL;
+    if (unlikely(harden_level != 0)) { // behind the start, which sets it
         void *block = alloc_hardened_quick(size_bytes);
         if (likely(block != NULL))
             return block;
     }
-    if (unlikely(heap == &heap_none && !pool_start()))
-        return NULL;
     unsigned class = class_for(size_bytes);
     if (likely(heap != &heap_none && class != 0)) {
         void *block = alloc_class(heap, class, size_bytes, &clean);
