@@ -129,9 +129,14 @@ static inline uint64_t page_free_bits(const page_t *page)
     return dirty | page->clean_bits;
 }
 
+static inline unsigned page_used_small(const page_t *page)
+{
+    return (unsigned)page->floor + page->left;
+}
+
 static inline unsigned page_used(const page_t *page)
 {
-    return page_is_small(page) ? (unsigned)page->floor + page->left
+    return page_is_small(page) ? page_used_small(page)
                                : page_class(page)->block_count - bits_count(page_free_bits(page));
 }
 

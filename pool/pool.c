@@ -249,6 +249,12 @@ void *pool_malloc_slow(size_t size_bytes)
     return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
 }
 
+void *pool_malloc_refill(size_t size_bytes)
+{
+    void *block = pool_refill_quick(size_bytes);
+    return likely(block != NULL) ? block : pool_malloc_slow(size_bytes);
+}
+
 void *pool_calloc(size_t size_bytes)
 {
     bool clean = false;

@@ -39,6 +39,7 @@ bool pool_start(void);
 // All allocation functions return NULL when there is no memory or the request is over PTRDIFF_MAX. Blocks are aligned
 // to 16 bytes at least. A size of 0 is served as 1.
 void *pool_malloc_slow(size_t size_bytes);
+void *pool_malloc_refill(size_t size_bytes); // the same, for a head list that has run out
 void *pool_calloc(size_t size_bytes); // zeroed; the caller has multiplied, and checked the overflow
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of two
 void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
@@ -80,9 +81,36 @@ static inline void *pool_alloc_beyond_or(size_t size_bytes, void *(*slow)(size_t
     return page->start + bits_lowest(dirty) * block_bytes;
 }
 
+// A small request whose head list has run out while the current page has blocks on its own list: the common refill, so
+// short. It does what heap_refill does then. NULL: any other request.
+static inline void *pool_refill_quick(size_t size_bytes)
+{
+    heap_t *heap = heap_self;
+    size_t class = size_class_small(size_bytes);
+    if (unlikely(class - 1 >= SMALL_CLASSES)) // none of these, or of 0 bytes
+        return NULL;
+    small_bin_t *bin = &heap->small[class];
+    page_t *page = bin->current;
+    if (unlikely(page == NULL || page->list == NULL || heap_one_by_one || heap->gaps.rate_bytes != 0))
+        return NULL;
+    if (unlikely(requested_refill_is_due(heap, (unsigned)class) || heap->ring_used > RING_WAITING_MOST))
+        return NULL;
+    heap->refills++;
+    block_t *list = page->list;
+    unsigned count = page_carved_count(page) - page_used_small(page);
+    page->list = NULL;
+    page->floor = 0;
+    page->left = (uint16_t)page_carved_count(page); // all of them are used now
+    bin->handed += count;
+    heap_handover_count(&bin->handover, count, 0);
+    bin->head_page = page;
+    heap->head[class] = list->next;
+    return list;
+}
+
 static inline void *pool_malloc(size_t size_bytes)
 {
-    return heap_alloc_small_or(size_bytes, pool_malloc_slow, pool_malloc_slow);
+    return heap_alloc_small_or(size_bytes, pool_malloc_refill, pool_malloc_slow);
 }
 
 // An aligned request that a head list serves: blocks of the small classes are 16 bytes apart in size and stand at

@@ -9,9 +9,16 @@
 #include "heap.h"
 
 // Whether a refill of a small class is to be noted: every 8th of the heap, and a class's first few.
+static inline bool requested_refill_is_due(const heap_t *heap, unsigned class)
+{
+    return (heap->refills & 7) == 0 || heap->sample[class].count < 8;
+}
+
 static inline bool requested_refill_due(heap_t *heap, unsigned class)
 {
-    return (heap->refills++ & 7) == 0 || heap_requested_exact || heap->sample[class].count < 8;
+    bool due = requested_refill_is_due(heap, class) || heap_requested_exact;
+    heap->refills++;
+    return due;
 }
 
 void requested_start(bool exact);

@@ -30,6 +30,12 @@ static NOINLINE void *malloc_slow(size_t size_bytes)
     return or_enomem(pool_malloc_slow(size_bytes));
 }
 
+static NOINLINE void *malloc_refill(size_t size_bytes)
+{
+    void *block = pool_refill_quick(size_bytes);
+    return likely(block != NULL) ? block : malloc_slow(size_bytes);
+}
+
 static NOINLINE void *malloc_beyond(size_t size_bytes)
 {
     return pool_alloc_beyond_or(size_bytes, malloc_slow);
@@ -37,7 +43,7 @@ static NOINLINE void *malloc_beyond(size_t size_bytes)
 
 EXPORT void *malloc(size_t size_bytes)
 {
-    return heap_alloc_small_or(size_bytes, malloc_slow, malloc_beyond);
+    return heap_alloc_small_or(size_bytes, malloc_refill, malloc_beyond);
 }
 
 EXPORT void free(void *block)
