@@ -6,11 +6,15 @@
 #include "os_linux.h"
 
 unsigned harden_level;
+size_t harden_tail_bytes;
+uint64_t harden_key;
 block_bits_table_t block_bits_tables[ZONES_MAX];
 
 void block_bits_start(unsigned level)
 {
     harden_level = level;
+    harden_tail_bytes = level != 0 ? sizeof(uint64_t) : 0;
+    harden_key = level != 0 ? os_random() : 0;
 }
 
 // --- the tables ------------------------------------------------------------------------------------------------------

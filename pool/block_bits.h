@@ -26,7 +26,23 @@
 // What harden=0..3 says. [const] after the start.
 POOL_LOCAL extern unsigned harden_level;
 
+// Behind the usable bytes of each hardened small or medium block stands its canary: harden_tail_bytes, 0 without
+// hardening. Only the block's own holder writes and checks it, so no other thread can come in between.
+POOL_LOCAL extern size_t harden_tail_bytes;
+POOL_LOCAL extern uint64_t harden_key;
+
 void block_bits_start(unsigned level);
+
+// Every byte is above 127, so that no text, and no 0, can be mistaken for it.
+static inline uint64_t harden_canary(const void *block)
+{
+    return (harden_key ^ (uintptr_t)block) | 0x8080808080808080u;
+}
+
+static inline uint64_t *harden_canary_place(void *block, size_t block_bytes)
+{
+    return (uint64_t *)((char *)block + block_bytes - sizeof(uint64_t));
+}
 
 typedef struct block_bits_table {
     char *base;            // [const] once it is there

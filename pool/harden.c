@@ -21,6 +21,18 @@ bool heap_harden_page(page_t *page)
     return true;
 }
 
+static const char written_behind[] = "its end was written over";
+
+void heap_harden_dies(page_t *page, void *block)
+{
+    size_t block_bytes = page_class(page)->block_bytes;
+    uint64_t *canary = harden_canary_place(block, block_bytes);
+    if (likely(*canary == harden_canary(block)))
+        return;
+    misuse_tell("free", block, written_behind, block_bytes - harden_tail_bytes);
+    *canary = harden_canary(block);
+}
+
 // A page that blocks can be taken from; it has no event while it is the current one. NULL: no memory.
 static page_t *current_with_free(heap_t *heap, unsigned class)
 {
@@ -70,7 +82,7 @@ bool heap_harden_free_quick(page_t *page, void *block)
     size_t offset = (size_t)((char *)block - page->start);
     unsigned index = size_class_index(class, offset);
     if (unlikely((size_t)index * class->block_bytes != offset || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
-                 page_owner(page) != heap_self))
+                 page_owner(page) != heap_self || *harden_canary_place(block, class->block_bytes) != harden_canary(block)))
         return false;
     block_word_t *word = block_bits_free(page) + index / 64;
     uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
@@ -99,5 +111,5 @@ void heap_harden_collect(heap_t *heap, page_t *page, uint64_t word)
     page->left = (uint16_t)(used - page->floor);
     heap_handover_count(&heap->small[page->class].handover, 0, count);
     if (unlikely(twice_count != 0))
-        misuse_tell("free", page_block(page, twice), "double free", page_class(page)->block_bytes);
+        misuse_tell("free", page_block(page, twice), "double free", page_class(page)->block_bytes - harden_tail_bytes);
 }

@@ -256,6 +256,14 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
 void heap_harden_begin(heap_t *heap);
 // A page has come from its zone. False: no memory.
 bool heap_harden_page(page_t *page);
+// A block is about to be handed out, or was given back and is still its holder's.
+static inline void heap_harden_born(void *block, size_t block_bytes, bool clean)
+{
+    (void)clean;
+    *harden_canary_place(block, block_bytes) = harden_canary(block);
+}
+// Tells if the canary is not what it was, and puts it right.
+void heap_harden_dies(page_t *page, void *block);
 // As heap_take_one.
 block_t *heap_harden_take(heap_t *heap, unsigned class);
 // A local free that nothing is wrong with. False: any other, and nothing has happened.
@@ -277,7 +285,7 @@ void heap_medium_arm(heap_t *heap, unsigned class);
 // Whether the size of a class's block with this number is noted. The first is number 1.
 static inline bool heap_medium_is_noted(uint64_t number)
 {
-    return number <= HEAP_MEDIUM_NOTED_FIRST || number % HEAP_MEDIUM_NOTED_EVERY == 0 || heap_requested_exact;
+    return number <= HEAP_MEDIUM_NOTED_FIRST || number % HEAP_MEDIUM_NOTED_EVERY == 0 || heap_one_by_one;
 }
 
 static inline uint64_t heap_medium_handed(const medium_bin_t *bin)

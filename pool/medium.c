@@ -104,6 +104,10 @@ static page_t *next_page(heap_t *heap, unsigned class)
     if (page != NULL)
         return page;
     page = zone_page_alloc(class, heap);
+    if (unlikely(harden_level != 0) && page != NULL && !heap_harden_page(page)) {
+        zone_page_free(page);
+        return NULL;
+    }
     if (page != NULL)
         heap->idle_bytes += dirty_idle_bytes(page);
     return page;

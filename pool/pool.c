@@ -120,6 +120,8 @@ static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *
     *clean = false;
     block_t *block = class >= CLASS_FIRST_MEDIUM ? alloc_medium(heap, class, size_bytes, clean)
                                                  : alloc_small(heap, class, size_bytes);
+    if (unlikely(harden_level != 0) && block != NULL)
+        heap_harden_born(block, size_class_table[class].block_bytes, *clean);
     if (unlikely(heap->gaps.due_bytes != 0))
         heap_sample_block(heap, class, block, size_bytes);
     return block;
@@ -197,7 +199,7 @@ static void *alloc_or_retry(size_t alignment, size_t size_bytes, unsigned class,
 
 static unsigned class_for(size_t size_bytes)
 {
-    return size_bytes <= zone_max_bytes() ? size_class_of(size_bytes) : 0;
+    return size_bytes <= zone_max_bytes() - harden_tail_bytes ? size_class_of(size_bytes + harden_tail_bytes) : 0;
 }
 
 // Of hardened requests of a class every so manieth goes the long way, where its size may be noted.
@@ -208,9 +210,9 @@ static const unsigned hardened_noted_every = 16;
 static __attribute__((noinline)) void *alloc_hardened_quick(size_t size_bytes)
 {
     heap_t *heap = heap_self;
-    if (unlikely(size_bytes - 1 >= SMALL_MAX_BYTES || heap_requested_exact))
+    if (unlikely(size_bytes > SMALL_MAX_BYTES - harden_tail_bytes || heap_requested_exact))
         return NULL;
-    unsigned class = (unsigned)size_class_small(size_bytes);
+    unsigned class = (unsigned)size_class_small(size_bytes + harden_tail_bytes);
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
     if (unlikely(page == NULL || page->free_words == 0 || bin->handed % hardened_noted_every == 0))
@@ -222,7 +224,9 @@ static __attribute__((noinline)) void *alloc_hardened_quick(size_t size_bytes)
     }
     bin->handed++;
     page->left++;
-    return page_block(page, block_bits_take(page, block_bits_random(&heap->harden_random)));
+    void *block = page_block(page, block_bits_take(page, block_bits_random(&heap->harden_random)));
+    heap_harden_born(block, page_class(page)->block_bytes, false);
+    return block;
 }
 
 void *pool_malloc_slow(size_t size_bytes)
@@ -275,7 +279,7 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
         return pool_malloc(size_bytes);
     if (!pool_start())
         return NULL;
-    unsigned class = size_bytes > zone_max_bytes() ? 0 : size_class_aligned(alignment, size_bytes);
+    unsigned class = class_for(size_bytes) == 0 ? 0 : size_class_aligned(alignment, size_bytes + harden_tail_bytes);
     if (class != 0 && size_class_table[class].block_bytes > zone_max_bytes())
         class = 0;
     heap_t *heap = heap_self;
@@ -314,7 +318,7 @@ static const char *page_pointer_wrong(page_t *page, const void *address, unsigne
 
 static size_t page_block_bytes(const page_t *page)
 {
-    return page->class == 0 ? 0 : page_class(page)->block_bytes;
+    return page->class == 0 ? 0 : page_class(page)->block_bytes - harden_tail_bytes;
 }
 
 static void free_medium(heap_t *heap, page_t *page, unsigned index, void *block)
@@ -351,6 +355,8 @@ static void free_in_page(page_t *page, void *block)
         misuse_tell("free", block, wrong, page_block_bytes(page));
         return;
     }
+    if (unlikely(harden_level != 0))
+        heap_harden_dies(page, block);
     if (unlikely(page_is_marked(page)))
         heap_sample_dies(block);
     heap_t *heap = heap_self;
@@ -384,13 +390,6 @@ static void free_large(void *block)
     misuse_tell("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
 }
 
-// Whether the block is a sample of the profile's, or hardened. False for nearly all blocks of a page that is only
-// marked for a sample.
-static inline bool is_sampled(page_t *page, const void *block)
-{
-    return unlikely(page_is_marked(page)) && (harden_level != 0 || sample_find(block) != 0);
-}
-
 // Whether a small block is not carved, or the last one that its owner freed.
 static inline bool looks_freed(const page_t *page, const void *block, size_t offset)
 {
@@ -414,10 +413,10 @@ static inline bool free_remote_quick(page_t *page, void *block)
 // it, then.
 static bool free_marked_quick(page_t *page, void *block)
 {
-    if (harden_level != 0)
-        return heap_harden_free_quick(page, block);
     if (sample_find(block) != 0)
         return false;
+    if (harden_level != 0)
+        return heap_harden_free_quick(page, block);
     if (page_owner(page) != heap_self)
         return free_remote_quick(page, block);
     if (page->list == block)

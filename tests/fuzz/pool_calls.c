@@ -123,7 +123,7 @@ static void settings_take(const uint8_t *data)
     bool started = pool_start();
     if (!started && refusals.calls == 0)
         shadow_fail("the pool does not start");
-    model_start(started ? zone_max_bytes() : MEDIUM_MAX_BYTES);
+    model_start(started ? zone_max_bytes() : MEDIUM_MAX_BYTES, 0);
 }
 
 // --- samples: a shadow of the table ----------------------------------------------------------------------------------

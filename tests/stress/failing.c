@@ -278,7 +278,7 @@ int main(int count, char **arguments)
             only = arguments[i];
     }
     os_start(); // for the model; the pool's own start comes in each child
-    model_start(MEDIUM_MAX_BYTES);
+    model_start(MEDIUM_MAX_BYTES, 0);
     if (each)
         return !(each_passes(false, false, seed) & each_passes(true, false, seed) & each_passes(false, true, seed) &
                  each_passes(true, true, seed));

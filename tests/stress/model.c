@@ -11,9 +11,9 @@ typedef struct model_size {
 static const unsigned doublings_missing = MEDIUM_ZONES * MEDIUM_DOUBLINGS_PER_ZONE - MEDIUM_DOUBLINGS;
 
 static model_size_t sizes[MODEL_SIZES];
-static size_t max_bytes, os_page;
+static size_t max_bytes, tail, os_page;
 
-void model_start(size_t most_bytes)
+void model_start(size_t most_bytes, size_t tail_bytes)
 {
     unsigned count = 0;
     for (size_t bytes = GRANULE_BYTES; bytes <= SMALL_MAX_BYTES; bytes += GRANULE_BYTES)
@@ -26,13 +26,14 @@ void model_start(size_t most_bytes)
             sizes[count++] = (model_size_t){base + base / MEDIUM_STEPS * step, page};
     }
     max_bytes = most_bytes;
+    tail = tail_bytes;
     os_page = (size_t)getpagesize();
 }
 
 unsigned model_index(size_t alignment, size_t size_bytes)
 {
     for (unsigned i = 0; i < MODEL_SIZES && sizes[i].block_bytes <= max_bytes; i++)
-        if (sizes[i].block_bytes >= size_bytes && sizes[i].block_bytes % alignment == 0 &&
+        if (sizes[i].block_bytes >= size_bytes + tail && sizes[i].block_bytes % alignment == 0 &&
             alignment <= sizes[i].page_bytes)
             return i;
     return MODEL_LARGE;
@@ -58,8 +59,13 @@ unsigned model_index_resized(unsigned old_index, size_t old_bytes, size_t size_b
 size_t model_block_bytes(unsigned index, size_t size_bytes)
 {
     if (index < MODEL_LARGE)
-        return sizes[index].block_bytes;
+        return sizes[index].block_bytes - tail;
     return size_bytes == 0 ? os_page : (size_bytes + os_page - 1) / os_page * os_page;
+}
+
+size_t model_tail_bytes(unsigned index)
+{
+    return index < MODEL_LARGE ? tail : 0;
 }
 
 unsigned model_index_of_block(size_t block_bytes)
@@ -67,10 +73,10 @@ unsigned model_index_of_block(size_t block_bytes)
     unsigned low = 0, high = MODEL_SIZES;
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        if (sizes[middle].block_bytes < block_bytes)
+        if (sizes[middle].block_bytes - tail < block_bytes)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < MODEL_SIZES && sizes[low].block_bytes == block_bytes ? low : MODEL_LARGE;
+    return low < MODEL_SIZES && sizes[low].block_bytes - tail == block_bytes ? low : MODEL_LARGE;
 }

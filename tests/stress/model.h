@@ -8,15 +8,18 @@
 #define MODEL_SIZES (SMALL_CLASSES + MEDIUM_CLASSES)
 #define MODEL_LARGE MODEL_SIZES // index of everything that is mapped alone
 
-void model_start(size_t most_bytes); // requests up to here have a class
+// Requests up to most_bytes, with the tail behind them, have a class.
+void model_start(size_t most_bytes, size_t tail_bytes);
 // Index in order of block size; MODEL_LARGE: none.
 unsigned model_index(size_t alignment, size_t size_bytes);
 // The same for realloc of a block of old_index that has old_bytes: what grows to LARGE_GROWING_BYTES becomes large, and
 // what is large stays so down to half of that.
 unsigned model_index_resized(unsigned old_index, size_t old_bytes, size_t size_bytes);
-// Size of the block: the class's, or whole OS pages.
+// Usable size of the block: the class's without its tail, or whole OS pages.
 size_t model_block_bytes(unsigned index, size_t size_bytes);
-// The class with blocks of just this size; MODEL_LARGE: none.
+// What a block has behind its usable bytes.
+size_t model_tail_bytes(unsigned index);
+// The class with blocks of just this usable size; MODEL_LARGE: none.
 unsigned model_index_of_block(size_t block_bytes);
 
 #endif

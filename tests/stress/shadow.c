@@ -333,7 +333,7 @@ void shadow_count_add(shadow_count_t *count, const shadow_t *shadow)
             continue;
         count->live[slot->index]++;
         count->live_blocks++;
-        count->live_bytes += slot->block_bytes;
+        count->live_bytes += slot->block_bytes + model_tail_bytes(slot->index);
         count->large_bytes += slot->index == MODEL_LARGE ? slot->block_bytes : 0;
         count->requested_bytes += slot->size_bytes;
     }

@@ -491,7 +491,7 @@ static void options_read(int count, char **arguments)
             exit(2);
     }
     if (rounds == 0 || thread_count == 0 || thread_count > THREADS_MAX || optind != count) {
-        fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact] [--harden 0..1] "
+        fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact] [--harden 0..2] "
                         "[--sample BYTES] [--soak [--seconds N]]\n", THREADS_MAX);
         exit(2);
     }
@@ -506,7 +506,7 @@ int main(int count, char **arguments)
     fflush(stdout);
     if (!pool_start())
         shadow_fail("the pool does not start");
-    model_start(zone_max_bytes());
+    model_start(zone_max_bytes(), harden_tail_bytes);
     rounds_run();
     printf("%u rounds, blocks ever: %llu, resident at the end: %llu bytes\n", rounds,
            (unsigned long long)survey.allocated_total, (unsigned long long)survey.heap_rss_bytes);
