@@ -20,11 +20,9 @@
 #ifndef TARN_BLOCK_BITS_H
 #define TARN_BLOCK_BITS_H
 
+#include "misuse.h"
 #include "remote.h"
 #include "zone.h"
-
-// What harden=0..3 says. [const] after the start.
-POOL_LOCAL extern unsigned harden_level;
 
 // Behind the usable bytes of each hardened small or medium block stands its canary: harden_tail_bytes, 0 without
 // hardening. Only the block's own holder writes and checks it, so no other thread can come in between.

@@ -4,8 +4,11 @@
 // free leaves it, too. Both come here, to paths of their own, and without hardening neither meets a test for it.
 #include "heap.h"
 
-#include "misuse.h"
+#include <string.h>
+
+#include "meta.h"
 #include "os_linux.h"
+#include "registry.h"
 
 void heap_harden_begin(heap_t *heap)
 {
@@ -81,7 +84,7 @@ bool heap_harden_free_quick(page_t *page, void *block)
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
     unsigned index = size_class_index(class, offset);
-    if (unlikely((size_t)index * class->block_bytes != offset || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
+    if (unlikely(harden_level >= HARDEN_HOLDS || (size_t)index * class->block_bytes != offset || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
                  page_owner(page) != heap_self || *harden_canary_place(block, class->block_bytes) != harden_canary(block)))
         return false;
     block_word_t *word = block_bits_free(page) + index / 64;
@@ -112,4 +115,106 @@ void heap_harden_collect(heap_t *heap, page_t *page, uint64_t word)
     heap_handover_count(&heap->small[page->class].handover, 0, count);
     if (unlikely(twice_count != 0))
         misuse_tell("free", page_block(page, twice), "double free", page_class(page)->block_bytes - harden_tail_bytes);
+}
+
+// --- blocks that are held back (level 2) ---------------------------------------------------------------------------
+//
+// A freed block is zeroed and waits in the freeing thread's quarantine, first in, first out; its bit in `held` says that
+// it is freed, whoever asks. So an address is not handed out again soon, a dangling pointer reads zeros meanwhile, and
+// what it writes is seen when the block is handed out: all memory of free blocks is zero, fresh or not.
+
+// What a heap holds back: 1,024 blocks, but not more than 256 KiB (a quarter of what the budget lets any program keep).
+// A block above a quarter of that is zeroed, and free at once: it would push all others out.
+#define HELD_BLOCKS 1024u
+static const size_t held_most_bytes = (size_t)256 << 10;
+
+typedef struct held_block {
+    page_t *page;
+    uint32_t index;
+} held_block_t;
+
+struct quarantine {
+    held_block_t block[HELD_BLOCKS]; // a ring
+    uint32_t first, count;
+    size_t bytes;
+};
+
+void heap_harden_create(heap_t *heap)
+{
+    if (harden_level >= HARDEN_HOLDS) // NULL: then nothing is held back
+        heap->quarantine = meta_alloc(&registry_arena, sizeof(struct quarantine), CACHE_LINE_BYTES);
+}
+
+static bool is_zero(const uint64_t *words, size_t count)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < count; i++)
+        all |= words[i];
+    return all == 0;
+}
+
+void heap_harden_verify(void *block, size_t block_bytes)
+{
+    if (likely(is_zero(block, block_bytes / sizeof(uint64_t))))
+        return;
+    misuse_tell("malloc", block, "was written to after it was freed", block_bytes - harden_tail_bytes);
+    memset(block, 0, block_bytes);
+}
+
+static void free_medium(heap_t *heap, page_t *page, unsigned index)
+{
+    bool already;
+    if (page_owner(page) == heap || heap_adopt_page(heap, page)) {
+        heap_free_medium(heap, page, index);
+        return;
+    }
+    if (remote_free_bit(page, index, &already))
+        heap_drain_orphan(heap_inbox_push(page));
+    heap_adopt_page(heap, page); // its owner may have ended in between
+}
+
+// It is not held any more before it is free, since its page may begin another life then.
+static void release(heap_t *heap, held_block_t held)
+{
+    atomic_fetch_and_explicit(block_bits_held(held.page) + held.index / 64, ~block_bits_of(held.index),
+                              memory_order_seq_cst);
+    if (page_is_small(held.page))
+        heap_harden_free(heap, held.page, held.index);
+    else
+        free_medium(heap, held.page, held.index);
+}
+
+static void release_oldest(heap_t *heap)
+{
+    struct quarantine *quarantine = heap->quarantine;
+    held_block_t oldest = quarantine->block[quarantine->first];
+    quarantine->first = (quarantine->first + 1) % HELD_BLOCKS;
+    quarantine->count--;
+    quarantine->bytes -= page_class(oldest.page)->block_bytes;
+    release(heap, oldest);
+}
+
+bool heap_harden_hold(heap_t *heap, page_t *page, unsigned index)
+{
+    uint64_t bit = block_bits_of(index);
+    size_t block_bytes = page_class(page)->block_bytes;
+    struct quarantine *quarantine = heap->quarantine;
+    if (atomic_fetch_or_explicit(block_bits_held(page) + index / 64, bit, memory_order_seq_cst) & bit)
+        return false;
+    memset(page_block(page, index), 0, block_bytes);
+    if (quarantine == NULL || block_bytes > held_most_bytes / 4) {
+        release(heap, (held_block_t){page, index});
+        return true;
+    }
+    while (quarantine->count == HELD_BLOCKS || quarantine->bytes + block_bytes > held_most_bytes)
+        release_oldest(heap);
+    quarantine->block[(quarantine->first + quarantine->count++) % HELD_BLOCKS] = (held_block_t){page, index};
+    quarantine->bytes += block_bytes;
+    return true;
+}
+
+void heap_harden_flush(heap_t *heap)
+{
+    while (heap->quarantine != NULL && heap->quarantine->count != 0)
+        release_oldest(heap);
 }

@@ -494,6 +494,7 @@ void heap_class_flush(heap_t *heap, unsigned class)
 
 void heap_flush(heap_t *heap)
 {
+    heap_harden_flush(heap);
     heap_ring_flush(heap);
     while (heap->small_seen != 0)
         heap_class_flush(heap, bits_lowest(heap->small_seen) + 1);

@@ -99,6 +99,7 @@ struct heap {
     size_sample_t sample[CLASS_COUNT]; // [owner]
     sample_gaps_t gaps;                // [owner]
     uint64_t harden_random;            // [owner] block_bits_random; 0: not hardened
+    struct quarantine *quarantine;     // [owner] what is held back (harden.c); NULL: nothing is
 };
 
 // The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its
@@ -254,12 +255,25 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
 
 // A heap gets its first random bits.
 void heap_harden_begin(heap_t *heap);
+// A heap is made. [heaps]
+void heap_harden_create(heap_t *heap);
 // A page has come from its zone. False: no memory.
 bool heap_harden_page(page_t *page);
-// A block is about to be handed out, or was given back and is still its holder's.
+// The level from which on freed blocks are zeroed, held back for a while, and looked at when they are handed out again.
+#define HARDEN_HOLDS 2
+
+// Tells if a block that is about to be handed out is not all zero, and makes it so.
+void heap_harden_verify(void *block, size_t block_bytes);
+// A freed block is zeroed and held back; the oldest ones become free instead. False: another thread has just freed it.
+bool heap_harden_hold(heap_t *heap, page_t *page, unsigned index);
+// All that is held back becomes free.
+void heap_harden_flush(heap_t *heap);
+// A block is about to be handed out.
+// clean: it is known to read as zero.
 static inline void heap_harden_born(void *block, size_t block_bytes, bool clean)
 {
-    (void)clean;
+    if (unlikely(harden_level >= HARDEN_HOLDS) && !clean)
+        heap_harden_verify(block, block_bytes);
     *harden_canary_place(block, block_bytes) = harden_canary(block);
 }
 // Tells if the canary is not what it was, and puts it right.

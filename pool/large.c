@@ -2,6 +2,7 @@
 #include "large.h"
 
 #include "budget.h"
+#include "misuse.h"
 #include "os_linux.h"
 
 // Cached extents that are looked at for a fit, newest first.
@@ -144,6 +145,14 @@ static void cache_remove(extent_id_t id)
     extent->next = extent->prev = 0;
     extent_state_set(extent, EXTENT_BUSY);
     budget_release(extent->used_bytes);
+}
+
+// Grains for a block. Hardened, an OS page at least is left behind it: what runs over its end, or below the start of the
+// next one, is written where nobody is.
+static size_t grains_of(size_t bytes)
+{
+    size_t gap = unlikely(harden_level != 0) ? os_page_bytes() : 0;
+    return (bytes + gap + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
 }
 
 static bool cache_fits(const extent_t *extent, size_t grains, size_t most_grains, size_t alignment)
@@ -312,6 +321,94 @@ static extent_id_t direct_get(size_t bytes, size_t alignment)
     return id;
 }
 
+// --- hardened: each block between guards, and its addresses held back (level 2) ---------------------------------------
+//
+//   | reserved only, as long as the alignment | block, whole OS pages | one OS page reserved only |
+//
+// Nothing can be read or written before, behind, or after it was freed, until the addresses are given back: when
+// guarded_held more have been freed.
+
+#define GUARDED_LEVEL 2
+#define GUARDED_HELD 64u
+#define GUARDED_ALIGNMENT_MOST ((size_t)1 << 30) // so that its OS pages can be counted in 32 bits
+// Three mappings each, of the kernel's 65,530; above it, blocks lie side by side.
+static const unsigned guarded_most = 10000;
+
+static RARE_DATA extent_id_t guarded_held[GUARDED_HELD]; // a ring
+static unsigned guarded_freed, guarded_count;
+
+static bool is_guarded(size_t alignment)
+{
+    return harden_level >= GUARDED_LEVEL && guarded_count < guarded_most && alignment <= GUARDED_ALIGNMENT_MOST;
+}
+
+static RARE extent_id_t guarded_get(size_t bytes, size_t alignment)
+{
+    size_t os_page = os_page_bytes(), lead = size_max(alignment, os_page);
+    extent_id_t id = extent_node_new();
+    char *base = id == 0 ? NULL : os_reserve(lead + bytes + os_page, lead);
+    if (base != NULL && !os_commit(base + lead, bytes)) {
+        os_unmap(base, lead + bytes + os_page);
+        base = NULL;
+    }
+    if (base == NULL) {
+        if (id != 0)
+            extent_node_drop(id);
+        return 0;
+    }
+    os_name(base + lead, bytes, "tarn large");
+    *extent_node(id) = (extent_t){.start = base + lead, .direct = true, .state = EXTENT_BUSY,
+                                  .grains = (uint32_t)(lead / os_page)};
+    direct_add(id);
+    guarded_count++;
+    return id;
+}
+
+static RARE void guarded_unmap(extent_id_t id)
+{
+    extent_t *extent = extent_node(id);
+    size_t lead = (size_t)extent->grains * os_page_bytes();
+    direct_remove(id);
+    os_unmap(extent->start - lead, lead + extent->used_bytes + os_page_bytes());
+    extent_node_drop(id);
+    guarded_count--;
+}
+
+static RARE void guarded_free(extent_id_t id)
+{
+    extent_t *extent = extent_node(id);
+    bool scarce = os_address_limit_bytes() != SIZE_MAX;
+    if (scarce || !os_withdraw(extent->start, extent->used_bytes)) {
+        guarded_unmap(id);
+        return;
+    }
+    extent_id_t *place = &guarded_held[guarded_freed++ % GUARDED_HELD];
+    if (*place != 0)
+        guarded_unmap(*place);
+    *place = id;
+}
+
+// The guard moves down, and what was behind it is given back. False: it would have to grow.
+static RARE bool guarded_shrink(const extent_t *extent, size_t bytes)
+{
+    size_t os_page = os_page_bytes();
+    if (bytes >= extent->used_bytes)
+        return bytes == extent->used_bytes;
+    if (!os_withdraw(extent->start + bytes, os_page))
+        return false;
+    os_unmap(extent->start + bytes + os_page, extent->used_bytes - bytes);
+    return true;
+}
+
+// Whether it lies in a live block between guards. It takes a walk over all of them, for one that is about to be told of.
+static RARE bool guarded_has(const char *address)
+{
+    for (extent_id_t id = large_direct_next(0); id != 0 && guarded_count != 0; id = large_direct_next(id))
+        if ((size_t)(address - extent_node(id)->start) < extent_node(id)->used_bytes)
+            return extent_node(id)->state == EXTENT_LIVE;
+    return false;
+}
+
 static extent_id_t direct_find(const void *block)
 {
     extent_id_t id = *direct_bucket(block);
@@ -364,12 +461,13 @@ static void *alloc_with_room(size_t alignment, size_t size_bytes, size_t room_by
     if (size_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX - size_bytes || is_hopeless(size_bytes))
         return NULL;
     size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
-    size_t grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, dirty_bytes = 0;
+    size_t grains = grains_of(bytes), dirty_bytes = 0;
     size_t room = size_max((room_bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, grains);
     if (!large_lock_take())
         return NULL;
     warm_cool();
-    extent_id_t id = cache_take(grains, room + (grains >> fit_slack_shift) + 1, alignment);
+    bool guarded = is_guarded(alignment);
+    extent_id_t id = guarded ? 0 : cache_take(grains, room + (grains >> fit_slack_shift) + 1, alignment);
     *clean = id == 0;
     if (id != 0)
         dirty_bytes = extent_node(id)->used_bytes;
@@ -379,6 +477,8 @@ static void *alloc_with_room(size_t alignment, size_t size_bytes, size_t room_by
         lock_give(&extent_lock);
         return NULL;
     }
+    if (unlikely(guarded))
+        id = guarded_get(bytes, alignment);
     if (id == 0)
         id = extent_get(room, alignment);
     if (id == 0 && room_bytes == 0) // what has to grow finds no room in a mapping of its own either
@@ -419,7 +519,7 @@ size_t large_growing_least(void)
 static large_result_t not_found(const void *block)
 {
     if (!extent_in_range(block))
-        return LARGE_FOREIGN;
+        return guarded_count != 0 && guarded_has(block) ? LARGE_INTERIOR : LARGE_FOREIGN;
     extent_id_t id = extent_around(block);
     return id != 0 && extent_node(id)->state == EXTENT_LIVE ? LARGE_INTERIOR : LARGE_FREED;
 }
@@ -450,6 +550,10 @@ static void live_end(extent_t *extent)
 static void direct_free(extent_id_t id)
 {
     extent_t *extent = extent_node(id);
+    if (unlikely(extent->grains != 0)) {
+        guarded_free(id);
+        return;
+    }
     direct_remove(id);
     os_unmap(extent->start, extent->used_bytes);
     extent_node_drop(id);
@@ -550,7 +654,7 @@ static void resized(extent_t *extent, size_t bytes, size_t size_bytes)
 static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
-    size_t before = extent->used_bytes, grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
+    size_t before = extent->used_bytes, grains = grains_of(bytes);
     trim_behind(extent, before, bytes);
     resized(extent, bytes, size_bytes);
     if (!extent->stained && bytes < before && grains < extent->grains && !extent->moved)
@@ -587,7 +691,7 @@ static bool resize_by_move(extent_id_t id, size_t bytes)
 {
     extent_t *extent = extent_node(id);
     size_t room = bytes + (bytes >> growth_shift);
-    size_t grains = (room + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
+    size_t grains = grains_of(room);
     if (!extent->moved && moved_count >= moved_most)
         return false;
     extent_id_t other = extent_get(grains, LARGE_GRAIN_BYTES);
@@ -604,9 +708,19 @@ static bool resize_by_move(extent_id_t id, size_t bytes)
     return true;
 }
 
+static bool resize_guarded(extent_t *extent, size_t bytes, size_t size_bytes)
+{
+    if (!guarded_shrink(extent, bytes))
+        return false;
+    resized(extent, bytes, size_bytes);
+    return true;
+}
+
 static bool resize_direct(extent_id_t id, size_t bytes, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
+    if (unlikely(extent->grains != 0))
+        return resize_guarded(extent, bytes, size_bytes);
     char *start = os_resize(extent->start, extent->used_bytes, bytes);
     if (start == NULL)
         return false;
@@ -647,7 +761,7 @@ static bool resize_locked(extent_id_t id, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
     size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
-    size_t grains = (bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
+    size_t grains = grains_of(bytes);
     if (extent->direct)
         return resize_direct(id, bytes, size_bytes);
     if (grains <= extent->grains || extent_grow(id, grains) || resize_by_move(id, bytes))

@@ -1,8 +1,11 @@
-// pool/misuse.h - what a caller did wrong, and the hook that is told of it.
+// pool/misuse.h - what a caller did wrong, the hook that is told of it, and how much is done to see it.
 #ifndef TARN_MISUSE_H
 #define TARN_MISUSE_H
 
 #include "bits.h"
+
+// What harden=0..2 says (pool/README.md, section 13). [const] after the start.
+POOL_LOCAL extern unsigned harden_level;
 
 // `what` is a short fixed text ("double free", "not the start of a block", ...).
 typedef struct pool_misuse {

@@ -293,6 +293,12 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
 
 // --- pointers --------------------------------------------------------------------------------------------------------
 
+// Of a medium page: what is freed, and held back.
+static uint64_t held_bits(const page_t *page)
+{
+    return likely(harden_level == 0) ? 0 : atomic_load_explicit(block_bits_held(page), memory_order_relaxed);
+}
+
 // What a pointer is that lies in a page; NULL if it may be a live block of it (*index).
 static const char *page_pointer_wrong(page_t *page, const void *address, unsigned *index)
 {
@@ -305,7 +311,7 @@ static const char *page_pointer_wrong(page_t *page, const void *address, unsigne
     if (!exact)
         return "not the start of a block";
     if (!page_is_small(page))
-        return (page_free_bits(page) | atomic_load_explicit(&page->remote, memory_order_relaxed)) >> *index & 1
+        return (page_free_bits(page) | atomic_load_explicit(&page->remote, memory_order_relaxed) | held_bits(page)) >> *index & 1
                    ? "double free"
                    : NULL;
     bool carved = page->carved >> ((const char *)address - page->start) / CARVE_BYTES & 1;
@@ -362,7 +368,10 @@ static void free_in_page(page_t *page, void *block)
     heap_t *heap = heap_self;
     if (heap == &heap_none && ended_count == 0 && (heap = heap_get()) == NULL)
         heap = &heap_none; // a thread that only frees gathers what it frees, too
-    if (!page_is_small(page))
+    if (unlikely(harden_level >= HARDEN_HOLDS)) {
+        if (!heap_harden_hold(heap, page, index))
+            misuse_tell("free", block, "double free", page_block_bytes(page));
+    } else if (!page_is_small(page))
         free_medium(heap, page, index, block);
     else if (!free_small(heap, page, index, block))
         misuse_tell("free", block, "double free", page_block_bytes(page));
@@ -566,6 +575,14 @@ static RARE void *resize_at_limit(void *block, size_t old_bytes, size_t size_byt
     return resize_large(block, old_bytes, size_bytes);
 }
 
+// Between guards there is no room to grow.
+static void *resize_large_or_move(void *block, size_t old_bytes, size_t size_bytes)
+{
+    void *resized = resize_large(block, old_bytes, size_bytes);
+    bool guarded = resized == NULL && harden_level >= HARDEN_HOLDS;
+    return unlikely(guarded) ? move_to_large(block, old_bytes, size_bytes) : resized;
+}
+
 void *pool_realloc_slow(void *block, size_t size_bytes)
 {
     if (block == NULL)
@@ -581,7 +598,7 @@ void *pool_realloc_slow(void *block, size_t size_bytes)
     }
     void *resized = NULL;
     if (page == NULL && size_bytes > size_min(zone_max_bytes(), large_growing_least() / 2))
-        resized = resize_large(block, old_bytes, size_bytes);
+        resized = resize_large_or_move(block, old_bytes, size_bytes);
     else if (page != NULL && size_bytes > old_bytes && size_bytes >= large_growing_least())
         resized = move_to_large(block, old_bytes, size_bytes);
     if (unlikely(resized == NULL && page == NULL))

@@ -58,6 +58,7 @@ static heap_t *heap_create(void)
     heap_t *heap = meta_alloc(&registry_arena, align_up(sizeof(heap_t), CACHE_LINE_BYTES), CACHE_LINE_BYTES);
     if (heap == NULL)
         return NULL;
+    heap_harden_create(heap);
     if (heap_first() != NULL && state_of(&heap_commons) != HEAP_ORPHAN) { // the second: there are others now
         state_set(&heap_commons, HEAP_ORPHAN);
         heap_register(&heap_commons);
@@ -125,6 +126,7 @@ static bool orphans_may_keep(const heap_t *heap)
 void heap_end(void)
 {
     heap_t *heap = heap_self;
+    heap_harden_flush(heap);
     heap_ring_flush(heap);
     heap_borrowed_flush(heap);
     if (!orphans_may_keep(heap)) {

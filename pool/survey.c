@@ -113,6 +113,8 @@ static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sum
 {
     const size_class_t *class = &size_class_table[sums->class];
     uint64_t free_bits = page_free_bits(page), pending_bits = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    if (unlikely(harden_level != 0))
+        pending_bits |= atomic_load_explicit(block_bits_held(page), memory_order_relaxed);
     for (unsigned i = 0; i < class->block_count; i++) {
         uintptr_t start = (uintptr_t)page->start + (size_t)i * class->block_bytes;
         size_t resident = resident_bytes(window, start, start + class->block_bytes, most);
@@ -195,6 +197,8 @@ static uint64_t medium_requested(page_t *page)
 {
     uint64_t live = bits_mask(page_class(page)->block_count) & ~page_free_bits(page) &
                     ~atomic_load_explicit(&page->remote, memory_order_relaxed);
+    if (unlikely(harden_level != 0))
+        live &= ~atomic_load_explicit(block_bits_held(page), memory_order_relaxed);
     uint64_t requested = 0;
     for (; live != 0; live &= live - 1)
         requested += requested_of(page, bits_lowest(live));
@@ -353,7 +357,8 @@ static void large_survey(survey_t *out, window_t *window)
     for (extent_id_t id = large_direct_next(0); id != 0; id = large_direct_next(id)) {
         const extent_t *extent = extent_node(id);
         window->start = window->end = 0;
-        range_add(out, extent->start, extent->start + extent->used_bytes, "tarn large");
+        if (extent->state == EXTENT_LIVE) // else nothing of it is resident (large.c, guarded_free)
+            range_add(out, extent->start, extent->start + extent->used_bytes, "tarn large");
         extent_survey(out, extent, extent->used_bytes, window, (uintptr_t)extent->start + extent->used_bytes);
     }
     out->large_allocated_total = large_counts().allocated_total;

@@ -55,7 +55,7 @@ typedef struct survey {
     uint32_t heaps, heaps_orphaned;       // heaps of living threads, heaps waiting for a new thread
     uint32_t class_count, range_count;
     survey_class_t classes[SURVEY_CLASSES_MAX]; // in order of block size
-    survey_range_t ranges[SURVEY_RANGES_MAX];
+    survey_range_t ranges[SURVEY_RANGES_MAX]; // the first of them, where there are more (large blocks mapped alone)
 } survey_t;
 
 // A page, or a large block's addresses, as a walk comes by.

@@ -15,7 +15,7 @@
 #define LIMIT_BYTES_MIN ((size_t)1 << 20) // the budget's floor
 #define LIMIT_BYTES_MAX ((size_t)1 << 62)
 #define SAMPLE_BYTES_MAX ((size_t)1 << 30)
-#define HARDEN_MOST 1
+#define HARDEN_MOST 2
 #define RECORD_BYTES_MIN ((size_t)1 << 20)
 #define RECORD_BYTES_MAX ((size_t)16 << 30)
 
@@ -237,11 +237,11 @@ static RARE const char *set_record_signal(word_t value)
 static const char *set_harden(word_t value)
 {
     if (value.length != 1 || value.text[0] < '0' || value.text[0] > '0' + HARDEN_MOST)
-        return "0 or 1";
+        return "0, 1 or 2";
     options.harden = (unsigned)(value.text[0] - '0');
     return NULL;
 }
-_Static_assert(HARDEN_MOST == 1, "said in the message above");
+_Static_assert(HARDEN_MOST == 2, "said in the message above");
 
 static const option_t known[] = {
     {"stats", set_stats},

@@ -97,7 +97,7 @@ HARDENED = {
     'free_8_bytes_into_64_bytes': INTERIOR,
 }
 
-HARDEN_LEVELS = (0, 1)
+HARDEN_LEVELS = (0, 1, 2)
 
 FUNCTIONS = {'free': FREE, 'realloc': REALLOC, 'malloc_usable_size': USABLE_SIZE}
 
