@@ -205,13 +205,26 @@ static unsigned class_for(size_t size_bytes)
 // Of hardened requests of a class every so manieth goes the long way, where its size may be noted.
 static const unsigned hardened_noted_every = 16;
 
+// pool_alloc_beyond_or has left the request to the slow path, and counted it: in the class of its size without the canary,
+// which may be another than it gets. Hardened, each block is due (heap_medium_is_noted).
+static void medium_uncount(heap_t *heap, size_t size_bytes)
+{
+    if (size_bytes - SMALL_MAX_BYTES - 1 >= MEDIUM_MAX_BYTES - SMALL_MAX_BYTES)
+        return;
+    medium_bin_t *bin = &heap->medium[size_class_medium(size_bytes) - CLASS_FIRST_MEDIUM];
+    if (bin->due_at != 0)
+        bin->due_in = 1;
+}
+
 // The common case of a small hardened request: the current page has the block, its size is not to be noted, and it is no
 // sample. NULL: any other.
 static __attribute__((noinline)) void *alloc_hardened_quick(size_t size_bytes)
 {
     heap_t *heap = heap_self;
-    if (unlikely(size_bytes > SMALL_MAX_BYTES - harden_tail_bytes || heap_requested_exact))
+    if (unlikely(size_bytes > SMALL_MAX_BYTES - harden_tail_bytes || heap_requested_exact)) {
+        medium_uncount(heap, size_bytes);
         return NULL;
+    }
     unsigned class = (unsigned)size_class_small(size_bytes + harden_tail_bytes);
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
