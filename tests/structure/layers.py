@@ -21,8 +21,8 @@ LAYERS = [
     ['remote', 'zone', 'large'],
     ['block_bits'],
     ['heap'],
-    ['medium', 'harden', 'purge', 'registry', 'requested', 'sample'],
-    ['survey', 'check'],
+    ['medium', 'purge', 'registry', 'requested', 'sample'],
+    ['harden', 'survey', 'check'],
     ['pool'],
 ]
 
