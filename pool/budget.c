@@ -16,9 +16,13 @@ static const size_t trust_cycles = 32, trust_cycles_little = 8;
 static const size_t little_bytes = 8 * BUDGET_FLOOR_BYTES;
 static const uint64_t trust_ms = 4000;
 
+static const unsigned excuse_shift = 4; // 6 %
+
 static unsigned waste_percent = BUDGET_WASTE_PERCENT;
 static size_t most_bytes = SIZE_MAX; // [const] after the start
 static _Atomic size_t retained, used, used_peak, recent_peak, purged_total, credit[BUDGET_KINDS];
+static _Atomic size_t excused[BUDGET_EXCUSES];
+static bool fills_freely;
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
 static _Atomic uint64_t trusted_until_ms;
 static _Atomic size_t wanted_again;     // bytes given back and wanted again; halves every second
@@ -75,6 +79,11 @@ void budget_use(size_t bytes)
 void budget_limit_start(size_t bytes)
 {
     most_bytes = bytes;
+}
+
+bool budget_is_limited(void)
+{
+    return most_bytes != SIZE_MAX;
 }
 
 bool budget_would_refuse(size_t bytes)
@@ -176,6 +185,53 @@ void budget_regret(budget_kind_t kind, size_t bytes)
     }
 }
 
+void budget_excuse(budget_excuse_t kind, size_t bytes)
+{
+    add(&excused[kind], bytes);
+}
+
+void budget_unexcuse(budget_excuse_t kind, size_t bytes)
+{
+    subtract(&excused[kind], bytes);
+}
+
+void budget_excuse_all_filling(void)
+{
+    fills_freely = true;
+}
+
+// Ahead of its use there may be 6 % of the heap. One that was larger a moment ago is being filled again, most likely: it
+// may have more ahead, as long as that takes it no further than 6 % above where it was. (in_use <= recent_peak)
+static size_t filling_most(void)
+{
+    size_t in_use = get(&used), highest = get(&recent_peak);
+    highest += highest >> excuse_shift;
+    if (fills_freely)
+        return SIZE_MAX;
+    return highest <= in_use ? 0 : size_min(highest - in_use, in_use / 2);
+}
+
+bool budget_may_fill(size_t bytes)
+{
+    return get(&excused[BUDGET_FILLING]) + bytes <= filling_most();
+}
+
+size_t budget_kept(void)
+{
+    size_t kept = get(&retained), filling = get(&excused[BUDGET_FILLING]), partly = get(&excused[BUDGET_PARTLY]);
+    size_t excuse = 0;
+    if (unlikely(filling != 0))
+        excuse = size_min(filling, filling_most());
+    if (unlikely(partly != 0))
+        excuse += size_min(partly, get(&used) >> excuse_shift);
+    return kept > excuse ? kept - excuse : 0;
+}
+
+size_t budget_recent_peak(void)
+{
+    return get(&recent_peak);
+}
+
 size_t budget_retained(void)
 {
     return get(&retained);
@@ -215,7 +271,7 @@ bool budget_fits(size_t bytes)
 
 size_t budget_excess(void)
 {
-    size_t kept = get(&retained);
+    size_t kept = budget_kept();
     if (kept <= BUDGET_FLOOR_BYTES)
         return 0; // without a look at the clock
     size_t limit = budget_limit(BUDGET_WHOLE);

@@ -7,6 +7,9 @@
 // up to the way back to the recent peak, and to four times what is in use beyond two floors: so a heap that oscillates
 // keeps its pages, and one that was emptied loses them. That for free memory inside partly used pages counts up to half
 // of what is in use: so a heap that churns keeps some of its holes.
+// Excused is what is free in huge pages that are partly used (huge.h): it cannot be given back without splitting them.
+// It does not count as kept, up to a point: 6 % of what is in use, and, in pages that are being filled, half of it on the
+// way back to the recent peak.
 // All counters are [atomic], relaxed: they steer, they do not account (the survey does).
 #ifndef TARN_BUDGET_H
 #define TARN_BUDGET_H
@@ -31,18 +34,30 @@ void budget_unuse(size_t bytes);
 bool budget_take(size_t bytes);
 void budget_limit_start(size_t most_bytes); // SIZE_MAX: none, as at first
 RARE bool budget_would_refuse(size_t bytes);
+bool budget_is_limited(void);
 typedef enum budget_kind { BUDGET_WHOLE, BUDGET_INSIDE, BUDGET_KINDS } budget_kind_t;
 
 // Memory was given back; memory that was given back is wanted again.
 void budget_purged(size_t bytes);
 void budget_regret(budget_kind_t kind, size_t bytes);
 
+// FILLING: of huge pages in their first use; PARTLY: of others that hold something.
+typedef enum budget_excuse { BUDGET_FILLING, BUDGET_PARTLY, BUDGET_EXCUSES } budget_excuse_t;
+void budget_excuse(budget_excuse_t kind, size_t bytes);
+void budget_unexcuse(budget_excuse_t kind, size_t bytes);
+// Whether so much more may be resident ahead of its use.
+bool budget_may_fill(size_t bytes);
+// What is ahead of its use is excused whatever it is: huge=on.
+void budget_excuse_all_filling(void);
+
 size_t budget_retained(void);
+size_t budget_kept(void); // retained and not excused
+size_t budget_recent_peak(void);
 size_t budget_used(void);
 size_t budget_used_peak(void);
 size_t budget_purged_total(void);
 size_t budget_limit(budget_kind_t kind);
-// How much is kept whole beyond the limit; 0 if within.
+// How much is kept beyond the limit; 0 if within.
 size_t budget_excess(void);
 // Whether so much could be kept if nothing else were.
 bool budget_fits(size_t bytes);

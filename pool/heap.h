@@ -86,7 +86,9 @@ struct heap {
     size_t idle_bytes;           // [owner] free and resident in partly used pages, about
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
     size_t idle_stuck_bytes;     // [owner] what the last purge could not give back of that
+    size_t idle_told_bytes;      // [owner] its part of all heaps' idle bytes, as of the last look
     uint64_t refills;            // [owner] of small classes
+    uint64_t purged_refills;     // [owner] refills when memory was last given back
     // What others write has a line of its own: they do not slow the owner down, nor it them.
     _Alignas(CACHE_LINE_BYTES) _Atomic page_id_t inbox; // [atomic] pages with remote frees; push and take all:
                                  // sequentially consistent, for the argument with state (registry.c)
@@ -333,6 +335,9 @@ bool heap_adopt_page(heap_t *heap, page_t *page);
 // In the child of a fork: every heap but the caller's is lost.
 void heap_fork_child(void);
 unsigned heap_alive_count(void);
+// Idle bytes of all heaps that have a thread, as each last told them.
+size_t heap_idle_all(void);
+void heap_idle_tell(heap_t *heap, size_t bytes);
 heap_t *heap_first(void); // the registry, by next_heap; any thread
 
 // --- the profile's samples (sample.c) ----------------------------------------------------------------------------------

@@ -215,6 +215,41 @@ void os_no_huge_pages(void *start, size_t bytes)
     errno = saved;
 }
 
+// What is not mapped is not resident.
+unsigned os_resident_percent(const char *start, size_t bytes)
+{
+    unsigned char vector[512]; // 2 MiB a system call
+    size_t resident = 0, step = sizeof(vector) * page_bytes;
+    for (size_t at = 0; at < bytes; at += step) {
+        size_t pages = size_min(bytes - at, step) / page_bytes;
+        if (KERNEL_CALL3(SYS_mincore, start + at, pages * page_bytes, vector) != 0)
+            continue;
+        for (size_t i = 0; i < pages; i++)
+            resident += vector[i] & 1;
+    }
+    return (unsigned)(resident * page_bytes * 100 / bytes);
+}
+
+// Kernels before 6.14 keep the page table of what was given back, and fill it OS page by OS page: so the range is mapped
+// anew. That the kernel agrees says little; what it did is looked at.
+bool os_huge_page(char *start, size_t bytes, bool again)
+{
+    int saved = errno;
+    unsigned char last = 0;
+    bool asked = (!again || os_refresh(start, bytes)) && madvise(start, bytes, MADV_HUGEPAGE) == 0;
+    errno = saved;
+    if (asked) {
+        *(volatile char *)start = 0;
+        KERNEL_CALL3(SYS_mincore, start + bytes - page_bytes, page_bytes, &last);
+    }
+    if (last & 1)
+        return true;
+    os_no_huge_pages(start, bytes);
+    if (asked)
+        os_purge(start, bytes);
+    return false;
+}
+
 void os_name(void *start, size_t bytes, const char *name)
 {
     static bool refused; // built without the option: not asked again

@@ -19,6 +19,7 @@ typedef struct pool_options {
     size_t sample_bytes;    // mean distance of the profile's samples (sample.h); 0: no profile
     uint64_t sample_seed;   // for tests
     unsigned harden;        // 0: no hardening; 1: block_bits.h
+    huge_mode_t huge;       // huge.h
 } pool_options_t;
 
 // Hooks: functions that preload/ defines and the unit tests leave undefined (weak, so then they are not called).

@@ -14,6 +14,7 @@ RARE_DATA heap_t heap_commons;
 
 static _Atomic(heap_t *) all_heaps;
 static _Atomic unsigned alive_count;
+static _Atomic size_t idle_all;
 static heap_t *orphans;                // [heaps]
 static _Atomic size_t orphans_bytes;   // what they keep, about
 static _Atomic unsigned orphan_count; // read without the lock to see that there is nothing to adopt
@@ -34,6 +35,17 @@ unsigned registry_orphans(void)
 unsigned heap_alive_count(void)
 {
     return atomic_load_explicit(&alive_count, memory_order_relaxed);
+}
+
+size_t heap_idle_all(void)
+{
+    return atomic_load_explicit(&idle_all, memory_order_relaxed);
+}
+
+void heap_idle_tell(heap_t *heap, size_t bytes)
+{
+    atomic_fetch_add_explicit(&idle_all, bytes - heap->idle_told_bytes, memory_order_relaxed);
+    heap->idle_told_bytes = bytes;
 }
 
 static int state_of(heap_t *heap)
@@ -134,6 +146,7 @@ void heap_end(void)
         heap_purge_idle(heap, SIZE_MAX);
     }
     heap_purge_excess(heap);
+    heap_idle_tell(heap, 0);
     heap_self = &heap_none;
     while (!lock_take(&heap_lock)) // only while a fork hangs
         os_yield();
@@ -330,4 +343,5 @@ void heap_fork_child(void)
         if (heap != heap_self && state_of(heap) == HEAP_ALIVE)
             state_set(heap, HEAP_LOST);
     atomic_store_explicit(&alive_count, heap_self != &heap_none, memory_order_relaxed);
+    atomic_store_explicit(&idle_all, heap_self->idle_told_bytes, memory_order_relaxed);
 }

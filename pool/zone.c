@@ -34,6 +34,8 @@ static const size_t limited_max_bytes = (size_t)32 << 10; // 2 MiB pages would e
 static const size_t commit_least_bytes = (size_t)256 << 10;
 static const unsigned commit_growth_shift = 3; // an eighth more at a time: few system calls, little ahead of need
 static const unsigned same_class_tries = 8;
+// To have a huge page again costs about an eighth of what 512 small ones do: so much less is it to be regretted.
+static const unsigned regret_shift = 3;
 
 static unsigned shift_of_kind(unsigned kind)
 {
@@ -64,10 +66,24 @@ size_t zone_max_bytes(void)
     return max_bytes;
 }
 
-// Descriptors and the two sets, in one reservation; the sets first, since they are committed whole.
+static unsigned region_shift(const zone_t *zone)
+{
+    return HUGE_SHIFT - zone->shift;
+}
+
+// None where a page is as large as a huge one: the blocks of such pages are often touched in part only.
+static uint32_t regions_of(const zone_t *zone)
+{
+    bool fits = zone->shift < HUGE_SHIFT && (uintptr_t)zone->base % HUGE_BYTES == 0;
+    return fits ? zone->bound >> region_shift(zone) : 0;
+}
+
+// Descriptors, the two sets and the regions, in one reservation; the sets first, since they are committed whole.
 static bool zone_meta_reserve(zone_t *zone)
 {
-    size_t set_bytes = align_up(2 * bitset_bytes(zone->bound), os_page_bytes());
+    size_t regions_at = 2 * bitset_bytes(zone->bound);
+    uint32_t regions = regions_of(zone) == 0 ? 0 : regions_of(zone) + 1; // the last one may be cut
+    size_t set_bytes = align_up(regions_at + regions * sizeof(huge_region_t), os_page_bytes());
     zone->meta_bytes = set_bytes + align_up(zone->bound * sizeof(page_t), os_page_bytes());
     char *meta = os_reserve(zone->meta_bytes, os_page_bytes());
     if (meta == NULL)
@@ -79,6 +95,8 @@ static bool zone_meta_reserve(zone_t *zone)
     os_name(meta, zone->meta_bytes, "tarn metadata");
     bitset_init(&zone->dirty, zone->bound, meta);
     bitset_init(&zone->clean, zone->bound, meta + bitset_bytes(zone->bound));
+    zone->huge = (huge_table_t){.region = regions == 0 ? NULL : (huge_region_t *)(meta + regions_at),
+                                .pages_each = (uint16_t)(1u << (regions == 0 ? 0 : region_shift(zone)))};
     zone->pages = (page_t *)(meta + set_bytes);
     return true;
 }
@@ -241,11 +259,19 @@ static uint64_t clean_bits_after(const page_t *page, unsigned class)
     return bits_mask(info->block_count) & ~bits_mask((unsigned)size_min(first_clean, 64));
 }
 
+static void dirty_remove(zone_t *zone, uint32_t index)
+{
+    size_t bytes = zone_page_dirty_bytes(&zone->pages[index]);
+    bitset_remove(&zone->dirty, index);
+    budget_release(bytes);
+    if (unlikely(zone->huge.backed != 0))
+        huge_note_taken(&zone->huge, index >> region_shift(zone), bytes);
+}
+
 static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
 {
     page_t *page = &zone->pages[index];
-    bitset_remove(&zone->dirty, index);
-    budget_release(zone_page_dirty_bytes(page));
+    dirty_remove(zone, index);
     uint64_t clean = zone->kind < SMALL_ZONES ? 0 : clean_bits_after(page, class);
     page_init(page, class, false);
     if (zone->kind >= SMALL_ZONES) {
@@ -255,16 +281,38 @@ static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
     return page;
 }
 
+static char *region_start(const zone_t *zone, uint32_t region)
+{
+    return zone->base + ((size_t)region << HUGE_SHIFT);
+}
+
+static void region_split(zone_t *zone, uint32_t region)
+{
+    huge_note_plain(&zone->huge, region);
+    huge_split(region_start(zone, region));
+}
+
 static bool withdrawn_commit(zone_t *zone, uint32_t index);
 
 static page_t *take_clean(zone_t *zone, uint32_t index, unsigned class)
 {
     page_t *page = &zone->pages[index];
+    if (unlikely(zone->huge.backed != 0) && huge_state(&zone->huge, index >> region_shift(zone)) != HUGE_PLAIN)
+        region_split(zone, index >> region_shift(zone)); // else its first touch would fill all of it
     if (unlikely(page->place == PAGE_WITHDRAWN) && !withdrawn_commit(zone, index))
         return NULL;
     bitset_remove(&zone->clean, index);
     page_init(page, class, true);
     page->purged = PURGED_WHOLE;
+    return page;
+}
+
+static page_t *page_begin(zone_t *zone, uint32_t index, unsigned class)
+{
+    page_t *page = &zone->pages[index];
+    page->zone = zone->index;
+    page->start = zone->base + ((size_t)index << zone->shift);
+    page_init(page, class, true);
     return page;
 }
 
@@ -275,10 +323,7 @@ static page_t *take_fresh(zone_t *zone, unsigned class)
     if (zone->fresh >= zone->committed) // one page came, and it is page 0 of zone 0
         return NULL;
     uint32_t index = zone->fresh;
-    page_t *page = &zone->pages[index];
-    page->zone = zone->index;
-    page->start = zone->base + ((size_t)index << zone->shift);
-    page_init(page, class, true);
+    page_t *page = page_begin(zone, index, class);
     fresh_set(zone, index + 1);
     return page;
 }
@@ -353,8 +398,11 @@ static void page_put(page_t *page)
 {
     zone_t *zone = &zones[page->zone];
     size_t dirty_bytes = zone_page_dirty_bytes(page);
-    bitset_add(dirty_bytes != 0 ? &zone->dirty : &zone->clean, (uint32_t)(page - zone->pages));
+    uint32_t index = (uint32_t)(page - zone->pages);
+    bitset_add(dirty_bytes != 0 ? &zone->dirty : &zone->clean, index);
     budget_retain(dirty_bytes);
+    if (unlikely(zone->huge.backed != 0))
+        huge_note_free(&zone->huge, index >> region_shift(zone), dirty_bytes);
 }
 
 static bool zone_lock_take(void)
@@ -371,10 +419,112 @@ static bool zone_lock_take(void)
     return true;
 }
 
+static void page_return(page_t *page, bool locked)
+{
+    if (locked)
+        page_put(page);
+    else
+        late_push(page);
+}
+
+// --- huge pages ------------------------------------------------------------------------------------------------------
+
+// The page that the zone would take next, if a region begins there of which nothing is in use; else BITSET_NONE.
+static uint32_t unused_region(const zone_t *zone)
+{
+    uint32_t first = zone->clean.count != 0 ? bitset_lowest(&zone->clean) : zone->fresh, each = zone->huge.pages_each;
+    if (zone->huge.region == NULL || (first & (each - 1)) != 0 || zone->bound - first < each)
+        return BITSET_NONE;
+    if (zone->index == 0 && first == 0) // page 0 is the number "none"
+        return BITSET_NONE;
+    for (uint32_t i = first; i < first + each && i < zone->fresh; i++)
+        if (!bitset_has(&zone->clean, i) || zone->pages[i].place == PAGE_WITHDRAWN)
+            return BITSET_NONE;
+    return first;
+}
+
+// The pages of an unused region leave the set of clean ones, or are no longer fresh. False: they cannot be committed.
+static bool region_take(zone_t *zone, uint32_t first, unsigned class)
+{
+    uint32_t end = first + zone->huge.pages_each;
+    while (zone->committed < end)
+        if (!zone_commit_more(zone))
+            return false;
+    for (uint32_t i = first; i < end; i++) {
+        if (i < zone->fresh)
+            bitset_remove(&zone->clean, i);
+        else
+            page_begin(zone, i, class)->place = PAGE_FREE;
+    }
+    if (end > zone->fresh)
+        fresh_set(zone, end);
+    return true;
+}
+
+static void page_soil(page_t *page, unsigned class, bool soiled)
+{
+    page_init(page, class, !soiled);
+    page->place = PAGE_FREE;
+    if (page_is_small(page))
+        page->soiled = soiled ? (uint16_t)bits_mask(page_steps(page)) : 0;
+}
+
+// The lock is held before, and afterwards if true. used: something of it was used before.
+static bool region_back(zone_t *zone, uint32_t first, unsigned class, bool used)
+{
+    uint32_t region = first >> region_shift(zone), end = first + zone->huge.pages_each;
+    char *start = region_start(zone, region);
+    bool again = used && huge_state(&zone->huge, region) != HUGE_EMPTY;
+    budget_excuse(BUDGET_FILLING, HUGE_BYTES); // so that no other thread counts on the same proportion
+    lock_give(&zone_lock); // the region is ours alone now
+    bool backed = huge_back(start, again);
+    if (again)
+        os_name(start, HUGE_BYTES, zone_name(zone)); // else it would not merge with its neighbours
+    bool locked = zone_lock_take();
+    budget_unexcuse(BUDGET_FILLING, HUGE_BYTES);
+    if (locked && backed)
+        huge_note_backed(&zone->huge, region);
+    else if (locked)
+        huge_note_plain(&zone->huge, region);
+    else if (backed)
+        huge_split(start); // nobody will know that it is one
+    for (uint32_t i = first; i < end; i++) {
+        page_soil(&zone->pages[i], class, backed);
+        page_return(&zone->pages[i], locked);
+    }
+    return locked;
+}
+
+// The zone that the next page of the kind comes from; NULL: a new one.
+static zone_t *zone_to_take_from(unsigned kind)
+{
+    for (unsigned i = 0; i < zone_count(); i++)
+        if (zones[i].kind == kind && (zones[i].dirty.count | zones[i].clean.count || zones[i].fresh < zones[i].bound))
+            return &zones[i];
+    return NULL;
+}
+
+// Where the next page of the kind would be the first of its region, all of that may become resident at once. False: the
+// lock is not held any more.
+static bool regions_back(unsigned kind, unsigned class)
+{
+    zone_t *zone = zone_to_take_from(kind);
+    uint32_t first = zone == NULL || zone->dirty.count != 0 ? BITSET_NONE : unused_region(zone);
+    if (likely(first == BITSET_NONE))
+        return true;
+    bool used = first < zone->fresh;
+    size_t before = (size_t)first << zone->shift;
+    if (!huge_wanted(zone->base + before, before, kind < SMALL_ZONES) || !region_take(zone, first, class))
+        return true;
+    if (used)
+        budget_regret(BUDGET_WHOLE, HUGE_BYTES >> regret_shift);
+    return region_back(zone, first, class, used);
+}
+
 page_t *zone_page_alloc(unsigned class, heap_t *owner)
 {
     unsigned kind = size_class_table[class].zone;
-    if (!zone_lock_take())
+    if (!zone_lock_take() || !regions_back(kind, class))
         return NULL;
     page_t *page = take_any(kind, class);
     if (page == NULL && zones_are_full(kind) && zone_extend(kind))
@@ -404,6 +554,13 @@ void zone_page_free(page_t *page)
     budget_unuse(dirty_bytes);
 }
 
+// Whether the page and the one before it can be given back in one run: no run reaches into a huge page.
+static bool runs_on(const zone_t *zone, uint32_t index)
+{
+    uint32_t region = index >> region_shift(zone), before = (index - 1) >> region_shift(zone);
+    return likely(zone->huge.backed == 0) || region == before || huge_state(&zone->huge, before) == HUGE_PLAIN;
+}
+
 // Pages a whole number of which makes up OS pages.
 static uint32_t pages_grain(const zone_t *zone)
 {
@@ -420,7 +577,8 @@ static bool is_free(const zone_t *zone, uint32_t index)
 static uint32_t dirty_run_take(zone_t *zone, uint32_t last, size_t most_bytes, uint32_t *count)
 {
     uint32_t first = last, end = last + 1, grain = pages_grain(zone);
-    while (first > 0 && bitset_has(&zone->dirty, first - 1) && ((size_t)(last - first + 1) << zone->shift) < most_bytes)
+    while (first > 0 && bitset_has(&zone->dirty, first - 1) && runs_on(zone, first) &&
+           ((size_t)(last - first + 1) << zone->shift) < most_bytes)
         first--;
     while (first % grain != 0 && is_free(zone, first - 1))
         first--;
@@ -430,8 +588,10 @@ static uint32_t dirty_run_take(zone_t *zone, uint32_t last, size_t most_bytes, u
     first = (uint32_t)align_up(first, grain);
     *count = end > first ? end - first : 0;
     for (uint32_t i = first; i < first + *count; i++) {
-        bitset_remove(bitset_has(&zone->dirty, i) ? &zone->dirty : &zone->clean, i);
-        budget_release(zone_page_dirty_bytes(&zone->pages[i]));
+        if (bitset_has(&zone->dirty, i))
+            dirty_remove(zone, i);
+        else
+            bitset_remove(&zone->clean, i);
     }
     return first;
 }
@@ -447,27 +607,45 @@ static size_t dirty_run_return(zone_t *zone, uint32_t first, uint32_t count, boo
             page->dirty_bits = 0;
         if (purged) // small: nothing carved, nothing soiled
             page->clean_bits = page_is_small(page) ? 0 : bits_mask(page_class(page)->block_count);
-        if (locked)
-            page_put(page);
-        else
-            late_push(page);
+        page_return(page, locked);
     }
     return purged ? bytes : 0;
 }
 
-static size_t zone_purge_one(zone_t *zone, size_t bytes)
+// The next run to be given back, below *bound, which becomes its start: a huge page that is free whole, or a run of other
+// pages. Of a huge page that is partly used only if `split`. *count = 0: there is nothing more.
+static uint32_t purge_run_next(zone_t *zone, uint32_t *bound, size_t most_bytes, bool split, uint32_t *count)
+{
+    for (uint32_t last; (last = bitset_below(&zone->dirty, *bound)) != BITSET_NONE;) {
+        uint32_t region = last >> region_shift(zone), each = zone->huge.pages_each;
+        size_t most = most_bytes;
+        if (unlikely(zone->huge.backed != 0) && huge_is_idle(&zone->huge, region)) {
+            huge_note_empty(&zone->huge, region);
+            most = HUGE_BYTES;
+        } else if (unlikely(zone->huge.backed != 0) && huge_state(&zone->huge, region) != HUGE_PLAIN) {
+            *bound = region * each;
+            if (!split)
+                continue;
+            region_split(zone, region);
+        }
+        uint32_t first = dirty_run_take(zone, last, most, count);
+        *bound = *count == 0 ? last : first;
+        if (*count != 0)
+            return first;
+    }
+    *count = 0;
+    return 0;
+}
+
+static size_t zone_purge_one(zone_t *zone, size_t bytes, bool split)
 {
     size_t purged = 0;
     if (!zone_lock_take())
         return 0;
-    for (uint32_t bound = zone->fresh; purged < bytes;) {
-        uint32_t last = bitset_below(&zone->dirty, bound), count;
-        if (last == BITSET_NONE)
-            break;
-        uint32_t first = dirty_run_take(zone, last, bytes - purged, &count);
-        bound = count == 0 ? last : first;
+    for (uint32_t bound = zone->fresh, count; purged < bytes;) {
+        uint32_t first = purge_run_next(zone, &bound, bytes - purged, split, &count);
         if (count == 0)
-            continue;
+            break;
         lock_give(&zone_lock); // the run is ours alone now
         bool done = os_purge(zone->base + ((size_t)first << zone->shift), (size_t)count << zone->shift);
         bool locked = zone_lock_take();
@@ -479,14 +657,38 @@ static size_t zone_purge_one(zone_t *zone, size_t bytes)
     return purged;
 }
 
-size_t zone_purge(size_t bytes)
+static size_t zones_purge(size_t bytes, bool split)
 {
     size_t purged = 0;
     for (unsigned i = zone_count(); i-- > 0 && purged < bytes;)
-        purged += zone_purge_one(&zones[i], bytes - purged);
+        purged += zone_purge_one(&zones[i], bytes - purged, split);
     if (purged != 0)
         budget_purged(purged);
     return purged;
+}
+
+size_t zone_purge_whole(size_t bytes)
+{
+    return zones_purge(bytes, false);
+}
+
+size_t zone_purge(size_t bytes)
+{
+    size_t purged = zones_purge(bytes, false);
+    return purged < bytes ? purged + zones_purge(bytes - purged, true) : purged;
+}
+
+bool zone_purge_inside(const page_t *page, void *from, size_t bytes)
+{
+    zone_t *zone = &zones[page->zone];
+    uint32_t region = (uint32_t)(page - zone->pages) >> region_shift(zone);
+    if (unlikely(huge_state(&zone->huge, region) != HUGE_PLAIN)) {
+        if (!zone_lock_take())
+            return false;
+        region_split(zone, region);
+        lock_give(&zone_lock);
+    }
+    return os_purge(from, bytes);
 }
 
 // --- when memory is refused ------------------------------------------------------------------------------------------
@@ -502,6 +704,9 @@ static size_t pages_withdraw(zone_t *zone, uint32_t first, uint32_t end)
 {
     char *start = zone->base + ((size_t)first << zone->shift);
     size_t bytes = (size_t)(end - first) << zone->shift;
+    for (uint32_t i = first; zone->huge.backed != 0 && i < end; i++)
+        if (huge_state(&zone->huge, i >> region_shift(zone)) != HUGE_PLAIN)
+            region_split(zone, i >> region_shift(zone));
     if (first >= end || !os_withdraw(start, bytes))
         return 0;
     os_no_huge_pages(start, bytes);

@@ -11,6 +11,7 @@
 #define TARN_ZONE_H
 
 #include "bitset.h"
+#include "huge.h"
 #include "lock.h"
 #include "page.h"
 
@@ -29,6 +30,7 @@ typedef struct zone {
     _Atomic uint32_t described; // pages whose descriptors may be read: as many as were ever committed
     _Atomic uint32_t generation; // how often the zone was left: tells zone_page_of_later what it looks at
     bitset_t dirty, clean;      // free pages below fresh
+    huge_table_t huge;
     size_t meta_bytes;          // [const] reserved for descriptors and sets
 } zone_t;
 
@@ -57,7 +59,11 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner);
 // Takes back an empty page. Its owner's lists must have forgotten it.
 void zone_page_free(page_t *page);
 // Gives free pages' memory back, highest addresses first, until `bytes` are purged or none is left. Returns the bytes.
+// Huge pages that are free whole go whole. Those that are partly used: not at all, or, if need be, in part.
+size_t zone_purge_whole(size_t bytes);
 size_t zone_purge(size_t bytes);
+// os_purge for a part of a page that its owner keeps: a huge page it lies in is split first.
+bool zone_purge_inside(const page_t *page, void *from, size_t bytes);
 // When memory is refused: what is clean is reserved only, so that others can have it. Returns the bytes.
 RARE size_t zone_withdraw(void);
 // When addresses are refused: gives those of zones that were added and hold no used page back. Returns the bytes.

@@ -21,6 +21,7 @@ void pool_hook_boot(pool_options_t *pool_options)
     foreign_start();
     options_read(pool_options->waste_percent);
     pool_options->waste_percent = options.waste_percent;
+    pool_options->huge = options.huge;
     pool_options->requested_exact = options.requested_exact;
     pool_options->harden = options.harden;
     pool_options->limit_bytes = options.limit_bytes;

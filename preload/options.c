@@ -243,6 +243,12 @@ static const char *set_harden(word_t value)
 }
 _Static_assert(HARDEN_MOST == 2, "said in the message above");
 
+static const char *set_huge(word_t value)
+{
+    options.huge = word_is(value, "on") ? HUGE_ON : word_is(value, "off") ? HUGE_OFF : HUGE_AUTO;
+    return options.huge != HUGE_AUTO || word_is(value, "auto") ? NULL : "auto, on or off";
+}
+
 static const option_t known[] = {
     {"stats", set_stats},
     {"stats_file", set_stats_file},
@@ -257,7 +263,7 @@ static const option_t known[] = {
     {"sample", set_sample},
     {"harden", set_harden},
     {"limit", set_limit},
-    {"huge", NULL},
+    {"huge", set_huge},
 };
 
 // --- the list --------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "../pool/bits.h"
+#include "../pool/huge.h"
 
 typedef enum stats_format { STATS_TEXT, STATS_JSON, STATS_OFF } stats_format_t;
 
@@ -19,6 +20,7 @@ typedef struct options {
     bool abort_on_misuse;
     bool requested_exact;
     unsigned waste_percent;
+    huge_mode_t huge;
     unsigned harden;           // 0: what costs nothing
     size_t limit_bytes;        // of the heap; 0: none
     bool profile;              // take samples, if there is a recording

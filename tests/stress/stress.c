@@ -1,7 +1,8 @@
 // tests/stress/stress.c - random work by several threads against a shadow, in rounds. Between two rounds all threads
 // are quiet, and then the whole heap is checked: by check_pool, block by block, class by class, and against smaps.
 //
-//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N] [--sample BYTES] [--soak [--seconds N]]
+//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N] [--huge] [--sample BYTES]
+//          [--soak [--seconds N]]
 //
 // --soak: in phases, in which all threads fill, churn or empty alike; a signal each millisecond; and between rounds what
 // is kept is within the budget. With --seconds it goes on for so long; the round in which something is found is printed,
@@ -50,6 +51,7 @@ static const char *program;
 static unsigned rounds = 1000, thread_count = 4;
 static bool exact;
 static unsigned harden;
+static bool huge;
 static bool soaking;
 static unsigned long seconds;          // 0: `rounds` counts
 static _Atomic unsigned long signals;  // that came
@@ -63,6 +65,7 @@ void pool_hook_boot(pool_options_t *options)
 {
     options->requested_exact = exact;
     options->harden = harden;
+    options->huge = huge ? HUGE_ON : HUGE_AUTO;
     options->sample_bytes = sample_bytes;
     options->sample_seed = seed;
 }
@@ -253,7 +256,7 @@ static void phase_begin(uint64_t *random)
 static void budget_verify(void)
 {
     heap_purge_excess(heap_self);
-    size_t kept = budget_retained(), limit = budget_limit(BUDGET_WHOLE);
+    size_t kept = budget_kept(), limit = budget_limit(BUDGET_WHOLE);
     if (kept > limit)
         shadow_fail("%zu bytes are kept, and the budget is %zu", kept, limit);
 }
@@ -392,9 +395,9 @@ static void threads_end(void)
 
 static void replay_note(unsigned round_count)
 {
-    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u --sample %zu%s%s",
+    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u --sample %zu%s%s%s",
              program, (unsigned long long)seed, round_count, thread_count, harden, sample_bytes, exact ? " --exact" : "",
-             soaking ? " --soak" : "");
+             huge ? " --huge" : "", soaking ? " --soak" : "");
 }
 
 // Where an OS page holds several pages: one at the start of the first zone, whose first page is never used, and the last
@@ -469,6 +472,7 @@ static void options_read(int count, char **arguments)
                                           {"sample", required_argument, NULL, 'm'},
                                           {"soak", no_argument, NULL, 'k'},
                                           {"seconds", required_argument, NULL, 'n'},
+                                          {"huge", no_argument, NULL, 'g'},
                                           {0}};
     for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1;) {
         if (option == 's')
@@ -487,12 +491,14 @@ static void options_read(int count, char **arguments)
             soaking = true;
         else if (option == 'n')
             seconds = strtoul(optarg, NULL, 0);
+        else if (option == 'g')
+            huge = true;
         else
             exit(2);
     }
     if (rounds == 0 || thread_count == 0 || thread_count > THREADS_MAX || optind != count) {
         fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact] [--harden 0..2] "
-                        "[--sample BYTES] [--soak [--seconds N]]\n", THREADS_MAX);
+                        "[--huge] [--sample BYTES] [--soak [--seconds N]]\n", THREADS_MAX);
         exit(2);
     }
 }

@@ -14,6 +14,7 @@ unsigned support_harden;
 size_t support_limit_bytes;
 size_t support_sample_bytes;
 uint64_t support_sample_seed;
+huge_mode_t support_huge;
 unsigned support_misuses;
 pool_misuse_t support_misuse;
 
@@ -24,6 +25,7 @@ void pool_hook_boot(pool_options_t *options)
     options->limit_bytes = support_limit_bytes;
     options->sample_bytes = support_sample_bytes;
     options->sample_seed = support_sample_seed;
+    options->huge = support_huge;
 }
 
 void pool_hook_misuse(const pool_misuse_t *misuse)

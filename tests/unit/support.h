@@ -14,6 +14,7 @@ extern unsigned support_harden;
 extern size_t support_limit_bytes;
 extern size_t support_sample_bytes;
 extern uint64_t support_sample_seed;
+extern huge_mode_t support_huge;
 
 // The calls of the misuse hook so far, and the last one.
 extern unsigned support_misuses;

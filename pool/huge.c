@@ -1,0 +1,144 @@
+// pool/huge.c - see huge.h.
+#include "huge.h"
+
+#include "budget.h"
+#include "os_linux.h"
+
+// Below this much heap there are none: a region too many would be 6 % of it (2 MiB / 32 MiB).
+static const size_t heap_least_bytes = (size_t)32 << 20;
+// So much of what lies before must be resident. Each class has a page that it is just filling, half of it untouched: up to
+// 1.5 MiB of the 64 KiB pages of small blocks. So it takes 16 MiB to see that only 12 % are.
+static const unsigned dense_percent = 88;
+static const size_t dense_bytes = (size_t)16 << 20;
+// After a refusal the kernel is not asked for a second, after the next one for two, and so on up to a minute.
+static const uint64_t refused_ms = 1000;
+static const unsigned refused_shift_most = 6;
+
+static huge_mode_t mode;
+static _Atomic unsigned refusals; // in a row
+static _Atomic uint64_t refused_until_ms;
+
+void huge_start(huge_mode_t chosen)
+{
+    if (chosen == HUGE_ON)
+        budget_excuse_all_filling();
+    mode = os_page_bytes() << (HUGE_SHIFT - 12) == HUGE_BYTES ? chosen : HUGE_OFF;
+}
+
+// A heap that grows again to what it was a moment ago: nothing new is held by that.
+static bool is_return(void)
+{
+    return budget_used() + HUGE_BYTES <= budget_recent_peak();
+}
+
+static bool is_dense(const char *before, size_t bytes, bool carved)
+{
+    bool again = is_return();
+    if (again && carved)
+        return true;
+    bytes = size_min(bytes, again ? HUGE_BYTES : dense_bytes);
+    return bytes != 0 && os_resident_percent(before - bytes, bytes) >= dense_percent;
+}
+
+static bool is_in_proportion(const char *before, size_t bytes, bool carved)
+{
+    if (mode == HUGE_ON)
+        return true;
+    return budget_recent_peak() >= heap_least_bytes && budget_may_fill(HUGE_BYTES) && is_dense(before, bytes, carved);
+}
+
+bool huge_wanted(const char *before, size_t bytes, bool carved)
+{
+    if (mode == HUGE_OFF || budget_is_limited() || !is_in_proportion(before, bytes, carved))
+        return false;
+    uint64_t until = atomic_load_explicit(&refused_until_ms, memory_order_relaxed);
+    return until == 0 || os_now_ms() >= until;
+}
+
+static void refused(void)
+{
+    unsigned before = atomic_fetch_add_explicit(&refusals, 1, memory_order_relaxed);
+    unsigned shift = before < refused_shift_most ? before : refused_shift_most;
+    atomic_store_explicit(&refused_until_ms, os_now_ms() + (refused_ms << shift), memory_order_relaxed);
+}
+
+bool huge_back(char *start, bool again)
+{
+    bool done = os_huge_page(start, HUGE_BYTES, again);
+    if (!done)
+        refused();
+    else if (atomic_load_explicit(&refusals, memory_order_relaxed) != 0)
+        atomic_store_explicit(&refusals, 0, memory_order_relaxed);
+    return done;
+}
+
+void huge_split(char *start)
+{
+    os_no_huge_pages(start, HUGE_BYTES);
+}
+
+// --- the books -------------------------------------------------------------------------------------------------------
+
+// What is free in a region that is partly used is excused. Taken out before a change, put in afterwards.
+static void excuse(const huge_table_t *table, uint32_t region, void (*change)(budget_excuse_t, size_t))
+{
+    if (huge_state(table, region) == HUGE_RESIDENT && !huge_is_idle(table, region))
+        change(table->filling == region + 1 ? BUDGET_FILLING : BUDGET_PARTLY, table->region[region].free_bytes);
+}
+
+static void state_set(huge_table_t *table, uint32_t region, huge_state_t state)
+{
+    table->backed += (state != HUGE_PLAIN) - (uint32_t)(huge_state(table, region) != HUGE_PLAIN);
+    atomic_store_explicit(&table->region[region].state, (uint8_t)state, memory_order_relaxed);
+}
+
+void huge_note_backed(huge_table_t *table, uint32_t region)
+{
+    uint32_t before = table->filling;
+    if (before != 0)
+        excuse(table, before - 1, budget_unexcuse);
+    table->filling = region + 1;
+    if (before != 0)
+        excuse(table, before - 1, budget_excuse);
+    state_set(table, region, HUGE_RESIDENT);
+}
+
+static void change(huge_table_t *table, uint32_t region, int pages, size_t bytes)
+{
+    if (huge_state(table, region) != HUGE_RESIDENT)
+        return;
+    excuse(table, region, budget_unexcuse);
+    table->region[region].free_pages = (uint16_t)(table->region[region].free_pages + pages);
+    table->region[region].free_bytes += (uint32_t)bytes;
+    excuse(table, region, budget_excuse);
+}
+
+void huge_note_free(huge_table_t *table, uint32_t region, size_t bytes)
+{
+    change(table, region, 1, bytes);
+}
+
+void huge_note_taken(huge_table_t *table, uint32_t region, size_t bytes)
+{
+    change(table, region, -1, -bytes);
+}
+
+static void leave(huge_table_t *table, uint32_t region, huge_state_t state)
+{
+    excuse(table, region, budget_unexcuse);
+    if (table->filling == region + 1)
+        table->filling = 0;
+    state_set(table, region, state);
+    table->region[region].free_pages = 0;
+    table->region[region].free_bytes = 0;
+}
+
+void huge_note_empty(huge_table_t *table, uint32_t region)
+{
+    leave(table, region, HUGE_EMPTY);
+}
+
+void huge_note_plain(huge_table_t *table, uint32_t region)
+{
+    leave(table, region, HUGE_PLAIN);
+}

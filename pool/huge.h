@@ -1,0 +1,80 @@
+// pool/huge.h - huge pages in proportion: which 2 MiB regions of a zone stand on one, and whether another one may.
+//
+//   zone   | region 0 | region 1 | region 2 | ...
+//            plain      huge       empty
+//
+//   plain --huge_back--> huge --given back whole--> empty --huge_back--> huge
+//     ^                   |                           |
+//     '-- a part of it is given back,  or  a page of it is wanted, but not all of it: huge_split
+//
+// All of a huge region is resident, touched or not. So its pages that nobody owns are dirty ones, all of them, and who
+// asks what is resident needs no further rule. Of these bytes the budget is told: what is free in a region that is being
+// filled, or that still holds a used page, cannot be given back without splitting the huge page, and is excused up to a
+// point (budget.h). A region that is free whole is given back like any other memory, all at once.
+//
+// The kernel fills the holes of a huge region by itself (khugepaged): so a region opts out before a part of it is given
+// back. An empty one has no page table, and is left alone.
+#ifndef TARN_HUGE_H
+#define TARN_HUGE_H
+
+#include <stdatomic.h>
+
+#include "bits.h"
+
+#define HUGE_SHIFT 21 // of x86-64, and of aarch64 with OS pages of 4 KiB; elsewhere there are none
+#define HUGE_BYTES ((size_t)1 << HUGE_SHIFT)
+
+typedef enum huge_mode {
+    HUGE_AUTO, // in proportion
+    HUGE_ON,   // wherever a region begins
+    HUGE_OFF
+} huge_mode_t;
+
+typedef enum huge_state { HUGE_PLAIN, HUGE_RESIDENT, HUGE_EMPTY } huge_state_t;
+
+typedef struct huge_region {
+    _Atomic uint8_t state; // huge_state_t; written with LOCK_ZONES, read by anyone
+    uint16_t free_pages;   // of a resident region: those that nobody owns
+    uint32_t free_bytes;   // and what is resident of them
+} huge_region_t;
+
+// The regions of one zone: all of it [LOCK_ZONES].
+typedef struct huge_table {
+    huge_region_t *region; // [const] the caller's memory, zero at the start; NULL: the zone has no huge pages
+    uint32_t backed;       // regions that are not plain
+    uint32_t filling;      // the one that was backed last, plus 1: what is free in it is ahead of its use
+    uint16_t pages_each;   // [const] pages in a region
+} huge_table_t;
+
+void huge_start(huge_mode_t mode);
+// Whether another region is in proportion, behind `bytes` of addresses that end at `before`: what was filled densely so
+// far will be filled on. Under limit= none is: there, memory is counted before it is resident. carved: what is handed out there is touched in any case (small blocks).
+bool huge_wanted(const char *before, size_t bytes, bool carved);
+// Backs an unused region, which is resident then. again: it may have been used before. False: the kernel has none to
+// give, and it is not asked again for a while; the region is plain and not resident. No lock is needed.
+bool huge_back(char *start, bool again);
+// The region opts out again.
+void huge_split(char *start);
+
+// The books. A region was backed; its pages, which are all free, are noted one by one.
+void huge_note_backed(huge_table_t *table, uint32_t region);
+// A page of it came free, or was taken: of no consequence unless the region is resident.
+void huge_note_free(huge_table_t *table, uint32_t region, size_t bytes);
+void huge_note_taken(huge_table_t *table, uint32_t region, size_t bytes);
+// All of it is given back; it is plain again.
+void huge_note_empty(huge_table_t *table, uint32_t region);
+void huge_note_plain(huge_table_t *table, uint32_t region);
+
+static inline huge_state_t huge_state(const huge_table_t *table, uint32_t region)
+{
+    return table->region == NULL ? HUGE_PLAIN
+                                 : (huge_state_t)atomic_load_explicit(&table->region[region].state, memory_order_relaxed);
+}
+
+// Resident, and all its pages are free.
+static inline bool huge_is_idle(const huge_table_t *table, uint32_t region)
+{
+    return huge_state(table, region) == HUGE_RESIDENT && table->region[region].free_pages == table->pages_each;
+}
+
+#endif

@@ -1,0 +1,228 @@
+// tests/unit/test_huge.c - huge pages in proportion: when a region is backed, what is excused, what is given back. The
+// kernel's answer stands in this file (-Wl,--wrap), and so does the clock.
+#include <criterion/criterion.h>
+
+#include "books.h"
+#include "budget.h"
+#include "check.h"
+#include "os_linux.h"
+#include "support.h"
+
+#define MIB   ((size_t)1 << 20)
+#define SMALL ((size_t)1000) // in the zone of 64 KiB pages: 32 of them a region
+#define MOST  (110 * MIB / SMALL)
+
+static void *blocks[MOST];
+static bool refuses;
+static unsigned asked, backed;
+static uint64_t now_ms = 1000000;
+
+bool __wrap_os_huge_page(char *start, size_t bytes, bool again);
+bool __real_os_huge_page(char *start, size_t bytes, bool again);
+uint64_t __wrap_os_now_ms(void);
+
+// A kernel without huge pages is stood in for by touching the range: what follows is the same.
+bool __wrap_os_huge_page(char *start, size_t bytes, bool again)
+{
+    asked++;
+    if (refuses)
+        return false;
+    backed++;
+    if (!__real_os_huge_page(start, bytes, again))
+        for (size_t at = 0; at < bytes; at += os_page_bytes())
+            *(volatile char *)(start + at) = 0;
+    return true;
+}
+
+uint64_t __wrap_os_now_ms(void)
+{
+    return now_ms;
+}
+
+static void begin_auto(void)
+{
+    support_huge = HUGE_AUTO;
+    cr_assert(pool_start());
+}
+
+static void begin_on(void)
+{
+    support_huge = HUGE_ON;
+    cr_assert(pool_start());
+}
+
+static void begin_off(void)
+{
+    support_huge = HUGE_OFF;
+    cr_assert(pool_start());
+}
+
+static size_t used_count;
+
+static void fill_to(size_t bytes)
+{
+    for (; used_count < bytes / SMALL; used_count++)
+        memset(blocks[used_count] = pool_malloc(SMALL), 0x5a, SMALL);
+}
+
+static void empty(void)
+{
+    for (size_t i = 0; i < used_count; i++)
+        pool_free(blocks[i]);
+    used_count = 0;
+}
+
+static void require_books(void)
+{
+    static survey_t survey;
+    char why[256] = "";
+    survey_take(&survey);
+    cr_assert(books_agree(&survey, why, sizeof(why)), "%s", why);
+    cr_assert_null(check_pool(), "%s", check_pool());
+}
+
+static uint64_t resident_of_heap(void)
+{
+    static survey_t survey;
+    survey_take(&survey);
+    return survey.heap_rss_bytes - survey.metadata_bytes;
+}
+
+TestSuite(huge, .init = begin_auto, .timeout = 100);
+TestSuite(huge_on, .init = begin_on, .timeout = 100);
+TestSuite(huge_off, .init = begin_off, .timeout = 100);
+
+Test(huge, a_heap_below_32_mib_has_none)
+{
+    fill_to(28 * MIB);
+    cr_assert_eq(asked, 0);
+    require_books();
+}
+
+Test(huge, a_growing_heap_gets_them_in_proportion)
+{
+    for (size_t mib = 40; mib <= 100; mib += 15) {
+        fill_to(mib * MIB);
+        cr_assert_leq(resident_of_heap(), mib * MIB * 107 / 100 + MIB, "at %zu MiB", mib); // 6 %, and what was there before
+    }
+    cr_assert_gt(backed, 20);
+    require_books();
+}
+
+Test(huge, what_is_freed_goes_back_at_once)
+{
+    fill_to(64 * MIB);
+    empty();
+    cr_assert_leq(resident_of_heap(), 2 * MIB);
+    require_books();
+}
+
+Test(huge, a_heap_that_comes_back_gets_them_before_it_is_as_large_again)
+{
+    fill_to(50 * MIB);
+    empty();
+    backed = 0;
+    fill_to(30 * MIB);
+    cr_assert_geq(backed, 8);
+    require_books();
+}
+
+Test(huge, a_kernel_that_refuses_is_not_asked_again_for_a_while)
+{
+    refuses = true;
+    fill_to(50 * MIB);
+    cr_assert_eq(asked, 1);
+    require_books();
+    now_ms += 1001;
+    fill_to(56 * MIB);
+    cr_assert_eq(asked, 2);
+    now_ms += 1001; // two seconds now
+    fill_to(62 * MIB);
+    cr_assert_eq(asked, 2);
+    refuses = false;
+    now_ms += 1001;
+    fill_to(84 * MIB);
+    cr_assert_gt(backed, 4);
+    require_books();
+}
+
+Test(huge, what_is_sparsely_used_is_not_filled)
+{
+    for (unsigned i = 0; i < 20000; i++) { // blocks of 8 KiB, of which the program touches half
+        blocks[i] = pool_malloc(8192);
+        *(volatile char *)blocks[i] = 1;
+    }
+    cr_assert_eq(backed, 0);
+    require_books();
+}
+
+static unsigned resident_regions(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < zone_count(); i++)
+        for (uint32_t region = 0; region << (HUGE_SHIFT - zone_get(i)->shift) < zone_get(i)->fresh; region++)
+            count += huge_state(&zone_get(i)->huge, region) == HUGE_RESIDENT;
+    return count;
+}
+
+Test(huge, a_page_that_is_partly_given_back_splits_its_region)
+{
+    fill_to(64 * MIB);
+    unsigned before = resident_regions();
+    for (size_t i = 0; i < used_count; i++) // one block in 32 stays: OS pages inside pages can go
+        if (i % 32 != 0)
+            pool_free(blocks[i]);
+    pool_trim(0);
+    cr_assert_lt(resident_regions(), before);
+    cr_assert_leq(resident_of_heap(), 28 * MIB);
+    require_books();
+}
+
+Test(huge_on, regions_are_backed_from_the_start_and_the_books_close)
+{
+    fill_to(10 * MIB);
+    cr_assert_geq(backed, 4);
+    require_books();
+    empty();
+    cr_assert_leq(resident_of_heap(), 3 * MIB);
+    require_books();
+}
+
+Test(huge_on, calloc_is_zero_whatever_was_there)
+{
+    uint64_t random = 5;
+    for (unsigned i = 0; i < 20000; i++) {
+        unsigned at = (unsigned)(support_random(&random) % 3000);
+        size_t size = 1 + support_random(&random) % ((size_t)1 << support_random(&random) % 17);
+        pool_free(blocks[at]);
+        char *block = blocks[at] = pool_calloc(size);
+        cr_assert(block[0] == 0 && memcmp(block, block + 1, size - 1) == 0);
+        memset(block, 0x5a, size);
+    }
+    require_books();
+}
+
+Test(huge_on, random_sizes_keep_the_books)
+{
+    uint64_t random = 7;
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned i = 0; i < 20000; i++) {
+            unsigned at = (unsigned)(support_random(&random) % 20000);
+            size_t size = 1 + support_random(&random) % ((size_t)1 << support_random(&random) % 16);
+            pool_free(blocks[at]);
+            memset(blocks[at] = pool_malloc(size), 1, size);
+        }
+        if (round % 2 == 1)
+            for (unsigned i = 0; i < 20000; i++) {
+                pool_free(blocks[i]);
+                blocks[i] = NULL;
+            }
+        require_books();
+    }
+}
+
+Test(huge_off, there_are_none)
+{
+    fill_to(48 * MIB);
+    cr_assert_eq(asked, 0);
+}
