@@ -252,9 +252,14 @@ size_t budget_purged_total(void)
     return get(&purged_total);
 }
 
+size_t budget_waste(void)
+{
+    return get(&used) / 100 * waste_percent;
+}
+
 size_t budget_limit(budget_kind_t kind)
 {
-    size_t in_use = get(&used), base = size_max(BUDGET_FLOOR_BYTES, in_use / 100 * waste_percent);
+    size_t in_use = get(&used), base = size_max(BUDGET_FLOOR_BYTES, budget_waste());
     if ((get(&credit[BUDGET_WHOLE]) | get(&credit[BUDGET_INSIDE])) == 0)
         return base;
     uint64_t now_ms = os_now_ms();

@@ -57,6 +57,8 @@ size_t budget_used(void);
 size_t budget_used_peak(void);
 size_t budget_purged_total(void);
 size_t budget_limit(budget_kind_t kind);
+// What it is by waste alone: no floor, no credit.
+size_t budget_waste(void);
 // How much is kept beyond the limit; 0 if within.
 size_t budget_excess(void);
 // Whether so much could be kept if nothing else were.

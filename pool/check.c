@@ -4,6 +4,7 @@
 #include "budget.h"
 #include "heap.h"
 #include "large.h"
+#include "mosaic.h"
 
 static const char *zone_page_check(zone_t *zone, uint32_t index, size_t *dirty_bytes)
 {
@@ -11,6 +12,8 @@ static const char *zone_page_check(zone_t *zone, uint32_t index, size_t *dirty_b
     bool dirty = bitset_has(&zone->dirty, index), clean = bitset_has(&zone->clean, index);
     if (dirty && clean)
         return "a page is in both sets of free pages";
+    if (page_is_mosaic(page))
+        return dirty || clean ? "a mosaic is in a set of free pages" : mosaic_check(page);
     if ((dirty || clean) != (page_owner(page) == NULL))
         return dirty || clean ? "a page in a set of free pages has an owner" : "a page without an owner is in no set";
     if (page->start != zone->base + ((size_t)index << zone->shift) || page->zone != zone->index)
@@ -64,14 +67,18 @@ static const char *head_check(heap_t *heap, unsigned class)
 {
     page_t *page = heap->small[class].current, *head_page = heap->small[class].head_page;
     unsigned length = 0;
+    const char *wrong;
     for (const block_t *block = heap->head[class]; block != NULL; block = block->next) {
         bool exact;
         if (zone_page_of(block) != head_page)
             return "a head list leaves its page";
-        page_block_index(head_page, block, &exact);
+        if (page_is_mosaic(head_page))
+            exact = mosaic_block_bytes(head_page, block, &wrong) == size_class_table[class].block_bytes;
+        else
+            page_block_index(head_page, block, &exact);
         if (!exact)
             return "a head list leads into a block";
-        if (++length > page_used(head_page))
+        if (++length > (page_is_mosaic(head_page) ? head_page->mosaic->tiles.used_granules : page_used(head_page)))
             return "a head list is longer than its page has used blocks";
     }
     return page == NULL || page->place == PAGE_CURRENT ? NULL : "the current page is not in its place";
@@ -113,6 +120,27 @@ static size_t idle_bytes(const heap_t *heap)
     return bytes;
 }
 
+static size_t sparse_bytes(const heap_t *heap)
+{
+    size_t bytes = 0;
+    for (unsigned class = 1; class <= SMALL_CLASSES; class++) {
+        const page_id_t lists[] = {heap->small[class].bucket[0], heap->small[class].scanned};
+        for (unsigned list = 0; list < 2; list++)
+            for (page_t *page = zone_page_by_id(lists[list]); page != NULL; page = zone_page_by_id(page->next))
+                bytes += heap_sparse_idle_bytes(page);
+    }
+    return bytes;
+}
+
+static unsigned mosaics_in_zones(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < zone_count(); i++)
+        for (uint32_t page = 0; page < atomic_load(&zone_get(i)->fresh); page++)
+            count += page_is_mosaic(&zone_get(i)->pages[page]);
+    return count;
+}
+
 static const char *heap_check(heap_t *heap)
 {
     const char *wrong = NULL;
@@ -122,6 +150,8 @@ static const char *heap_check(heap_t *heap)
         wrong = medium_bin_check(heap, class);
     if (wrong != NULL)
         return wrong;
+    if (sparse_bytes(heap) != heap->sparse_bytes)
+        return "a heap's sparse bytes are not what its nearly empty pages hold";
     return idle_bytes(heap) == heap->idle_bytes ? NULL : "a heap's idle bytes are not what its pages hold";
 }
 
@@ -158,6 +188,8 @@ const char *check_pool(void)
     for (heap_t *heap = heap_first(); wrong == NULL && heap != NULL; heap = heap->next_heap)
         if (atomic_load(&heap->state) != HEAP_LOST)
             wrong = heap_check(heap);
+    if (wrong == NULL)
+        wrong = mosaic_rows_check(mosaics_in_zones());
     if (wrong == NULL)
         wrong = inboxes_check();
     if (wrong == NULL)

@@ -71,6 +71,10 @@
 // or two at a time; later, and free blocks would idle.
 #define FULL_PAGE_RETURN_SHIFT 3
 
+// A class that took no page while the others took so many is not in need of its own. (A program whose work touches some
+// tens of classes in turn needs each of them once in about as many turns.)
+#define UNWANTED_TURNS 64u
+
 // Fullness buckets of partly used pages: four get nearly all that an exact order gets.
 #define BUCKETS 4u
 

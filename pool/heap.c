@@ -1,13 +1,14 @@
 // pool/heap.c - small blocks: refill, events of pages, frees by others. See heap.h.
 //
 // Refill looks, in this order, at: the current page's own frees, its remote frees, the inbox, the fullest bucket, an
-// uncarved step of an owned page, orphans' pages, a fresh page: what is resident and nearly full goes first, so that
-// nearly empty pages get the chance to empty.
+// uncarved step of an owned page, orphans' pages, mosaics, a fresh page: what is resident and nearly full goes first, so
+// that nearly empty pages get the chance to empty.
 #include "heap.h"
 
 #include <assert.h>
 
 #include "budget.h"
+#include "mosaic.h"
 
 RARE_DATA heap_t heap_none;
 __thread heap_t *heap_self __attribute__((tls_model("initial-exec"))) = &heap_none;
@@ -26,6 +27,17 @@ static page_id_t *list_of(heap_t *heap, const page_t *page)
     return page->bucket == BUCKET_SCANNED ? &bin->scanned : &bin->uncarved;
 }
 
+static bool is_sparse_bucket(unsigned bucket)
+{
+    return bucket == 0 || bucket == BUCKET_SCANNED;
+}
+
+static void sparse_leaves(heap_t *heap, const page_t *page)
+{
+    heap->sparse_bytes -= heap_sparse_idle_bytes(page);
+    heap->idle_bytes -= page->bucket == 0 ? heap_sparse_idle_bytes(page) : 0;
+}
+
 void heap_unlist(heap_t *heap, page_t *page)
 {
     page_t *next = zone_page_by_id(page->next), *prev = zone_page_by_id(page->prev);
@@ -35,8 +47,8 @@ void heap_unlist(heap_t *heap, page_t *page)
         prev->next = page->next;
     else
         *list_of(heap, page) = page->next;
-    if (page_is_small(page) && page->bucket == 0)
-        heap->idle_bytes -= heap_sparse_idle_bytes(page);
+    if (page_is_small(page) && is_sparse_bucket(page->bucket))
+        sparse_leaves(heap, page);
     page->next = page->prev = 0;
     page->place = PAGE_UNLISTED;
 }
@@ -52,8 +64,10 @@ static void heap_list(heap_t *heap, page_t *page, unsigned bucket)
     page->next = *head;
     page->prev = 0;
     *head = id;
-    if (page_is_small(page) && bucket == 0)
-        heap->idle_bytes += heap_sparse_idle_bytes(page);
+    if (page_is_small(page) && is_sparse_bucket(bucket)) {
+        heap->sparse_bytes += heap_sparse_idle_bytes(page);
+        heap->idle_bytes += bucket == 0 ? heap_sparse_idle_bytes(page) : 0;
+    }
 }
 
 // --- where a page belongs --------------------------------------------------------------------------------------------
@@ -130,6 +144,10 @@ void heap_page_event(page_t *page)
 heap_t *heap_inbox_push(page_t *page)
 {
     heap_t *owner = page_owner_in_order(page); // see heap_give_up
+    if (unlikely(owner == NULL)) {
+        mosaic_collect(page);
+        return NULL;
+    }
     page_id_t id = zone_page_id(page), first = atomic_load_explicit(&owner->inbox, memory_order_relaxed);
     do
         __atomic_store_n(&page->inbox_next, first, __ATOMIC_RELAXED);
@@ -209,6 +227,11 @@ static void small_see(heap_t *heap, unsigned class)
 
 static void hand_over(heap_t *heap, page_t *page, block_t *first, block_t *last, unsigned count)
 {
+    if (unlikely(page_is_mosaic(page))) {
+        last->next = NULL;
+        mosaic_free_list(first);
+        return;
+    }
     if (remote_free_list(page, first, last, count))
         heap_drain_orphan(heap_inbox_push(page));
     heap_adopt_page(heap, page);
@@ -290,6 +313,7 @@ static page_t *uncarved_page_take(heap_t *heap, small_bin_t *bin)
 
 static page_t *fresh_page(heap_t *heap, unsigned class)
 {
+    heap_purge_unwanted(heap);
     page_t *page = zone_page_alloc(class, heap);
     if (unlikely(harden_level != 0) && page != NULL && !heap_harden_page(page)) {
         zone_page_free(page);
@@ -298,38 +322,40 @@ static page_t *fresh_page(heap_t *heap, unsigned class)
     return page;
 }
 
-// A page with nothing on its list, to be carved.
-static page_t *carvable_page(heap_t *heap, small_bin_t *bin, unsigned class)
+// A page with nothing on its list, to be carved; fresh: it may be one of the zone.
+static page_t *carvable_page(heap_t *heap, small_bin_t *bin, unsigned class, bool fresh)
 {
     page_t *page = uncarved_page_take(heap, bin);
     if (page == NULL && heap_adopt_class(heap, class)) {
         page = fullest_page_take(heap, bin);
         page = page != NULL ? page : uncarved_page_take(heap, bin);
     }
-    return page != NULL ? page : fresh_page(heap, class);
+    return page != NULL || !fresh ? page : fresh_page(heap, class);
 }
 
-// With nothing on its list: to be carved, and a carve step has been counted as used.
-static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class)
+// With nothing on its list: to be carved, and a carve step has been counted as used. fresh: it may be one of the zone.
+static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class, bool fresh)
 {
     page_t *page = fullest_page_take(heap, bin);
     if (page != NULL)
         return page;
     if (unlikely(!budget_take(CARVE_BYTES))) // others may still have what is resident
         return heap_adopt_class(heap, class) ? fullest_page_take(heap, bin) : NULL;
-    page = carvable_page(heap, bin, class);
+    page = carvable_page(heap, bin, class, fresh);
     if (page == NULL || page->list != NULL)
         budget_unuse(CARVE_BYTES);
     return page;
 }
 
-// A page with blocks on its list becomes the current one. NULL: no memory, and nothing has changed.
-static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
+// A page with blocks on its list becomes the current one. NULL: no memory, or no page but a fresh one, and nothing has
+// changed.
+static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class, bool may_be_fresh)
 {
-    page_t *page = next_page(heap, bin, class), *old = bin->current;
+    page_t *page = next_page(heap, bin, class, may_be_fresh), *old = bin->current;
     if (page == NULL)
         return NULL;
     bin->current = page;
+    bin->turn = ++heap->turns;
     small_see(heap, class);
     page->place = PAGE_CURRENT;
     page->scanned = 0;
@@ -349,7 +375,7 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class)
     return page;
 }
 
-page_t *heap_current_with_list(heap_t *heap, unsigned class)
+static page_t *current_find(heap_t *heap, unsigned class, bool fresh)
 {
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
@@ -364,7 +390,12 @@ page_t *heap_current_with_list(heap_t *heap, unsigned class)
         if (page != NULL && page->list != NULL)
             return page;
     }
-    return current_replace(heap, bin, class);
+    return current_replace(heap, bin, class, fresh);
+}
+
+page_t *heap_current_with_list(heap_t *heap, unsigned class)
+{
+    return current_find(heap, class, true);
 }
 
 // Ends the list behind its first `length` blocks; returns what is behind.
@@ -413,14 +444,35 @@ static block_t *ring_borrow(heap_t *heap, unsigned class)
     return list;
 }
 
+// Blocks of a mosaic become the head list, where a page would have to be faulted in. They stay with their page, as
+// borrowed ones do. NULL: there are none.
+static block_t *mosaic_refill(heap_t *heap, unsigned class)
+{
+    page_t *page;
+    unsigned count, most = (unsigned)size_max(CARVE_BYTES / size_class_table[class].block_bytes, 1);
+    block_t *list = heap_mosaic_take(heap, class, most, &page, &count);
+    if (list == NULL)
+        return NULL;
+    unsigned length = sampled_length(heap, class, count);
+    if (unlikely(length < count))
+        mosaic_free_list(list_cut(list, length));
+    heap->small[class].handed += length;
+    heap->small[class].head_page = page;
+    small_see(heap, class);
+    heap->head[class] = list->next;
+    return list;
+}
+
 block_t *heap_refill(heap_t *heap, unsigned class)
 {
     page_t *page = heap->small[class].current;
     block_t *list = NULL;
     if (heap->ring_used != 0 && (page == NULL || page->list == NULL) && (list = ring_borrow(heap, class)) != NULL)
         return list;
-    page = heap_current_with_list(heap, class);
-    if (page == NULL)
+    page = current_find(heap, class, false);
+    if (page == NULL && (list = mosaic_refill(heap, class)) != NULL)
+        return list;
+    if (page == NULL && (page = current_find(heap, class, true)) == NULL)
         return NULL;
     unsigned count;
     list = page_take_list(page, &count);

@@ -29,6 +29,7 @@ typedef struct small_bin {
     page_id_t scanned;            // [owner] nearly empty pages that purge.c need not look at
     page_id_t uncarved;           // [owner] pages with an empty list and carve steps left
     uint64_t handed;              // [owner] blocks ever put on the head list
+    uint32_t turn;                // [owner] heap->turns when it last took another page
     handover_t handover;
 } small_bin_t;
 
@@ -44,6 +45,7 @@ typedef struct medium_bin {
     uint32_t due_in;  // [owner] blocks until then
     uint32_t block_bytes; // [owner] the class's, once there is a current page
     page_id_t pages;  // [owner] other pages with free blocks
+    uint32_t turn;    // [owner] heap->turns when it last looked for something resident
     handover_t handover; // counted in pages' blocks
 } medium_bin_t;
 
@@ -87,6 +89,10 @@ struct heap {
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
     size_t idle_stuck_bytes;     // [owner] what the last purge could not give back of that
     size_t idle_told_bytes;      // [owner] its part of all heaps' idle bytes, as of the last look
+    size_t sparse_bytes;         // [owner] what nearly empty small pages hold idle, about: those in bucket 0, and scanned
+    uint32_t turns;              // [owner] how often a small class took another page, or any class blocks of a mosaic
+    uint32_t unwanted_turn, unwanted_wait; // [owner] when heap_purge_unwanted has looked last, and for how many turns it
+                                 // will not
     uint64_t refills;            // [owner] of small classes
     uint64_t purged_refills;     // [owner] refills when memory was last given back
     // What others write has a line of its own: they do not slow the owner down, nor it them.
@@ -237,7 +243,7 @@ void heap_settle(heap_t *heap, page_t *page);
 // Gives a page's remote frees back to the page. leave_inbox: the page was just taken out of an inbox.
 void heap_collect(heap_t *heap, page_t *page, bool leave_inbox);
 void heap_inbox_drain(heap_t *heap);
-// Puts page on its owner's inbox, and returns that owner.
+// Puts page on its owner's inbox, and returns that owner. A mosaic has none: NULL, and its frees are done.
 heap_t *heap_inbox_push(page_t *page);
 void heap_unlist(heap_t *heap, page_t *page);
 // Head lists go back to their pages, ring and inbox are emptied, empty pages are given up.
@@ -311,6 +317,20 @@ static inline uint64_t heap_medium_handed(const medium_bin_t *bin)
 void heap_medium_settle(heap_t *heap, page_t *page);
 void heap_medium_class_flush(heap_t *heap, unsigned class);
 
+// Whether a class that last needed a page at `turn` has not for a while.
+static inline bool heap_class_is_unwanted(const heap_t *heap, uint32_t turn)
+{
+    return heap->turns - turn >= UNWANTED_TURNS;
+}
+
+// --- sparse pages become mosaics (sparse.c) --------------------------------------------------------------------------
+
+extern size_t heap_sparse_least_bytes; // [const] so much may be sparse in any case; tests make it little
+
+// Where a class would take a page that is not resident: blocks of it from the runs of mosaics, at most `most`, linked,
+// all of one page. NULL: there are none, and too little is sparse for another mosaic.
+block_t *heap_mosaic_take(heap_t *heap, unsigned class, unsigned most, page_t **page, unsigned *count);
+
 // --- the registry of heaps (registry.c) --------------------------------------------------------------------------
 
 extern lock_t heap_lock;
@@ -368,6 +388,9 @@ void heap_sample_unmark_stale(page_t *page);
 
 // After free memory has grown: purges what is over the budget.
 void heap_purge_excess(heap_t *heap);
+// More memory is about to become resident: what classes that nobody asks for keep idle beyond the budget without its
+// credit goes first. The credit is for what is wanted again.
+void heap_purge_unwanted(heap_t *heap);
 // Purges free OS pages inside the heap's partly used pages until `wanted` bytes are given back or none is left.
 size_t heap_purge_idle(heap_t *heap, size_t wanted);
 

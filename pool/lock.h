@@ -20,6 +20,7 @@
 
 typedef enum lock_rank {
     LOCK_HEAPS, // the registry of heaps, orphans, adoption
+    LOCK_MOSAICS, // mosaics, and the memory of their descriptions
     LOCK_ZONES, // the list of zones, and every zone's pages
     LOCK_LARGE, // large blocks
     LOCK_RANKS, // those above: what a fork and a survey take

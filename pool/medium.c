@@ -129,9 +129,8 @@ static void current_set(heap_t *heap, medium_bin_t *bin, page_t *page)
     }
 }
 
-// The current page has nothing resident to give: another one that has, else its own clean blocks, else the next page.
-// NULL: no memory, and nothing has changed.
-static page_t *current_replace(heap_t *heap, medium_bin_t *bin, unsigned class)
+// The current page has nothing resident to give: another one that has becomes current. NULL: there is none.
+static page_t *current_dirty(heap_t *heap, medium_bin_t *bin, unsigned class)
 {
     page_t *old = bin->current;
     if (old != NULL)
@@ -144,13 +143,32 @@ static page_t *current_replace(heap_t *heap, medium_bin_t *bin, unsigned class)
     if (old != NULL && has_dirty(old))
         return old;
     page_t *page = fullest_page_take(heap, class, true);
-    if (page == NULL && old != NULL && old->clean_bits != 0)
-        return old;
-    if (page == NULL)
-        page = next_page(heap, class);
     if (page != NULL)
         current_set(heap, bin, page);
     return page;
+}
+
+// The current page's own clean blocks, else the next page. NULL: no memory, and nothing has changed.
+static page_t *current_clean(heap_t *heap, medium_bin_t *bin, unsigned class)
+{
+    if (bin->current != NULL && bin->current->clean_bits != 0)
+        return bin->current;
+    heap_purge_unwanted(heap);
+    page_t *page = next_page(heap, class);
+    if (page != NULL)
+        current_set(heap, bin, page);
+    return page;
+}
+
+// A block from the run of a mosaic. NULL: there is none.
+static block_t *mosaic_block(heap_t *heap, unsigned class, medium_bin_t *bin)
+{
+    page_t *page;
+    unsigned count;
+    block_t *block = heap_mosaic_take(heap, class, 1, &page, &count);
+    if (block != NULL)
+        bin->due_in--;
+    return block;
 }
 
 static void page_regret(const page_t *page, size_t bytes)
@@ -164,8 +182,13 @@ block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
     medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
     page_t *page = bin->current;
     if (unlikely(page == NULL || !has_dirty(page))) {
-        page = current_replace(heap, bin, class);
-        if (page == NULL)
+        block_t *block;
+        bin->turn = heap->turns;
+        page = current_dirty(heap, bin, class);
+        *clean = false;
+        if (page == NULL && (block = mosaic_block(heap, class, bin)) != NULL)
+            return block;
+        if (page == NULL && (page = current_clean(heap, bin, class)) == NULL)
             return NULL;
     }
     *clean = !has_dirty(page);

@@ -56,6 +56,11 @@ void page_owner_change(page_t *page, heap_t *owner)
     owner_word_change(page, PAGE_MARK, (uintptr_t)owner);
 }
 
+void page_owner_mosaic(page_t *page)
+{
+    owner_word_change(page, PAGE_MARK, PAGE_IN_MOSAIC);
+}
+
 bool page_can_carve(const page_t *page)
 {
     return page->carved_count != page_class(page)->block_count;

@@ -17,7 +17,7 @@
 // last block's free changes nothing): so neither malloc nor free counts.
 //
 // [const] fixed while the page belongs to a class   [owner] the owning heap's thread   [atomic] anyone
-// [zone] the lock of zones, while the page has no owner
+// [zone] the lock of zones, while the page has no owner   [mosaics] the lock of mosaics
 #ifndef TARN_PAGE_H
 #define TARN_PAGE_H
 
@@ -30,6 +30,7 @@ typedef struct block {
 } block_t;
 
 typedef struct heap heap_t;
+typedef struct mosaic mosaic_t;
 
 // Where the owner keeps the page.
 typedef enum page_place {
@@ -38,6 +39,7 @@ typedef enum page_place {
     PAGE_CURRENT,   // blocks are taken from it now
     PAGE_LISTED,    // in bucket `bucket`: has blocks to give
     PAGE_UNLISTED,  // no (small: few) blocks to give
+    PAGE_MOSAIC,    // in no heap: see mosaic.h
 } page_place_t;
 
 // How what is clean in a page became so: whose mistake it was if it is wanted again.
@@ -48,7 +50,8 @@ typedef uint32_t page_id_t;
 #define PAGE_ID_ZONE_SHIFT 28
 
 typedef struct page {
-    _Atomic(heap_t *) owner; // [atomic] written under LOCK_HEAPS or by the owner; NULL: free page. Bit 0: PAGE_MARK
+    _Atomic(heap_t *) owner; // [atomic] written under LOCK_HEAPS or by the owner; NULL: free page, or mosaic. Bit 0:
+                             // PAGE_MARK, bit 1: PAGE_IN_MOSAIC
     union {
         block_t *list;      // [owner] small: the owner's free pushes here
         uint64_t dirty_bits; // [owner] medium: free blocks that may be resident
@@ -61,7 +64,12 @@ typedef struct page {
     uint8_t bucket;  // [owner] list it is in, if PAGE_LISTED
     uint8_t purged;  // [owner] page_purged_t
     _Atomic uint64_t remote; // [atomic] blocks freed by others: see remote.h
-    page_id_t next, prev;    // [owner] neighbours in the bucket
+    union {
+        struct {
+            page_id_t next, prev; // [owner] neighbours in the bucket
+        };
+        mosaic_t *mosaic;    // [mosaics] if it is one
+    };
     page_id_t inbox_next;    // [atomic] next in an inbox: written by whoever queued the page
     uint16_t scanned;        // [owner] used blocks at the last search for empty OS pages; 0: none yet
     uint16_t zone;           // [const] index of the zone
@@ -93,6 +101,9 @@ static inline bool page_is_small(const page_t *page)
 // In the owner word: the page holds a sampled block (sample.c, which alone sets and clears it), so that no free in it
 // takes the fast path.
 #define PAGE_MARK ((uintptr_t)1)
+// The page is a mosaic: no heap owns it, the lock of mosaics guards it (mosaic.h). Its class, and which of its steps were
+// carved, stay what they were: who frees a block of before need not have seen the change yet.
+#define PAGE_IN_MOSAIC ((uintptr_t)2)
 
 // With the mark, for the fast path: a marked page is nobody's there.
 static inline heap_t *page_owner_word(page_t *page)
@@ -102,13 +113,19 @@ static inline heap_t *page_owner_word(page_t *page)
 
 static inline heap_t *page_owner(page_t *page)
 {
-    return (heap_t *)((uintptr_t)page_owner_word(page) & ~PAGE_MARK);
+    return (heap_t *)((uintptr_t)page_owner_word(page) & ~(PAGE_MARK | PAGE_IN_MOSAIC));
 }
 
 // The same, sequentially consistent.
 static inline heap_t *page_owner_in_order(page_t *page)
 {
-    return (heap_t *)((uintptr_t)atomic_load_explicit(&page->owner, memory_order_seq_cst) & ~PAGE_MARK);
+    return (heap_t *)((uintptr_t)atomic_load_explicit(&page->owner, memory_order_seq_cst) &
+                      ~(PAGE_MARK | PAGE_IN_MOSAIC));
+}
+
+static inline bool page_is_mosaic(page_t *page)
+{
+    return ((uintptr_t)page_owner_word(page) & PAGE_IN_MOSAIC) != 0;
 }
 
 static inline bool page_is_marked(page_t *page)
@@ -120,6 +137,7 @@ static inline bool page_is_marked(page_t *page)
 void page_mark(page_t *page);
 void page_unmark(page_t *page);
 void page_owner_change(page_t *page, heap_t *owner);
+void page_owner_mosaic(page_t *page); // no heap any more
 
 // Medium: what is free. Dirty ones first, since a purge makes them clean, and a reader of another thread must not miss
 // them in between.

@@ -5,6 +5,7 @@
 
 #include "budget.h"
 #include "large.h"
+#include "mosaic.h"
 #include "os_linux.h"
 #include "requested.h"
 #include "reserve.h"
@@ -318,8 +319,12 @@ static const char *page_pointer_wrong(page_t *page, const void *address, unsigne
 {
     if (page->class == 0)
         return "not from this heap";
-    if (page_owner(page) == NULL)
-        return "double free, or never allocated";
+    if (page_owner(page) == NULL) {
+        const char *wrong = "double free, or never allocated";
+        if (page_is_mosaic(page))
+            mosaic_block_bytes(page, address, &wrong);
+        return wrong;
+    }
     bool exact;
     *index = page_block_index(page, address, &exact);
     if (!exact)
@@ -336,9 +341,20 @@ static const char *page_pointer_wrong(page_t *page, const void *address, unsigne
     return page->list == address ? "double free" : NULL;
 }
 
-static size_t page_block_bytes(const page_t *page)
+// 0: blocks of several sizes, or none.
+static size_t page_block_bytes(page_t *page)
 {
-    return page->class == 0 ? 0 : page_class(page)->block_bytes - harden_tail_bytes;
+    return page->class == 0 || page_is_mosaic(page) ? 0 : page_class(page)->block_bytes - harden_tail_bytes;
+}
+
+static void free_in_mosaic(page_t *page, void *block)
+{
+    bool emptied;
+    const char *wrong = mosaic_free(page, block, &emptied);
+    if (wrong != NULL)
+        misuse_tell("free", block, wrong, 0);
+    if (emptied && heap_self != &heap_none)
+        heap_purge_excess(heap_self);
 }
 
 static void free_medium(heap_t *heap, page_t *page, unsigned index, void *block)
@@ -370,7 +386,7 @@ static bool free_small(heap_t *heap, page_t *page, unsigned index, void *block)
 static void free_in_page(page_t *page, void *block)
 {
     unsigned index;
-    const char *wrong = page_pointer_wrong(page, block, &index);
+    const char *wrong = page_is_mosaic(page) ? NULL : page_pointer_wrong(page, block, &index); // mosaic_free looks itself
     if (wrong != NULL) {
         misuse_tell("free", block, wrong, page_block_bytes(page));
         return;
@@ -379,6 +395,10 @@ static void free_in_page(page_t *page, void *block)
         heap_harden_dies(page, block);
     if (unlikely(page_is_marked(page)))
         heap_sample_dies(block);
+    if (page_is_mosaic(page)) {
+        free_in_mosaic(page, block);
+        return;
+    }
     heap_t *heap = heap_self;
     if (heap == &heap_none && ended_count == 0 && (heap = heap_get()) == NULL)
         heap = &heap_none; // a thread that only frees gathers what it frees, too
@@ -510,9 +530,14 @@ static size_t usable(const char *function, void *block, page_t **page)
     unsigned index;
     *page = zone_page_of(block);
     if (*page != NULL) {
-        const char *wrong = page_pointer_wrong(*page, block, &index);
+        const char *wrong = NULL;
+        size_t block_bytes = page_is_mosaic(*page) ? mosaic_block_bytes(*page, block, &wrong) : 0;
+        if (block_bytes == 0 && wrong == NULL) {
+            block_bytes = page_class(*page)->block_bytes - harden_tail_bytes; // of before, if it is becoming a mosaic
+            wrong = page_pointer_wrong(*page, block, &index);
+        }
         if (wrong == NULL)
-            return page_block_bytes(*page);
+            return block_bytes;
         misuse_tell(function, block, wrong[0] == 'd' ? "not a live block" : wrong, page_block_bytes(*page));
         return 0;
     }
@@ -642,7 +667,7 @@ bool pool_trim(size_t keep_bytes)
 
 // --- fork ------------------------------------------------------------------------------------------------------------
 
-static lock_t *const fork_locks[] = {&heap_lock, &zone_lock, &extent_lock};
+static lock_t *const fork_locks[] = {&heap_lock, &mosaic_lock, &zone_lock, &extent_lock};
 
 // What each fork that this thread is in has taken: a digit a fork, the innermost lowest, with a bit a lock and one for the
 // fork itself. There are several where a signal handler forks in the midst of fork, at most one a signal.

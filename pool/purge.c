@@ -6,6 +6,7 @@
 #include "budget.h"
 #include "heap.h"
 #include "large.h"
+#include "mosaic.h"
 #include "os_linux.h"
 
 static const size_t look_again_bytes = (size_t)64 << 10; // at least this much more must become idle
@@ -15,14 +16,34 @@ static const unsigned purge_slack_shift = 2;
 
 // --- medium pages ----------------------------------------------------------------------------------------------------
 
+// Where blocks first..end-1 lie; with the last one the tail, too: an earlier class may have used it.
+static uintptr_t blocks_end(const page_t *page, unsigned end)
+{
+    return end == page_class(page)->block_count ? (uintptr_t)page->start + page_class(page)->page_bytes
+                                                : (uintptr_t)page_block(page, end);
+}
+
+// The OS pages of the blocks first..end-1, which are free and dirty. The first and the last one may reach into clean
+// blocks (which were given back without them): then they go, too, if all blocks in them are free.
+static void medium_run_bounds(const page_t *page, unsigned first, unsigned end, uintptr_t *from, uintptr_t *to)
+{
+    size_t os_page = os_page_bytes();
+    uint64_t free_bits = page->dirty_bits | page->clean_bits;
+    uintptr_t low = align_down((uintptr_t)page_block(page, first), os_page), high = align_up(blocks_end(page, end), os_page);
+    while (first > 0 && free_bits >> (first - 1) & 1 && (uintptr_t)page_block(page, first) > low)
+        first--;
+    while (end < page_class(page)->block_count && free_bits >> end & 1 && blocks_end(page, end) < high)
+        end++;
+    *from = size_max(align_up((uintptr_t)page_block(page, first), os_page), low);
+    *to = size_min(align_down(blocks_end(page, end), os_page), high);
+}
+
 // The blocks first..end-1 are free and dirty. Those that lie whole in the OS pages given back become clean.
 static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
 {
-    size_t block_bytes = page_class(page)->block_bytes, os_page = os_page_bytes();
-    uintptr_t from = align_up((uintptr_t)page_block(page, first), os_page), to = (uintptr_t)page_block(page, end);
-    if (end == page_class(page)->block_count)
-        to = (uintptr_t)page->start + page_class(page)->page_bytes; // with the tail: an earlier class may have used it
-    to = align_down(to, os_page); // where OS pages are larger, the page's end may lie inside one
+    size_t block_bytes = page_class(page)->block_bytes;
+    uintptr_t from, to;
+    medium_run_bounds(page, first, end, &from, &to);
     if (from >= to || !zone_purge_inside(page, (void *)from, to - from))
         return 0;
     unsigned clean = 0;
@@ -193,10 +214,36 @@ size_t heap_purge_idle(heap_t *heap, size_t wanted)
             small += small_bin_purge(heap, &heap->small[class], wanted - medium - small);
     budget_unuse(medium + small);
     if (medium + small < wanted)
+        mosaic_purge();
+    if (medium + small < wanted)
         heap->idle_stuck_bytes = heap->idle_bytes;
     if (medium + small != 0)
         budget_purged(medium + small);
     return medium + small;
+}
+
+// All that medium pages can give back; with `unwanted` only those of classes that nobody asks for.
+static size_t medium_purge(heap_t *heap, bool unwanted)
+{
+    size_t purged = 0;
+    for (unsigned i = MEDIUM_CLASSES; i-- > 0;)
+        if (!unwanted || heap_class_is_unwanted(heap, heap->medium[i].turn))
+            purged += medium_bin_purge(&heap->medium[i], SIZE_MAX);
+    heap->idle_bytes -= purged;
+    budget_unuse(purged);
+    if (purged != 0)
+        budget_purged(purged);
+    return purged;
+}
+
+void heap_purge_unwanted(heap_t *heap)
+{
+    size_t share = size_max(BUDGET_FLOOR_BYTES, budget_waste()) / size_max(heap_alive_count(), 1);
+    if (heap->turns - heap->unwanted_turn < heap->unwanted_wait || heap->idle_bytes <= share)
+        return;
+    size_t purged = medium_purge(heap, true);
+    heap->unwanted_turn = heap->turns;
+    heap->unwanted_wait = purged != 0 ? UNWANTED_TURNS : 2 * heap->unwanted_wait + UNWANTED_TURNS; // walks in vain get rare
 }
 
 static size_t idle_now(heap_t *heap)
@@ -246,7 +293,12 @@ void heap_purge_excess(heap_t *heap)
         return;
     size_t share = idle_share(heap), idle = idle_now(heap);
     if (idle > share) {
-        heap_purge_idle(heap, idle - share + (share >> purge_slack_shift));
+        size_t wanted = idle - share + (share >> purge_slack_shift);
+        // An OS page that two blocks share goes when both are free. So where much was stuck, what was freed since has set
+        // more free than itself: all of it goes. (bench/phases.c: else 9 MiB more at the end.)
+        if (heap->idle_stuck_bytes > share)
+            wanted -= size_min(medium_purge(heap, false), wanted);
+        heap_purge_idle(heap, wanted);
         idle = idle_now(heap);
     }
     heap->idle_due_bytes = heap->idle_bytes + size_max((share - size_min(idle, share)) / 2, look_again_bytes);

@@ -302,7 +302,7 @@ size_t heap_orphans_purge(void)
 
 void heap_drain_orphan(heap_t *heap)
 {
-    if (state_of(heap) != HEAP_ORPHAN)
+    if (heap == NULL || state_of(heap) != HEAP_ORPHAN)
         return;
     bool held = lock_is_mine(&heap_lock); // by who empties another inbox, out of which the page came
     if (!held && !lock_take(&heap_lock))

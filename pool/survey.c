@@ -7,6 +7,7 @@
 #include "budget.h"
 #include "heap.h"
 #include "large.h"
+#include "mosaic.h"
 #include "os_linux.h"
 #include "registry.h"
 #include "requested.h"
@@ -68,25 +69,34 @@ typedef struct page_sums {
 } page_sums_t;
 
 // Blocks on the heap's head list that belong to the page. Another thread may be popping: every link is checked.
-static unsigned head_count(heap_t *heap, const page_t *page)
+static unsigned head_count(heap_t *heap, page_t *page, unsigned class)
 {
     unsigned count = 0;
-    for (const block_t *block = heap->head[page->class]; block != NULL; block = block->next) {
-        bool exact;
+    for (const block_t *block = heap->head[class]; block != NULL; block = block->next) {
+        bool exact = page_is_mosaic(page);
         if (zone_page_of(block) != page)
             break;
-        page_block_index(page, block, &exact);
-        if (!exact || ++count > page_class(page)->block_count)
+        if (!exact)
+            page_block_index(page, block, &exact);
+        if (!exact || ++count > size_class_table[class].block_count)
             break;
     }
     return count;
+}
+
+// The page that the heap's head list of a class is of, if it is another than its own. NULL: it is not.
+static page_t *head_page_elsewhere(const heap_t *heap, unsigned class)
+{
+    page_t *page = heap->small[class].head_page;
+    bool elsewhere = page != NULL && page != heap->small[class].current;
+    return elsewhere && (page->class == class || page_is_mosaic(page)) ? page : NULL;
 }
 
 static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
 {
     const size_class_t *class = &size_class_table[sums->class];
     uint64_t block_bytes = class->block_bytes, carved = size_min(page_carved_count(page), class->block_count);
-    uint64_t heads = page->place == PAGE_CURRENT ? head_count(owner, page) : 0;
+    uint64_t heads = page->place == PAGE_CURRENT ? head_count(owner, page, sums->class) : 0;
     uint64_t used = size_min(page_used(page), carved);
     uint64_t waiting = unlikely(harden_level != 0) ? block_bits_waiting(page) : remote_pending(page);
     sums->pending = size_min(waiting, used);
@@ -236,6 +246,36 @@ static void class_add(survey_t *out, const page_sums_t *sums)
     class->tail_bytes += sums->tail;
 }
 
+// A mosaic's blocks count for their own classes, and what lies between them as holes of the class that the page had.
+static void mosaic_survey(survey_t *out, page_t *page, window_t *window, uintptr_t most)
+{
+    page_sums_t sums = {.class = page->class};
+    uintptr_t start = (uintptr_t)page->start, end = start + size_class_table[sums.class].page_bytes, free_from = start;
+    survey_page_t shown = {.start = start, .bytes = end - start, .kind = SURVEY_PAGE, .class = sums.class,
+                           .block_bytes = GRANULE_BYTES, .sampled = page_is_marked(page)};
+    unsigned granule = 0;
+    for (size_t bytes; (bytes = mosaic_next_block(page, &granule)) != 0; granule += bytes / GRANULE_BYTES) {
+        uintptr_t block = start + granule * GRANULE_BYTES;
+        survey_class_t *class = &out->classes[size_class_of(bytes) - 1];
+        size_t resident = resident_bytes(window, block, block + bytes, most);
+        sums.holes += resident_bytes(window, free_from, block, most);
+        class->live_blocks++;
+        class->untouched_bytes += bytes - resident;
+        sums.resident += resident;
+        shown.live_bytes += bytes;
+        shown.live_blocks++;
+        free_from = block + bytes;
+    }
+    sums.holes += resident_bytes(window, free_from, end, most);
+    out->classes[sums.class - 1].pages++;
+    out->classes[sums.class - 1].holes_bytes += sums.holes;
+    out->heap_rss_bytes += sums.resident + sums.holes;
+    shown.holes_bytes = sums.holes;
+    shown.resident_bytes = sums.resident + sums.holes;
+    if (window->visitor != NULL)
+        window->visitor->visit(window->visitor->context, &shown);
+}
+
 static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t most)
 {
     heap_t *owner = page_owner(page);
@@ -244,6 +284,10 @@ static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t
     bool small = sums.class <= SMALL_CLASSES;
     if (sums.class == 0)
         return;
+    if (page_is_mosaic(page)) {
+        mosaic_survey(out, page, window, most);
+        return;
+    }
     if (owner == NULL || small)
         sums.resident = resident_bytes(window, start, start + size_class_table[sums.class].page_bytes, most);
     if (owner == NULL) {
@@ -293,18 +337,18 @@ static void rings_survey(survey_t *out)
         }
 }
 
-// What stands on head lists and belongs to other heaps' pages.
+// What stands on head lists and belongs to other heaps' pages, or to mosaics.
 static void borrowed_survey(survey_t *out)
 {
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
         for (unsigned i = 1; i <= SMALL_CLASSES; i++) {
-            page_t *page = heap->small[i].head_page;
-            if (page == NULL || page == heap->small[i].current || page->class != i)
+            page_t *page = head_page_elsewhere(heap, i);
+            if (page == NULL)
                 continue;
             survey_class_t *class = &out->classes[i - 1];
-            uint64_t count = size_min(head_count(heap, page), class->live_blocks);
+            uint64_t count = size_min(head_count(heap, page, i), class->live_blocks);
             class->live_blocks -= count;
-            class->pending_bytes += count * class->block_bytes;
+            *(page_is_mosaic(page) ? &class->holes_bytes : &class->pending_bytes) += count * class->block_bytes;
         }
 }
 
@@ -392,6 +436,8 @@ static void meta_survey(survey_t *out, window_t *window)
     for (unsigned i = 0; i < registry_arena.chunks; i++)
         meta_range(out, window, registry_arena.chunk[i].start,
                    registry_arena.chunk[i].start + registry_arena.chunk[i].bytes);
+    for (unsigned i = 0; i < mosaic_arena.chunks; i++)
+        meta_range(out, window, mosaic_arena.chunk[i].start, mosaic_arena.chunk[i].start + mosaic_arena.chunk[i].bytes);
     extent_table_bounds(&start, &end);
     meta_range(out, window, start, end);
     extent_node_bounds(&start, &end);
@@ -455,7 +501,8 @@ static uint64_t class_handed(unsigned class)
             continue;
         }
         page_t *page = heap->small[class].head_page;
-        handed += heap->small[class].handed - (page == NULL || page->class != class ? 0 : head_count(heap, page));
+        bool counts = page != NULL && (page->class == class || page_is_mosaic(page));
+        handed += heap->small[class].handed - (counts ? head_count(heap, page, class) : 0);
     }
     return handed;
 }
@@ -540,7 +587,7 @@ void survey_take_unlocked(survey_t *out)
     walk(out, NULL);
 }
 
-static lock_t *const locks[] = {&heap_lock, &zone_lock, &extent_lock};
+static lock_t *const locks[] = {&heap_lock, &mosaic_lock, &zone_lock, &extent_lock};
 
 void survey_abandon(void)
 {

@@ -68,7 +68,7 @@ typedef struct survey_page {
     uint64_t live_bytes;     // of live blocks, whole
     uint64_t holes_bytes;    // its part of the class's holes_bytes
     uint32_t live_blocks;
-    uint32_t block_bytes;    // block i starts at start + i * block_bytes; 0 in a large block
+    uint32_t block_bytes;    // blocks start at start + i * block_bytes, in a mosaic not at each; 0 in a large block
     survey_kind_t kind;
     uint16_t class;          // number of the class: index in classes, plus 1; 0 if it has none
     bool sampled;            // a live sampled block is in it (sample.h); not known of large blocks

@@ -521,6 +521,14 @@ static bool regions_back(unsigned kind, unsigned class)
     return region_back(zone, first, class, used);
 }
 
+bool zone_has_dirty(unsigned class)
+{
+    for (unsigned i = 0; i < zone_count(); i++)
+        if (zones[i].kind == size_class_table[class].zone && __atomic_load_n(&zones[i].dirty.count, __ATOMIC_RELAXED) != 0)
+            return true;
+    return false;
+}
+
 page_t *zone_page_alloc(unsigned class, heap_t *owner)
 {
     unsigned kind = size_class_table[class].zone;

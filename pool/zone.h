@@ -54,6 +54,8 @@ bool zone_start(void);
 // Largest request that the zones serve; above it blocks are mapped alone.
 size_t zone_max_bytes(void);
 
+// Whether a page of the class would be one that is resident already. Read without the lock: about.
+bool zone_has_dirty(unsigned class);
 // A page for blocks of `class`, initialised, with owner. NULL: no memory.
 page_t *zone_page_alloc(unsigned class, heap_t *owner);
 // Takes back an empty page. Its owner's lists must have forgotten it.

@@ -1,7 +1,7 @@
 // tests/stress/stress.c - random work by several threads against a shadow, in rounds. Between two rounds all threads
 // are quiet, and then the whole heap is checked: by check_pool, block by block, class by class, and against smaps.
 //
-//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N] [--huge] [--sample BYTES]
+//   stress [--seed N] [--rounds N] [--threads N] [--exact] [--harden N] [--huge] [--sample BYTES] [--shift]
 //          [--soak [--seconds N]]
 //
 // --soak: in phases, in which all threads fill, churn or empty alike; a signal each millisecond; and between rounds what
@@ -9,7 +9,8 @@
 // and replays with --rounds.
 //
 // The seed is printed. It fixes what each thread does in each round; how the threads interleave stays chance, so a
-// failure with several threads may need some replays, one with --threads 1 none. --exact: with requested=exact.
+// failure with several threads may need some replays, one with --threads 1 none. --exact: with requested=exact. --shift:
+// little need be sparse for pages to become mosaics, and some must.
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,6 +25,7 @@
 #include "books.h"
 #include "budget.h"
 #include "check.h"
+#include "mosaic.h"
 #include "os_linux.h"
 #include "pool.h"
 #include "sample.h"
@@ -37,6 +39,7 @@ static const unsigned child_steps = 300;
 static const unsigned child_seconds = 60; // then something in the child waits forever
 static const unsigned storm_slots = 20;   // blocks that a short-lived thread replaces
 static const size_t left_most_bytes = 64 << 10;
+static const size_t shift_sparse_bytes = 8 << 10;
 static const unsigned live_checked_every = 16; // rounds; every byte of every block
 
 typedef struct worker {
@@ -49,9 +52,8 @@ typedef struct worker {
 static uint64_t seed = 1;
 static const char *program;
 static unsigned rounds = 1000, thread_count = 4;
-static bool exact;
-static unsigned harden;
-static bool huge;
+static bool exact, huge, shift;
+static unsigned harden, mosaics_most;
 static bool soaking;
 static unsigned long seconds;          // 0: `rounds` counts
 static _Atomic unsigned long signals;  // that came
@@ -159,6 +161,7 @@ static void check_quiet(bool totals)
     const char *wrong = check_pool();
     if (wrong != NULL)
         shadow_fail("check_pool: %s", wrong);
+    mosaics_most = mosaic_count() > mosaics_most ? mosaic_count() : mosaics_most;
     survey_take(&survey);
     shadow_count_t count = count_all();
     shadow_compare(&count, &survey, totals);
@@ -395,9 +398,9 @@ static void threads_end(void)
 
 static void replay_note(unsigned round_count)
 {
-    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u --sample %zu%s%s%s",
+    snprintf(shadow_replay, sizeof(shadow_replay), "%s --seed %llu --rounds %u --threads %u --harden %u --sample %zu%s%s%s%s",
              program, (unsigned long long)seed, round_count, thread_count, harden, sample_bytes, exact ? " --exact" : "",
-             huge ? " --huge" : "", soaking ? " --soak" : "");
+             huge ? " --huge" : "", soaking ? " --soak" : "", shift ? " --shift" : "");
 }
 
 // Where an OS page holds several pages: one at the start of the first zone, whose first page is never used, and the last
@@ -473,6 +476,7 @@ static void options_read(int count, char **arguments)
                                           {"soak", no_argument, NULL, 'k'},
                                           {"seconds", required_argument, NULL, 'n'},
                                           {"huge", no_argument, NULL, 'g'},
+                                          {"shift", no_argument, NULL, 'i'},
                                           {0}};
     for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1;) {
         if (option == 's')
@@ -493,12 +497,14 @@ static void options_read(int count, char **arguments)
             seconds = strtoul(optarg, NULL, 0);
         else if (option == 'g')
             huge = true;
+        else if (option == 'i')
+            shift = true;
         else
             exit(2);
     }
     if (rounds == 0 || thread_count == 0 || thread_count > THREADS_MAX || optind != count) {
         fprintf(stderr, "usage: stress [--seed N|new] [--rounds N] [--threads 1..%u] [--exact] [--harden 0..2] "
-                        "[--huge] [--sample BYTES] [--soak [--seconds N]]\n", THREADS_MAX);
+                        "[--huge] [--sample BYTES] [--shift] [--soak [--seconds N]]\n", THREADS_MAX);
         exit(2);
     }
 }
@@ -510,10 +516,15 @@ int main(int count, char **arguments)
     replay_note(rounds);
     puts(shadow_replay);
     fflush(stdout);
+    if (shift)
+        heap_sparse_least_bytes = shift_sparse_bytes;
     if (!pool_start())
         shadow_fail("the pool does not start");
     model_start(zone_max_bytes(), harden_tail_bytes);
     rounds_run();
+    if (shift && mosaics_most == 0)
+        shadow_fail("no page became a mosaic");
+    printf("at most %u mosaics; ", mosaics_most);
     printf("%u rounds, blocks ever: %llu, resident at the end: %llu bytes\n", rounds,
            (unsigned long long)survey.allocated_total, (unsigned long long)survey.heap_rss_bytes);
     if (soaking && signals == 0)

@@ -19,9 +19,9 @@ LAYERS = [
     ['size_class', 'lock', 'meta', 'budget', 'reserve', 'tiles'],
     ['page', 'extent', 'huge'],
     ['remote', 'zone', 'large'],
-    ['block_bits'],
+    ['block_bits', 'mosaic'],
     ['heap'],
-    ['medium', 'purge', 'registry', 'requested', 'sample'],
+    ['medium', 'purge', 'registry', 'requested', 'sample', 'sparse'],
     ['harden', 'survey', 'check'],
     ['pool'],
 ]
