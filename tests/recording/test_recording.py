@@ -143,7 +143,7 @@ class Contents(Recorded):
         self.work('leak', 64 << 20, 1000)
         recording = self.only()
         highs = [snapshot.rss_bytes for snapshot in recording.snapshots]
-        self.assertGreater(len(highs), 6)    # as many as 0.5 % of the time allow
+        self.assertGreater(len(highs), 2)    # the start's, the end's, and as many between as 0.5 % of the time allow
         self.assertEqual(highs, sorted(highs))
         self.assertEqual(recording.header.snapshot_number, recording.snapshots[-1].number_end)
         self.assertEqual(recording.snapshots[-1].reason, reader.AT_END)
@@ -274,15 +274,17 @@ class Kills(Recorded):
         return reader.Recording(self.path_of(process))
 
     def test_every_oom_kill_leaves_a_whole_recording(self):
+        more_than_the_first = 0    # a process may be killed before it is time for another one
         for limit_mib in range(OOM_LIMIT_MIB, OOM_LIMIT_MIB + OOM_KILLS):
+            try:
+                recording = self.oom_kill(limit_mib << 20)
+            except memory_limit.Unavailable as error:
+                self.skipTest(error)
             with self.subTest(limit_mib=limit_mib):
-                try:
-                    recording = self.oom_kill(limit_mib << 20)
-                except memory_limit.Unavailable as error:
-                    self.skipTest(error)
                 self.assertEqual(recording.header.end, reader.RUNNING)
                 self.require_whole(recording, slack=3)
-                self.assertGreater(len(recording.snapshots), 1)
+                more_than_the_first += len(recording.snapshots) > 1
+        self.assertGreater(more_than_the_first, 0)
 
     def test_running_out_of_memory_leaves_one(self):
         limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (120 << 20, 120 << 20))

@@ -70,14 +70,12 @@ typedef enum plant {
     NOT_QUEUED,        // the first free of a page does not put it into an inbox
     STATE_BEFORE_PUSH, // whether the owner is an orphan is looked at before the page is queued
     DRAIN_BEFORE_STATE, // a thread that ends empties its inbox, then becomes an orphan
-    NO_SECOND_LOOK,    // who gives a page up does not look whether it was freed into meanwhile
     NOT_PASSED_ON,     // a page that comes out of an inbox of a heap that does not own it is dropped
     PASSED_TO_ORPHAN,  // nobody looks whether the heap it is passed on to is an orphan
     EMPTY_THOUGH_QUEUED // an empty page goes back to its zone while an inbox has it
 } plant_t;
 static const char *const plants[] = {"sound", "not-queued", "state-before-push", "drain-before-state",
-                                     "no-second-look", "not-passed-on", "passed-to-orphan",
-                                     "empty-though-queued"};
+                                     "not-passed-on", "passed-to-orphan", "empty-though-queued"};
 
 static world_t world; // at one address: the pages' words point into it
 static const scenario_t *scenario;
@@ -327,7 +325,7 @@ static void step_give_up(thread_t *thread, frame_t *frame, unsigned self)
         frame->at = full && world.pages[frame->page].remote == 0 ? 1 : 3;
     } else if (frame->at == 1) {
         world.owner[frame->page] = HEAP_COMMONS;
-        frame->at = plant == NO_SECOND_LOOK ? 3 : 2;
+        frame->at = 2; // the look that follows makes it prompt; without it nothing is stranded either
     } else if (frame->at == 2) {
         frame->at = 3;
         if (world.pages[frame->page].remote != 0)
