@@ -84,8 +84,10 @@ bool heap_harden_free_quick(page_t *page, void *block)
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
     unsigned index = size_class_index(class, offset);
-    if (unlikely(harden_level >= HARDEN_HOLDS || (size_t)index * class->block_bytes != offset || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
-                 page_owner(page) != heap_self || *harden_canary_place(block, class->block_bytes) != harden_canary(block)))
+    if (unlikely(harden_level >= HARDEN_HOLDS || page_owner(page) != heap_self)) // what follows is the owner's to read
+        return false;
+    if (unlikely((size_t)index * class->block_bytes != offset || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
+                 *harden_canary_place(block, class->block_bytes) != harden_canary(block)))
         return false;
     block_word_t *word = block_bits_free(page) + index / 64;
     uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
