@@ -42,6 +42,8 @@ static inline uint64_t *harden_canary_place(void *block, size_t block_bytes)
     return (uint64_t *)((char *)block + block_bytes - sizeof(uint64_t));
 }
 
+// Two threads may make a zone's table at once: then each field is written twice with the same value, so it is read by a
+// relaxed load. Whoever has a page of the zone has seen one of the two.
 typedef struct block_bits_table {
     char *base;            // [const] once it is there
     page_t *pages;         // [const] of the zone
@@ -55,14 +57,16 @@ typedef _Atomic uint64_t block_word_t;
 
 static inline unsigned block_bits_words(const page_t *page)
 {
-    return block_bits_tables[page->zone].words;
+    return __atomic_load_n(&block_bits_tables[page->zone].words, __ATOMIC_RELAXED);
 }
 
 static inline block_word_t *block_bits_free(const page_t *page)
 {
     const block_bits_table_t *table = &block_bits_tables[page->zone];
-    size_t index = ((uintptr_t)page - (uintptr_t)table->pages) / sizeof(page_t);
-    return (block_word_t *)(table->base + index * table->bytes_a_page);
+    uintptr_t pages = (uintptr_t)__atomic_load_n(&table->pages, __ATOMIC_RELAXED);
+    size_t index = ((uintptr_t)page - pages) / sizeof(page_t);
+    return (block_word_t *)(__atomic_load_n(&table->base, __ATOMIC_RELAXED) +
+                            index * __atomic_load_n(&table->bytes_a_page, __ATOMIC_RELAXED));
 }
 
 static inline block_word_t *block_bits_pending(const page_t *page)
