@@ -86,18 +86,21 @@ bool budget_is_limited(void)
     return most_bytes != SIZE_MAX;
 }
 
+static bool exceeds(size_t now, size_t bytes)
+{
+    return now > most_bytes || bytes > most_bytes - now;
+}
+
 bool budget_would_refuse(size_t bytes)
 {
-    size_t now = get(&used) + get(&retained);
-    return now > most_bytes || bytes > most_bytes - now;
+    return exceeds(get(&used) + get(&retained), bytes);
 }
 
 static RARE bool take_limited(size_t bytes)
 {
-    size_t now = get(&used), kept;
+    size_t now = get(&used);
     do {
-        kept = get(&retained);
-        if (now + kept > most_bytes || bytes > most_bytes - now - kept)
+        if (exceeds(now + get(&retained), bytes))
             return false;
     } while (!atomic_compare_exchange_weak_explicit(&used, &now, now + bytes, memory_order_relaxed,
                                                     memory_order_relaxed));

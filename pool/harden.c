@@ -163,18 +163,6 @@ void heap_harden_verify(void *block, size_t block_bytes)
     memset(block, 0, block_bytes);
 }
 
-static void free_medium(heap_t *heap, page_t *page, unsigned index)
-{
-    bool already;
-    if (page_owner(page) == heap || heap_adopt_page(heap, page)) {
-        heap_free_medium(heap, page, index);
-        return;
-    }
-    if (remote_free_bit(page, index, &already))
-        heap_drain_orphan(heap_inbox_push(page));
-    heap_adopt_page(heap, page); // its owner may have ended in between
-}
-
 // It is not held any more before it is free, since its page may begin another life then.
 static void release(heap_t *heap, held_block_t held)
 {
@@ -183,7 +171,7 @@ static void release(heap_t *heap, held_block_t held)
     if (page_is_small(held.page))
         heap_harden_free(heap, held.page, held.index);
     else
-        free_medium(heap, held.page, held.index);
+        heap_free_medium_of(heap, held.page, held.index);
 }
 
 static void release_oldest(heap_t *heap)

@@ -299,6 +299,8 @@ void heap_harden_collect(heap_t *heap, page_t *page, uint64_t word);
 // class - CLASS_FIRST_MEDIUM = index; *clean: the block reads as zero
 block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean);
 void heap_free_medium(heap_t *heap, page_t *page, unsigned index);
+// The same in a page of any heap. False: another thread has freed the block already.
+bool heap_free_medium_of(heap_t *heap, page_t *page, unsigned index);
 // Whether the class's next block is one to be looked at; heap_alloc_medium comes next, then heap_medium_arm if so.
 bool heap_medium_due(heap_t *heap, unsigned class);
 // Counts anew to the next block that is to be looked at.

@@ -79,6 +79,20 @@ void heap_free_medium(heap_t *heap, page_t *page, unsigned index)
         heap_medium_event(page);
 }
 
+bool heap_free_medium_of(heap_t *heap, page_t *page, unsigned index)
+{
+    bool already;
+    if (page_owner(page) == heap || heap_adopt_page(heap, page)) {
+        heap_free_medium(heap, page, index);
+        return true;
+    }
+    if (remote_free_bit(page, index, &already))
+        heap_drain_orphan(heap_inbox_push(page));
+    if (!already)
+        heap_adopt_page(heap, page); // its owner may have ended in between
+    return !already;
+}
+
 static bool has_dirty(const page_t *page)
 {
     return page->dirty_bits != 0;

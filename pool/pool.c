@@ -359,17 +359,8 @@ static void free_in_mosaic(page_t *page, void *block)
 
 static void free_medium(heap_t *heap, page_t *page, unsigned index, void *block)
 {
-    if (page_owner(page) == heap || heap_adopt_page(heap, page)) {
-        heap_free_medium(heap, page, index);
-        return;
-    }
-    bool already;
-    if (remote_free_bit(page, index, &already))
-        heap_drain_orphan(heap_inbox_push(page));
-    if (already)
+    if (!heap_free_medium_of(heap, page, index))
         misuse_tell("free", block, "double free", page_block_bytes(page));
-    else
-        heap_adopt_page(heap, page); // its owner may have ended in between
 }
 
 // False: another thread has just freed it, or this one has gathered it already.

@@ -457,7 +457,7 @@ static void first_snapshot_take(void)
 
 void recorder_start(void)
 {
-    bool wanted = options.record[0] != '\0' && (options.follow || process.topmost);
+    bool wanted = recorder_is_wanted() && (options.follow || process.topmost);
     if (wanted && begin(false)) {
         first_snapshot_take();
         return;
