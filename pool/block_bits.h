@@ -113,13 +113,22 @@ static inline unsigned block_bits_one(uint64_t word, unsigned turn)
     return (bits_lowest(turned) + turn) % 64;
 }
 
+// A set bit, by a chance of 0 to 63 that is spread over what lies between the lowest and the highest one. (Spread over the
+// whole word, the few blocks that a carve step leaves in a word of its own came in the order of their addresses.)
+static inline unsigned block_bits_within(uint64_t word, unsigned chance)
+{
+    unsigned low = bits_lowest(word), width = bits_highest(word) - low + 1;
+    unsigned turn = low + chance * width / 64;
+    return bits_lowest(word >> turn) + turn;
+}
+
 // Takes a free block; there must be one. The caller counts it as used. [owner]
 static inline unsigned block_bits_take(page_t *page, uint64_t random)
 {
     unsigned at = block_bits_one(page->free_words, (unsigned)(random >> 32) & (block_bits_words(page) - 1));
     block_word_t *word = block_bits_free(page) + at;
     uint64_t free = atomic_load_explicit(word, memory_order_relaxed);
-    unsigned bit = block_bits_one(free, (unsigned)(random >> 56));
+    unsigned bit = block_bits_within(free, (unsigned)(random >> 58));
     free &= ~((uint64_t)1 << bit);
     atomic_store_explicit(word, free, memory_order_relaxed);
     if (unlikely(free == 0))

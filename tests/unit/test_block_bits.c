@@ -30,6 +30,27 @@ Test(block_bits, one_of_the_set_bits_is_chosen_and_each_can_be)
     cr_assert_eq(seen, word);
 }
 
+// As in a word that only the end of a carve step reaches into: no block of it comes more often than another.
+Test(block_bits, chance_is_spread_over_the_bits_that_are_there)
+{
+    for (unsigned low = 0; low < 64; low += 7)
+        for (unsigned count = 1; low + count <= 64; count *= 2) {
+            unsigned chosen[64] = {0};
+            for (unsigned chance = 0; chance < 64; chance++)
+                chosen[block_bits_within(bits_mask(count) << low, chance)]++;
+            for (unsigned bit = low; bit < low + count; bit++)
+                cr_assert_eq(chosen[bit], 64 / count, "bit %u of %u from %u on: %u", bit, count, low, chosen[bit]);
+        }
+}
+
+Test(block_bits, a_bit_that_is_not_set_is_not_chosen)
+{
+    uint64_t word = 0x8000000000010002u, seen = 0;
+    for (unsigned chance = 0; chance < 64; chance++)
+        seen |= (uint64_t)1 << block_bits_within(word, chance);
+    cr_assert_eq(seen, word);
+}
+
 Test(block_bits, carving_gives_every_block_once)
 {
     for (unsigned class = 1; class <= SMALL_CLASSES; class++) {
