@@ -246,7 +246,18 @@ static void class_add(survey_t *out, const page_sums_t *sums)
     class->tail_bytes += sums->tail;
 }
 
-// A mosaic's blocks count for their own classes, and what lies between them as holes of the class that the page had.
+// Blocks that are counted as live so far, and are not: others have freed them.
+static uint64_t class_pending(survey_class_t *class, uint64_t count)
+{
+    count = size_min(count, class->live_blocks);
+    class->live_blocks -= count;
+    class->pending_bytes += count * class->block_bytes;
+    return count;
+}
+
+// A mosaic's blocks count for their own classes, and what lies between them as holes of the class that the page had. Of
+// that class are the frees that were on their way when the page changed, too (they came between the owner's last look into
+// its inbox and mosaic_make).
 static void mosaic_survey(survey_t *out, page_t *page, window_t *window, uintptr_t most)
 {
     page_sums_t sums = {.class = page->class};
@@ -267,6 +278,9 @@ static void mosaic_survey(survey_t *out, page_t *page, window_t *window, uintptr
         free_from = block + bytes;
     }
     sums.holes += resident_bytes(window, free_from, end, most);
+    uint64_t pending = class_pending(&out->classes[sums.class - 1], size_min(remote_pending(page), shown.live_blocks));
+    shown.live_bytes -= pending * size_class_table[sums.class].block_bytes;
+    shown.live_blocks -= (uint32_t)pending;
     out->classes[sums.class - 1].pages++;
     out->classes[sums.class - 1].holes_bytes += sums.holes;
     out->heap_rss_bytes += sums.resident + sums.holes;
@@ -330,10 +344,7 @@ static void rings_survey(survey_t *out)
             ring_slot_t slot = heap->ring[i];
             if (slot.count == 0 || slot.page == NULL || slot.count > RING_BLOCKS)
                 continue;
-            survey_class_t *class = &out->classes[slot.page->class - 1];
-            uint64_t count = size_min(slot.count, class->live_blocks);
-            class->live_blocks -= count;
-            class->pending_bytes += count * class->block_bytes;
+            class_pending(&out->classes[slot.page->class - 1], slot.count);
         }
 }
 

@@ -234,12 +234,18 @@ Test(mosaic, other_threads_free_in_them)
 // Blocks wait in the ring of the thread that freed them while their page becomes a mosaic.
 static pthread_barrier_t turn;
 
-static void *free_and_wait(void *unused)
+static void free_tenth(void *unused)
 {
+    (void)unused;
     for (unsigned i = 0; i < COUNT; i += 10 * KEPT_EVERY) {
         pool_free(sparse[i]);
         sparse[i] = NULL;
     }
+}
+
+static void *free_and_wait(void *unused)
+{
+    free_tenth(NULL);
     pthread_barrier_wait(&turn);
     pthread_barrier_wait(&turn);
     pool_thread_exit();
@@ -263,6 +269,30 @@ Test(mosaic, frees_that_were_under_way_arrive)
     books_balance();
     free_all(sparse, COUNT);
     free_all(other, COUNT / 4);
+    pool_trim(0);
+    cr_assert_eq(mosaic_count(), 0);
+}
+
+// Another thread frees in a page after its owner's last look into the inbox, and then the page becomes a mosaic.
+Test(mosaic, what_is_freed_while_a_page_becomes_one_is_pending_and_not_live)
+{
+    static survey_t survey;
+    fill(sparse, COUNT, SPARSE);
+    thin(sparse, COUNT);
+    page_t *page = support_page(sparse[10 * KEPT_EVERY]);
+    support_thread(free_tenth, NULL);
+    unsigned waiting = remote_pending(page);
+    cr_assert_gt(waiting, 0);
+    heap_unlist(heap_self, page);
+    cr_assert(mosaic_make(page));
+    cr_assert_eq(remote_pending(page), waiting);
+    survey_take(&survey);
+    unsigned kept = COUNT / KEPT_EVERY - COUNT / KEPT_EVERY / 10;
+    const survey_class_t *class = &survey.classes[SPARSE / GRANULE_BYTES - 1];
+    cr_assert_eq(class->live_blocks, kept, "%u live, not %u", (unsigned)class->live_blocks, kept);
+    cr_assert_eq(class->pending_bytes, COUNT / KEPT_EVERY / 10 * SPARSE);
+    books_balance();
+    free_all(sparse, COUNT);
     pool_trim(0);
     cr_assert_eq(mosaic_count(), 0);
 }
