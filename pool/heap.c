@@ -10,7 +10,7 @@
 #include "budget.h"
 #include "mosaic.h"
 
-RARE_DATA heap_t heap_none;
+heap_t heap_none;
 __thread heap_t *heap_self __attribute__((tls_model("initial-exec"))) = &heap_none;
 bool heap_requested_exact;
 bool heap_one_by_one;

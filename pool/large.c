@@ -18,6 +18,7 @@ static const unsigned moved_most = 4096;
 
 static extent_id_t cache_newest, cache_oldest;
 static RARE_DATA extent_id_t direct[DIRECT_BUCKETS];
+static size_t direct_count; // blocks in it; at 0 the table is not looked at, and so not resident
 static unsigned moved_count;
 static large_counts_t counts;
 
@@ -282,6 +283,7 @@ static void direct_add(extent_id_t id)
     extent_id_t *bucket = direct_bucket(extent_node(id)->start);
     extent_node(id)->next = *bucket;
     *bucket = id;
+    direct_count++;
 }
 
 static void direct_remove(extent_id_t id)
@@ -291,11 +293,14 @@ static void direct_remove(extent_id_t id)
         at = &extent_node(*at)->next;
     *at = extent_node(id)->next;
     extent_node(id)->next = 0;
+    direct_count--;
 }
 
 extent_id_t large_direct_next(extent_id_t id)
 {
     unsigned bucket = 0;
+    if (direct_count == 0)
+        return 0;
     if (id != 0 && extent_node(id)->next != 0)
         return extent_node(id)->next;
     if (id != 0)
@@ -411,7 +416,7 @@ static RARE bool guarded_has(const char *address)
 
 static extent_id_t direct_find(const void *block)
 {
-    extent_id_t id = *direct_bucket(block);
+    extent_id_t id = direct_count == 0 ? 0 : *direct_bucket(block);
     while (id != 0 && extent_node(id)->start != (const char *)block)
         id = extent_node(id)->next;
     return id;

@@ -485,11 +485,20 @@ void pool_free_slow(void *block)
         free_general(page, block);
 }
 
+// A program that allocates nothing frees what is not the pool's, at its end: for that it need not have the code below resident.
+static __attribute__((noinline)) void free_unusual(void *block)
+{
+    if (unlikely(!atomic_load_explicit(&started, memory_order_relaxed)) &&
+        (block == NULL || (pool_hook_foreign && pool_hook_foreign("free", block))))
+        return;
+    pool_free_slow(block);
+}
+
 // The profile looks each block up.
 static inline void free_beyond_zones(void *block)
 {
     if (unlikely(heap_sample_bytes != 0 || !large_free_warm(block)))
-        pool_free_slow(block);
+        free_unusual(block);
 }
 
 // The zones of the start are of one size and stand side by side: each in turn takes its share off the offset.

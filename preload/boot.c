@@ -41,7 +41,7 @@ __attribute__((constructor)) static void boot(void)
     options_read(BUDGET_WASTE_PERCENT);
     if (!glibc_is_here()) {
         options.stats = STATS_OFF;
-        options.record[0] = '\0';
+        options.record = NULL;
     }
     foreign_start();
     fork_start();

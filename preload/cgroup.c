@@ -12,8 +12,8 @@ static const uint64_t unlimited_bytes = (uint64_t)1 << 60;
 
 // A group's folder, and its version.
 typedef struct group {
+    bool first; // in front, in the OS page of the path's start
     char path[PATH_MAX];
-    bool first;
 } group_t;
 
 // What a container sees of its group's path may not be there in its /sys: then the folders above are what there is.

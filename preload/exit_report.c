@@ -41,7 +41,7 @@ static volatile sig_atomic_t composing; // [owner] whether `behind` is set
 static bool text_wanted(void)
 {
     return options.stats != STATS_OFF && process_is_this() &&
-           (options.stats_file[0] != '\0' || (process.topmost && output_exists()));
+           (options.stats_file != NULL || (process.topmost && output_exists()));
 }
 
 static bool is_recorded(void)
@@ -112,7 +112,7 @@ static int deliver(const writer_t *report, const sigset_t *mask)
 {
     if (report->length == 0)
         return 0;
-    if (options.stats_file[0] != '\0')
+    if (options.stats_file != NULL)
         return stats_file_write(options.stats_file, report->buffer, report->length);
     kernel_signal_mask(SIG_SETMASK, mask, NULL);
     output_stderr(report->buffer, report->length);

@@ -93,7 +93,7 @@ static bool current_directory_write(writer_t *writer)
 }
 
 // The program may change its directory before the report: a relative path counts from where it started.
-static RARE const char *set_path(char *option, word_t value)
+static RARE const char *set_path(const char **option, char kept[PATH_MAX], word_t value)
 {
     char path[PATH_MAX];
     writer_t writer = WRITER(path);
@@ -104,18 +104,21 @@ static RARE const char *set_path(char *option, word_t value)
     writer_bytes(&writer, value.text, value.length);
     if (writer.truncated)
         return "a path of less than 4096 bytes";
-    text_copy(option, path, writer.length + 1);
+    text_copy(kept, path, writer.length + 1);
+    *option = kept;
     return NULL;
 }
 
 static RARE const char *set_stats_file(word_t value)
 {
-    return set_path(options.stats_file, value);
+    static RARE_DATA char kept[PATH_MAX];
+    return set_path(&options.stats_file, kept, value);
 }
 
 static RARE const char *set_record(word_t value)
 {
-    return set_path(options.record, value);
+    static RARE_DATA char kept[PATH_MAX];
+    return set_path(&options.record, kept, value);
 }
 _Static_assert(PATH_MAX == 4096, "said in the message above");
 

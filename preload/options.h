@@ -30,8 +30,8 @@ typedef struct options {
     size_t record_max_bytes;   // of a recording
     int record_signal;         // asks for a snapshot; 0: none does
     bool faulty;               // options_complain has something to say
-    char stats_file[PATH_MAX]; // as given, relative paths made absolute; "" for none
-    char record[PATH_MAX];     // the same
+    const char *stats_file;    // as given, relative paths made absolute; NULL for none
+    const char *record;        // the same
 } options_t;
 
 // [const] after options_read

@@ -25,7 +25,7 @@
 // Whether the options ask for a recording. Where they do not, nothing below is called: so its code is not resident.
 static inline bool recorder_is_wanted(void)
 {
-    return options.record[0] != '\0';
+    return options.record != NULL;
 }
 
 // Begins the recording that the options ask for. From the constructor.

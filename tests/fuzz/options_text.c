@@ -79,6 +79,11 @@ static expected_t expect(char *list)
 
 // --- the input -------------------------------------------------------------------------------------------------------
 
+static bool path_is_good(const char *path)
+{
+    return path == NULL || (path[0] == '/' && memchr(path, 0, PATH_MAX) != NULL);
+}
+
 static void bounds_verify(const char *text)
 {
     const char *wrong = options.waste_percent > 1000                        ? "waste"
@@ -86,9 +91,8 @@ static void bounds_verify(const char *text)
                         : options.record_max_bytes > (size_t)16 << 30       ? "record_max"
                         : options.record_signal < 0 || options.record_signal > 64 ? "record_signal"
                         : options.stats > STATS_OFF                         ? "stats"
-                        : memchr(options.record, 0, PATH_MAX) == NULL       ? "record"
-                        : memchr(options.stats_file, 0, PATH_MAX) == NULL   ? "stats_file"
-                        : options.record[0] != '/' && options.record[0] != '\0' ? "record is relative"
+                        : !path_is_good(options.record)                     ? "record"
+                        : !path_is_good(options.stats_file)                 ? "stats_file"
                                                                             : NULL;
     if (wrong != NULL)
         fail(wrong, text);
