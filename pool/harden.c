@@ -55,9 +55,9 @@ block_t *heap_harden_take(heap_t *heap, unsigned class)
         return NULL;
     unsigned index = block_bits_take(page, block_bits_random(&heap->harden_random));
     page->left++;
-    bin->handed++;
-    if (unlikely(heap->gaps.rate_bytes != 0))
+    if (unlikely(bin->handed + 1 >= heap->gaps.small_at[class]))
         heap_sample_cut(heap, class, 1);
+    bin->handed++;
     return (block_t *)page_block(page, index);
 }
 

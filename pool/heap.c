@@ -411,12 +411,8 @@ static block_t *list_cut(block_t *list, unsigned length)
 // How many of `count` blocks may become the head list: see sample.h.
 static inline unsigned sampled_length(heap_t *heap, unsigned class, unsigned count)
 {
-    uint32_t *blocks = &heap->gaps.blocks[class];
-    if (likely(heap->gaps.rate_bytes == 0))
-        return count;
-    if (unlikely(*blocks < count)) // the sampled block is among them, or comes first
+    if (unlikely(heap->small[class].handed + count >= heap->gaps.small_at[class])) // the sampled block is among them
         return heap_sample_cut(heap, class, count);
-    *blocks -= count;
     return count;
 }
 
@@ -496,9 +492,8 @@ block_t *heap_take_one(heap_t *heap, unsigned class)
     page->list = block->next;
     page->left++;
     page_arm(page, 0);
+    sampled_length(heap, class, 1);
     heap->small[class].handed++;
-    if (unlikely(heap->gaps.rate_bytes != 0))
-        heap_sample_cut(heap, class, 1);
     return block;
 }
 

@@ -71,8 +71,9 @@ typedef struct sample_gaps {
     size_t due_bytes;             // [owner] the block just taken is a sample of this rate; 0: it is none
     uint64_t random;              // [owner]
     uint64_t large_bytes;         // [owner]
-    uint32_t blocks[CLASS_FIRST_MEDIUM]; // [owner] small classes
-    uint64_t medium_at[MEDIUM_CLASSES];  // [owner] medium ones: number of the next sampled block; 0: there is none
+    uint64_t small_at[SMALL_CLASSES + 1]; // [owner] small classes: number of the next sampled block, as `handed` counts
+                                          // them; HEAP_SAMPLE_NEVER: there is none
+    uint64_t medium_at[MEDIUM_CLASSES];  // [owner] medium ones: the same; 0: there is none
 } sample_gaps_t;
 
 typedef enum heap_state { HEAP_ALIVE, HEAP_ORPHAN, HEAP_LOST } heap_state_t;
@@ -365,11 +366,12 @@ heap_t *heap_first(void); // the registry, by next_heap; any thread
 // --- the profile's samples (sample.c) ----------------------------------------------------------------------------------
 
 extern size_t heap_sample_bytes; // mean distance of samples; 0: no profile
+#define HEAP_SAMPLE_NEVER UINT64_MAX
 
 // A heap gets its first gaps.
 RARE void heap_sample_begin(heap_t *heap);
 // How many blocks of a list of `count` may be handed out before the next refill: the sampled one is the first of its
-// list. Sets due_bytes if that is this list's first.
+// list. Sets due_bytes if that is this list's first. Before they count as handed.
 RARE unsigned heap_sample_cut(heap_t *heap, unsigned class, unsigned count);
 // The medium block just taken is a sample: sets due_bytes.
 RARE void heap_sample_medium(heap_t *heap, unsigned class);

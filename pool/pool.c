@@ -230,13 +230,9 @@ static __attribute__((noinline)) void *alloc_hardened_quick(size_t size_bytes)
     unsigned class = (unsigned)size_class_small(size_bytes + harden_tail_bytes);
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
-    if (unlikely(page == NULL || page->free_words == 0 || bin->handed % hardened_noted_every == 0))
+    if (unlikely(page == NULL || page->free_words == 0 || bin->handed % hardened_noted_every == 0 ||
+                 bin->handed + 1 >= heap->gaps.small_at[class]))
         return NULL;
-    if (unlikely(heap->gaps.rate_bytes != 0)) {
-        if (heap->gaps.blocks[class] == 0)
-            return NULL;
-        heap->gaps.blocks[class]--;
-    }
     bin->handed++;
     page->left++;
     void *block = page_block(page, block_bits_take(page, block_bits_random(&heap->harden_random)));

@@ -92,17 +92,20 @@ static inline void *pool_refill_quick(size_t size_bytes)
         return NULL;
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
-    if (unlikely(page == NULL || page->list == NULL || heap_one_by_one || heap->gaps.rate_bytes != 0))
+    if (unlikely(page == NULL || page->list == NULL || heap_one_by_one))
         return NULL;
     if (unlikely(requested_refill_is_due(heap, (unsigned)class) || heap->ring_used > RING_WAITING_MOST))
         return NULL;
+    unsigned count = page_carved_count(page) - page_used_small(page);
+    uint64_t handed = bin->handed + count;
+    if (unlikely(handed >= heap->gaps.small_at[class])) // one of them is sampled
+        return NULL;
     heap->refills++;
     block_t *list = page->list;
-    unsigned count = page_carved_count(page) - page_used_small(page);
     page->list = NULL;
     page->floor = 0;
     page->left = (uint16_t)page_carved_count(page); // all of them are used now
-    bin->handed += count;
+    bin->handed = handed;
     heap_handover_count(&bin->handover, count, 0);
     bin->head_page = page;
     heap->head[class] = list->next;

@@ -70,6 +70,8 @@ static heap_t *heap_create(void)
     heap_t *heap = meta_alloc(&registry_arena, align_up(sizeof(heap_t), CACHE_LINE_BYTES), CACHE_LINE_BYTES);
     if (heap == NULL)
         return NULL;
+    for (unsigned class = 0; class <= SMALL_CLASSES; class++)
+        heap->gaps.small_at[class] = HEAP_SAMPLE_NEVER;
     heap_harden_create(heap);
     if (heap_first() != NULL && state_of(&heap_commons) != HEAP_ORPHAN) { // the second: there are others now
         state_set(&heap_commons, HEAP_ORPHAN);

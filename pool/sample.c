@@ -331,7 +331,7 @@ static void gap_draw(heap_t *heap, unsigned class)
         gaps->medium_at[class - CLASS_FIRST_MEDIUM] = heap_medium_handed(bin) + gap_blocks(gaps, class) + 1;
         heap_medium_arm(heap, class);
     } else {
-        gaps->blocks[class] = gap_blocks(gaps, class);
+        gaps->small_at[class] = heap->small[class].handed + gap_blocks(gaps, class) + 1;
     }
 }
 
@@ -364,15 +364,13 @@ static void gap_ends(heap_t *heap, unsigned class)
 
 unsigned heap_sample_cut(heap_t *heap, unsigned class, unsigned count)
 {
-    uint32_t *blocks = &heap->gaps.blocks[class];
-    unsigned first = 0;
-    if (*blocks == 0) {
+    uint64_t *sampled_at = &heap->gaps.small_at[class], handed = heap->small[class].handed;
+    if (*sampled_at == handed + 1) {
         gap_ends(heap, class);
-        first = 1;
+        ++*sampled_at; // the gap begins behind the block that is not counted yet
     }
-    unsigned length = count - first < *blocks ? count : *blocks + first;
-    *blocks -= length - first;
-    return length;
+    uint64_t before = *sampled_at - handed - 1;
+    return before < count ? (unsigned)before : count;
 }
 
 void heap_sample_medium(heap_t *heap, unsigned class)

@@ -5,10 +5,10 @@
 // process). A block is sampled if a point falls into it, so with the probability p = 1 - exp(-block / rate), and stands
 // for 1 / p blocks: its weight. Sums of weights are unbiased, whatever the sizes.
 //
-//   small    the process is split by class, which leaves independent processes: each heap counts the blocks of each
-//            class up to the next sampled one. A list that would hold it is cut before it when it becomes the head
-//            list; so the next miss of malloc's fast path is the sample, and the fast path knows nothing of it
-//   medium   each class of a heap knows the number of the next sampled block
+//   small    the process is split by class, which leaves independent processes: each class of a heap knows the number
+//            of the next sampled block. A list that would hold it is cut before it when it becomes the head list; so
+//            the next miss of malloc's fast path is the sample, and the fast path knows nothing of it
+//   medium   the same, but for the lists: blocks are taken one by one
 //   large    each heap counts bytes
 //
 // The sampled blocks that live are in one table, by address. A page that holds one is marked (page.h), so that its
