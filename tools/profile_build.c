@@ -44,15 +44,23 @@ static const char *ended_by(const recording_t *recording)
     case RECORDING_SIGNAL:
         return signal_name(recording->header.end_value);
     default:
-        return recording->running ? "running" : "killed";
+        return recording->running ? "running" : "unknown"; // SIGKILL and an exec leave no word
     }
 }
 
-// An exec leaves no word in the recording.
+// What a process without an end in its recording went on as, to be freed; NULL: not known.
+static char *became_read(const recording_t *recording)
+{
+    const recording_header_t *header = &recording->header;
+    char *became = header->end == RECORDING_RUNNING ? successor_program(recording->path, header) : NULL;
+    if (became == NULL && recording->running)
+        became = successor_unrecorded(recording->path, (pid_t)header->pid);
+    return became;
+}
+
 static void end_read(profile_t *profile, const recording_t *recording)
 {
-    bool silent = recording->header.end == RECORDING_RUNNING;
-    char *became = silent ? successor_program(recording->path, &recording->header) : NULL;
+    char *became = became_read(recording);
     profile->ended_by = became != NULL ? "exec" : ended_by(recording);
     profile->became = became != NULL ? strings_keep(became) : NULL;
     profile->end_value = recording->header.end_value;

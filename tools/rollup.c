@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../preload/recording.h"
@@ -25,6 +27,8 @@ typedef struct processes {
     process_t *list;
     int count;
     uint64_t disk_bytes;
+    pid_t command; // the command's own process, and how it ended
+    int status;
 } processes_t;
 
 // The highest that any complete snapshot saw.
@@ -111,18 +115,39 @@ static const recording_header_t *successor_of(const processes_t *processes, cons
     return next;
 }
 
+static void signal_print(int number)
+{
+    const char *name = sigabbrev_np(number);
+    if (name != NULL)
+        fprintf(stderr, "SIG%s", name);
+    else
+        fprintf(stderr, "signal %d", number);
+}
+
+// SIGKILL leaves no word, and an exec of a program that is not recorded none either. Of the command itself it is known
+// how it ended, of what it started it is not.
+static void silence_print(const processes_t *processes, const recording_header_t *header)
+{
+    if ((pid_t)header->pid != processes->command)
+        fputs("no end: killed, still running, or went on as what is not recorded (exec)", stderr);
+    else if (WIFSIGNALED(processes->status))
+        signal_print(WTERMSIG(processes->status));
+    else
+        fprintf(stderr, "exit status %d, not recorded: it went on as another program (exec), or ended past the C "
+                "library", WEXITSTATUS(processes->status));
+}
+
 static void end_print(const processes_t *processes, const recording_header_t *header)
 {
-    const char *signal = header->end == RECORDING_SIGNAL ? sigabbrev_np(header->end_value) : NULL;
     const recording_header_t *next = header->end == RECORDING_RUNNING ? successor_of(processes, header) : NULL;
     if (next != NULL)
         fprintf(stderr, "went on as %s (exec)", next->program);
     else if (header->end == RECORDING_RUNNING)
-        fputs("no end: killed, or still running", stderr);
-    else if (signal != NULL)
-        fprintf(stderr, "SIG%s", signal);
+        silence_print(processes, header);
+    else if (header->end == RECORDING_SIGNAL)
+        signal_print(header->end_value);
     else
-        fprintf(stderr, header->end == RECORDING_SIGNAL ? "signal %d" : "exit status %d", header->end_value);
+        fprintf(stderr, "exit status %d", header->end_value);
 }
 
 static void process_print(const processes_t *processes, const process_t *process)
@@ -142,9 +167,15 @@ static int processes_count(const processes_t *processes)
     return count;
 }
 
-int rollup_print(const char *directory, uint64_t since_ns)
+// One alone is shown where its end is not what everybody sees.
+static bool is_shown(const processes_t *processes)
 {
-    processes_t processes = {0};
+    return processes->count > 1 || processes->list[0].header.end == RECORDING_RUNNING;
+}
+
+int rollup_print(const char *directory, uint64_t since_ns, pid_t pid, int status)
+{
+    processes_t processes = {.command = pid, .status = status};
     directory_read(&processes, directory, since_ns);
     if (processes.count > 0) {
         int count = processes_count(&processes);
@@ -152,7 +183,7 @@ int rollup_print(const char *directory, uint64_t since_ns)
                 (double)processes.disk_bytes / (1 << 20));
         qsort(processes.list, (size_t)processes.count, sizeof *processes.list, larger_first);
     }
-    for (int i = 0; processes.count > 1 && i < processes.count && i < SHOWN_MAX; i++)
+    for (int i = 0; i < processes.count && is_shown(&processes) && i < SHOWN_MAX; i++)
         process_print(&processes, &processes.list[i]);
     if (processes.count > SHOWN_MAX)
         fprintf(stderr, "  and %d more\n", processes.count - SHOWN_MAX);

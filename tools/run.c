@@ -47,6 +47,8 @@ typedef struct run {
     const char *output;  // -o, or NULL
     int no_record;
     int quiet;
+    pid_t pid;           // the command's, once it is started
+    int status;          // as waitpid tells it
     char *directory;     // where the recordings go; NULL: there are none, or -O and the environment say where
 } run_t;
 
@@ -375,16 +377,15 @@ static _Noreturn void command_execute(const run_t *run, const signals_t *signals
     _exit(status);
 }
 
-static int command_wait(pid_t pid)
+static int command_wait(run_t *run)
 {
-    int status;
-    while (waitpid(pid, &status, 0) < 0)
+    while (waitpid(run->pid, &run->status, 0) < 0)
         if (errno != EINTR)
             return TOOL_FAILED;
-    return WIFSIGNALED(status) ? TOOL_BY_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
+    return WIFSIGNALED(run->status) ? TOOL_BY_SIGNAL + WTERMSIG(run->status) : WEXITSTATUS(run->status);
 }
 
-static int command_run(const run_t *run)
+static int command_run(run_t *run)
 {
     signals_t signals;
     signals_take(&signals);
@@ -395,9 +396,9 @@ static int command_run(const run_t *run)
         tool_error(run->who, "cannot fork: %s", strerror(errno));
         return TOOL_FAILED;
     }
-    command_pid = pid;
+    command_pid = run->pid = pid;
     sigprocmask(SIG_SETMASK, &signals.mask, NULL);
-    return command_wait(pid);
+    return command_wait(run);
 }
 
 // --- recordings ------------------------------------------------------------------------------------------------------
@@ -460,7 +461,7 @@ static void recordings_end(const run_t *run, uint64_t since_ns)
     if (!empty && run->output == NULL)
         directory_make_latest(run->directory);
     if (!is_quiet(run))
-        rollup_print(run->directory, since_ns);
+        rollup_print(run->directory, since_ns, run->pid, run->status);
 }
 
 static uint64_t now_ns(void)

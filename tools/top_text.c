@@ -15,8 +15,9 @@ static void write_head(FILE *out, const profile_t *profile, live_t now)
 {
     const profile_snapshot_t *last = profile_snapshot(profile, MOMENT_LAST);
     uint64_t now_ms = profile->duration_ms > last->time_ms ? profile->duration_ms : last->time_ms;
+    const char *state = strcmp(profile->ended_by, "unknown") == 0 ? "ended without a word" : profile->ended_by;
     fprintf(out, "tarn top: %s (pid %lu), %s, %lu threads, up %.1f s\n", text_printable(profile->program), profile->pid,
-            profile->ended_by, now.threads != 0 ? now.threads : last->balance.threads, (double)now_ms / 1000);
+            state, now.threads != 0 ? now.threads : last->balance.threads, (double)now_ms / 1000);
     fprintf(out, "rss %s now; the rest as of snapshot %lu, %.1f s ago (%s)\n\n",
             amount_mib(now.rss_bytes != 0 ? now.rss_bytes : last->balance.rss_bytes).text, last->number,
             (double)(now_ms - last->time_ms) / 1000, last->reason);

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+import unittest
 
 import recordings
 from recordings import Case, PATIENCE_S, folded_stacks, metric_lines, site_first
@@ -122,10 +124,43 @@ class Ends(Case):
         process, recording = self.start('leak')
         self.end(process)
         report = self.report(recording)
-        self.assertEqual(report['ended_by'], 'killed')
+        self.assertEqual(report['ended_by'], 'unknown')
         self.assert_adds_up(report)
         self.assertIn('note_request', report['verdict'])
         self.assertIn('killed', self.output('report', recording).splitlines()[0])
+
+    def becomes(self, *command):
+        """A recorded shell becomes a program that is not recorded; what is told of it, alive and when it has ended."""
+        recording = self.folder / 'recording'
+        process = subprocess.Popen(['sh', '-c', 'read go; exec "$@"', 'sh', *map(str, command)], stdin=subprocess.PIPE,
+                                   env=self.options(recording), text=True)
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            process.stdin.write('go\n')
+            process.stdin.flush()
+            while self.report(recording)['ended_by'] == 'running' and time.monotonic() < deadline:
+                time.sleep(0.05)
+            alive = self.report(recording), self.output('report', recording).splitlines()[0]
+        finally:
+            process.kill()
+            process.stdin.close()
+            process.wait()
+        return *alive, self.report(recording)
+
+    def test_one_that_became_a_static_program(self):
+        alive, line, ended = self.becomes(recordings.PLANTED / 'grow_static', 1, PATIENCE_S * 1000)
+        self.assertEqual((alive['ended_by'], alive['became']), ('exec', 'grow_static'))
+        self.assertIn('went on as grow_static (exec)', line)
+        self.assertEqual(ended['ended_by'], 'unknown')
+        self.assert_adds_up(ended)
+
+    @unittest.skipUnless(os.geteuid() == 0, 'only root can make a file that raises privileges')
+    def test_one_that_became_a_program_with_raised_privileges(self):
+        program = shutil.copy('/bin/sleep', self.folder / 'raised')
+        os.chown(program, 65534, 65534)
+        os.chmod(program, 0o4755)
+        alive, _, ended = self.becomes(program, PATIENCE_S)
+        self.assertEqual((alive['ended_by'], alive['became'], ended['ended_by']), ('exec', 'raised', 'unknown'))
 
     def test_one_that_a_signal_ended(self):
         process, recording = self.start('leak')

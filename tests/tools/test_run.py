@@ -186,6 +186,19 @@ class Recordings(Tool):
                      path.name.endswith('.tarn'))
         self.assertIn('went on as sh (exec)', self.tarn('report', first).stdout)
 
+    def test_an_exec_of_what_is_not_recorded_is_no_kill(self):
+        script = 'exec env -u LD_PRELOAD sh -c "exit 3"'    # env itself is recorded
+        result = self.tarn('run', '--stats', 'off', 'sh', '-c', script)
+        self.assertEqual(result.returncode, 3)
+        self.assertRegex(result.stderr, r'(?m)^  peak +[0-9.]+ MiB  env \(pid \d+\), exit status 3, not recorded: it '
+                                        r'went on as another program \(exec\), or ended past the C library$')
+        report = self.tarn('report', next(self.fresh().glob('env.*.tarn')))
+        self.assertIn('no end: killed (SIGKILL, out of memory), or went on as what is not recorded', report.stdout)
+
+    def test_one_program_killed_is_told_so(self):
+        result = self.tarn('run', '--stats', 'off', 'sh', '-c', 'kill -KILL $$')
+        self.assertRegex(result.stderr, r'(?m)^  peak +[0-9.]+ MiB  sh \(pid \d+\), SIGKILL$')
+
     def test_the_report_stays_and_one_line_more_comes_behind_it(self):
         result = self.tarn('run', 'cat', '/dev/null')
         self.assertIn('rss_bytes', result.stderr)

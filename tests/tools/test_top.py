@@ -93,7 +93,7 @@ class Top(Case):
         self.addCleanup(top.kill)
         self.screen_until(terminal, b'note_request')
         self.end(process)
-        self.screen_until(terminal, b'killed')
+        self.screen_until(terminal, b'ended without a word')
         self.assertEqual(top.wait(timeout=PATIENCE_S), 0)
 
 

@@ -12,7 +12,7 @@ import { selectionNew } from './selection.js';
 import { themeMount } from './theme.js';
 import { waterfallMount } from './waterfall.js';
 
-const ENDED = { running: 'still running', killed: 'killed', exit: 'exit', request: 'on request' };
+const ENDED = { running: 'still running', unknown: 'what leaves no word (SIGKILL, out of memory, exec of what is not recorded)', exit: 'exit', request: 'on request' };
 
 function provenanceText(report) {
     const parts = [
