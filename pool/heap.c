@@ -164,6 +164,10 @@ static void small_collect(heap_t *heap, page_t *page, uint64_t word)
     }
     block_t *first = remote_first(word), *last = NULL;
     unsigned count = remote_count(word);
+    if (unlikely(count > page_used_small(page))) { // they stay used, and are lost
+        misuse_tell("free", first, "double free", page_class(page)->block_bytes);
+        return;
+    }
     if (page->list != NULL) { // else the end is not needed: a cold walk less
         last = first;
         for (unsigned i = 1; i < count; i++)
@@ -398,6 +402,27 @@ page_t *heap_current_with_list(heap_t *heap, unsigned class)
     return current_find(heap, class, true);
 }
 
+// Somebody has freed what is no block, or written to a block after its free.
+static RARE void list_tell(page_t *page)
+{
+    const block_t *before, *wrong = page_list_mend(page, &before);
+    size_t block_bytes = page_class(page)->block_bytes;
+    if (before == NULL)
+        misuse_tell("free", wrong, "not the start of a block", block_bytes);
+    else
+        misuse_tell("malloc", before, "was written to after it was freed", block_bytes);
+}
+
+// As current_find, and the list is as its frees left it.
+static inline page_t *current_sound(heap_t *heap, unsigned class, bool fresh)
+{
+    page_t *page;
+    while ((page = current_find(heap, class, fresh)) != NULL &&
+           unlikely(!page_list_looks_right(page, &size_class_table[class])))
+        list_tell(page);
+    return page;
+}
+
 // Ends the list behind its first `length` blocks; returns what is behind.
 static block_t *list_cut(block_t *list, unsigned length)
 {
@@ -465,17 +490,18 @@ block_t *heap_refill(heap_t *heap, unsigned class)
     block_t *list = NULL;
     if (heap->ring_used != 0 && (page == NULL || page->list == NULL) && (list = ring_borrow(heap, class)) != NULL)
         return list;
-    page = current_find(heap, class, false);
+    page = current_sound(heap, class, false);
     if (page == NULL && (list = mosaic_refill(heap, class)) != NULL)
         return list;
-    if (page == NULL && (page = current_find(heap, class, true)) == NULL)
+    if (page == NULL && (page = current_sound(heap, class, true)) == NULL)
         return NULL;
     unsigned count;
     list = page_take_list(page, &count);
     unsigned length = sampled_length(heap, class, count);
-    if (unlikely(length < count))
+    if (unlikely(length < count)) {
         page_put_list(page, list_cut(list, length), NULL, count - length);
-    page_arm(page, 0);
+        page_arm(page, 0);
+    }
     heap->small[class].handed += length;
     heap_handover_count(&heap->small[class].handover, length, 0);
     heap->small[class].head_page = page;
@@ -485,7 +511,7 @@ block_t *heap_refill(heap_t *heap, unsigned class)
 
 block_t *heap_take_one(heap_t *heap, unsigned class)
 {
-    page_t *page = heap_current_with_list(heap, class);
+    page_t *page = current_sound(heap, class, true);
     if (page == NULL)
         return NULL;
     block_t *block = page->list;

@@ -31,6 +31,8 @@ typedef struct small_bin {
     uint64_t handed;              // [owner] blocks ever put on the head list
     uint32_t turn;                // [owner] heap->turns when it last took another page
     handover_t handover;
+    bool short_refills;           // [owner] enough of the sizes asked for is known (requested.h), and blocks do not go one
+                                  // by one: pool_refill_quick will do
 } small_bin_t;
 
 // Of a class's medium blocks the first few are noted with their sizes (requested.h), then each 64th: a quarter of what

@@ -148,12 +148,11 @@ static void cache_remove(extent_id_t id)
     budget_release(extent->used_bytes);
 }
 
-// Grains for a block. Hardened, an OS page at least is left behind it: what runs over its end, or below the start of the
-// next one, is written where nobody is.
+// Grains for a block. An OS page at least is left behind it, in addresses alone: what runs over its end, or below the start
+// of the next one, is written where nobody is.
 static size_t grains_of(size_t bytes)
 {
-    size_t gap = unlikely(harden_level != 0) ? os_page_bytes() : 0;
-    return (bytes + gap + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
+    return (bytes + os_page_bytes() + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT;
 }
 
 static bool cache_fits(const extent_t *extent, size_t grains, size_t most_grains, size_t alignment)

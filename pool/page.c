@@ -95,10 +95,29 @@ void page_arm(page_t *page, unsigned floor)
 block_t *page_take_list(page_t *page, unsigned *count)
 {
     block_t *list = page->list;
-    *count = page_carved_count(page) - page_used(page);
+    *count = page_carved_count(page) - page_used_small(page);
     page->list = NULL;
-    page->left = (uint16_t)(page->left + *count);
+    page->floor = 0;
+    page->left = (uint16_t)page_carved_count(page);
     return list;
+}
+
+const block_t *page_list_mend(page_t *page, const block_t **before)
+{
+    unsigned carved = page_carved_count(page), most = carved - page_used(page), good = 0;
+    block_t **link = &page->list;
+    for (*before = NULL; *link != NULL && good < most; good++) {
+        const size_class_t *class = page_class(page);
+        size_t offset = (size_t)((char *)*link - page->start);
+        if (offset >= class->page_bytes || size_class_index_exact(class, offset) >= class->block_count)
+            break;
+        *before = *link;
+        link = &(*link)->next;
+    }
+    const block_t *wrong = *link;
+    *link = NULL;
+    page->left = (uint16_t)(carved - good - page->floor);
+    return wrong;
 }
 
 void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count)

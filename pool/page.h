@@ -208,8 +208,25 @@ void page_arm(page_t *page, unsigned floor);
 bool page_can_carve(const page_t *page);
 // Carves one more step onto the empty list, a soiled one first. True: the step was not resident.
 bool page_carve(page_t *page);
-// Takes the whole list, for the head; *count is its length. The caller arms the page afterwards: used has grown.
+// Takes the whole list, for the head; *count is its length. All carved blocks are used then, and the page's event is the
+// last one's free.
 block_t *page_take_list(page_t *page, unsigned *count);
+// Whether the list's first block is one, and the link in it ends the list or leads into the page: what neither a free into
+// a block nor, mostly, a write into a freed one leaves so. Who makes a list the head list asks; only of these two, since
+// malloc touches them next in any case (docs/decisions/025). class: the page's.
+static inline bool page_list_looks_right(const page_t *page, const size_class_t *class)
+{
+    const block_t *first = page->list, *second;
+    if (unlikely(size_class_index_exact(class, (size_t)((const char *)first - page->start)) >= class->block_count))
+        return false;
+    // A page of the low zone has fewer such bits; that leads into a neighbour at most, and is one test for both.
+    const uintptr_t within = HIGH_PAGE_BYTES - GRANULE_BYTES;
+    second = first->next;
+    return second == NULL || likely((((uintptr_t)first ^ (uintptr_t)second) & ~within) == 0);
+}
+// Ends the list before the first entry that is no block of the page, or that is one too many; what is behind stays used,
+// and is lost. Returns that entry; *before: the block whose link led there, NULL if it was the list's first.
+RARE const block_t *page_list_mend(page_t *page, const block_t **before);
 // Puts `count` used blocks, linked first to last, back on the list. last may be NULL if the list is empty and the blocks
 // end with NULL. The event, if one is due, is the caller's to see.
 void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count);

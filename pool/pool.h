@@ -84,17 +84,17 @@ static inline void *pool_alloc_beyond_or(size_t size_bytes, void *(*slow)(size_t
 
 // A small request whose head list has run out while the current page has blocks on its own list: the common refill, so
 // short. It does what heap_refill does then. NULL: any other request.
-static inline void *pool_refill_quick(size_t size_bytes)
+static inline __attribute__((always_inline)) void *pool_refill_quick(size_t size_bytes)
 {
     heap_t *heap = heap_self;
-    size_t class = size_class_small(size_bytes);
-    if (unlikely(class - 1 >= SMALL_CLASSES)) // none of these, or of 0 bytes
-        return NULL;
+    size_t class = size_class_small(size_bytes); // 0 has no page
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
-    if (unlikely(page == NULL || page->list == NULL || heap_one_by_one))
+    if (unlikely(page == NULL || page->list == NULL || !bin->short_refills))
         return NULL;
-    if (unlikely(requested_refill_is_due(heap, (unsigned)class) || heap->ring_used > RING_WAITING_MOST))
+    if (unlikely(requested_refill_in_turn(heap) || heap->ring_used > RING_WAITING_MOST))
+        return NULL;
+    if (unlikely(!page_list_looks_right(page, &size_class_table[class]))) // heap_refill tells
         return NULL;
     unsigned count = page_carved_count(page) - page_used_small(page);
     uint64_t handed = bin->handed + count;

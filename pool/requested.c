@@ -63,7 +63,8 @@ void requested_note(heap_t *heap, unsigned class, const void *block, size_t size
     }
     size_sample_t *sample = &heap->sample[class];
     uint64_t gap = size_class_table[class].block_bytes - size_bytes;
-    sample->count++;
+    if (++sample->count == REQUESTED_NOTED_FIRST && class < CLASS_FIRST_MEDIUM)
+        heap->small[class].short_refills = !heap_one_by_one;
     sample->gap += gap;
     sample->gap_square += gap * gap;
 }

@@ -9,14 +9,17 @@
 #include "heap.h"
 
 // Whether a refill of a small class is to be noted: every 8th of the heap, and a class's first few.
-static inline bool requested_refill_is_due(const heap_t *heap, unsigned class)
+static inline bool requested_refill_in_turn(const heap_t *heap)
 {
-    return (heap->refills & 7) == 0 || heap->sample[class].count < 8;
+    return (heap->refills & 7) == 0;
 }
+
+#define REQUESTED_NOTED_FIRST 8u
 
 static inline bool requested_refill_due(heap_t *heap, unsigned class)
 {
-    bool due = requested_refill_is_due(heap, class) || heap_requested_exact;
+    bool due = requested_refill_in_turn(heap) || heap->sample[class].count < REQUESTED_NOTED_FIRST ||
+               heap_requested_exact;
     heap->refills++;
     return due;
 }

@@ -2,7 +2,7 @@
 
 {bytes} stands for the usable size of the block. SILENT: the fast path cannot see it at no cost, so nothing is said;
 what the heap is worth afterwards is open, but it may not hang. When such a fault is detected one day, the test asks for
-its text here. HARDENED has what is said from harden=1 on instead.
+its text here. A free into a small block is seen when its page is asked for blocks next. HARDENED has what is said from harden=1 on instead.
 """
 
 SILENT = None
@@ -41,8 +41,8 @@ FREE = {
     'free_of_64_bytes_by_a_thread_then_by_the_owner': SILENT,
     'free_of_2000_bytes_by_a_thread_then_by_the_owner': DOUBLE,
     'free_of_1_mib_by_a_thread_then_by_the_owner': DOUBLE_LARGE,
-    'free_inside_64_bytes': SILENT,
-    'free_8_bytes_into_64_bytes': SILENT,
+    'free_inside_64_bytes': INTERIOR,
+    'free_8_bytes_into_64_bytes': INTERIOR,
     'free_inside_2000_bytes': INTERIOR,
     'free_8_bytes_into_2000_bytes': INTERIOR,
     'free_inside_100000_bytes': INTERIOR,
@@ -93,8 +93,6 @@ USABLE_SIZE = {
 HARDENED = {
     'delayed_double_free_of_64_bytes': DOUBLE,
     'free_of_64_bytes_by_a_thread_then_by_the_owner': DOUBLE,
-    'free_inside_64_bytes': INTERIOR,
-    'free_8_bytes_into_64_bytes': INTERIOR,
 }
 
 HARDEN_LEVELS = (0, 1, 2)

@@ -67,6 +67,40 @@ Test(heap, a_block_freed_last_is_the_first_of_the_next_refill)
     cr_assert_eq(pool_malloc(SIZE), blocks[0]);
 }
 
+static unsigned misuse_of_refill(void)
+{
+    unsigned before = support_misuses;
+    support_drain_head(SIZE, blocks, MOST);
+    support_drain_head(SIZE, blocks, MOST);
+    return support_misuses - before;
+}
+
+Test(heap, a_free_into_a_block_is_told_when_its_page_is_asked_next)
+{
+    unsigned count = support_drain_head(SIZE, blocks, MOST);
+    pool_free(blocks[0]);
+    char *inside = (char *)blocks[count - 1] + GRANULE_BYTES;
+    pool_free(inside);
+    cr_assert_eq(misuse_of_refill(), 1);
+    cr_assert_str_eq(support_misuse.what, "not the start of a block");
+    cr_assert_eq(support_misuse.address, inside);
+    cr_assert_eq(support_misuse.block_bytes, SIZE);
+}
+
+Test(heap, a_link_that_was_written_over_is_told_before_malloc_follows_it)
+{
+    static char elsewhere[64];
+    unsigned count = support_drain_head(SIZE, blocks, MOST);
+    void **last = blocks[count - 1];
+    pool_free(blocks[0]);
+    pool_free(last);
+    *last = elsewhere;
+    cr_assert_eq(misuse_of_refill(), 1);
+    cr_assert_str_eq(support_misuse.function, "malloc");
+    cr_assert_str_eq(support_misuse.what, "was written to after it was freed");
+    cr_assert_eq(support_misuse.address, last);
+}
+
 Test(heap, remote_frees_wait_until_own_frees_are_used)
 {
     support_drain_head(SIZE, blocks, MOST);
