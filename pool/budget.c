@@ -11,9 +11,11 @@ static const unsigned peak_shift = 3;   // the recent peak comes down to what is
 // A heap that has wanted its last seconds' peak again this many times over is trusted to go on so: then nothing is given
 // back for a while. So often that a program which fills and empties its heap a few dozen times is not taken for one that
 // does nothing else, and so seldom that the lesson costs little (bench/batch.c: 16 KiB to 1 MiB a block); sooner where
-// little is at stake.
-static const size_t trust_cycles = 32, trust_cycles_little = 8;
-static const size_t little_bytes = 8 * BUDGET_FLOOR_BYTES;
+// little is at stake, and at once where it is next to nothing (bench/producer_consumer.c: 3 MiB in all, of which up to 2
+// are on their way; with 8 times 7,000 page faults and 500 system calls before it was trusted).
+static const struct {
+    size_t most_bytes, cycles;
+} trust_steps[] = {{3 * BUDGET_FLOOR_BYTES, 2}, {8 * BUDGET_FLOOR_BYTES, 8}, {SIZE_MAX, 32}};
 static const uint64_t trust_ms = 4000;
 
 static const unsigned excuse_shift = 4; // 6 %
@@ -160,6 +162,15 @@ static bool is_trusted(uint64_t now_ms)
     return now_ms < atomic_load_explicit(&trusted_until_ms, memory_order_relaxed);
 }
 
+// How many times over a heap that swings so far must want it all again.
+static size_t trust_cycles(size_t swing_bytes)
+{
+    unsigned step = 0;
+    while (swing_bytes > trust_steps[step].most_bytes)
+        step++;
+    return trust_steps[step].cycles;
+}
+
 static size_t credit_allowance(budget_kind_t kind)
 {
     size_t in_use = get(&used), peak = get(&recent_peak);
@@ -182,7 +193,7 @@ void budget_regret(budget_kind_t kind, size_t bytes)
     atomic_store_explicit(&credit[kind], size_min(after, most), memory_order_relaxed);
     add(&wanted_again, bytes);
     size_t swing = seconds_peak();
-    if (get(&wanted_again) / (swing <= little_bytes ? trust_cycles_little : trust_cycles) > swing) {
+    if (get(&wanted_again) / trust_cycles(swing) > swing) {
         atomic_store_explicit(&wanted_again, 0, memory_order_relaxed);
         atomic_store_explicit(&trusted_until_ms, now_ms + trust_ms, memory_order_relaxed);
     }
@@ -204,14 +215,14 @@ void budget_excuse_all_filling(void)
 }
 
 // Ahead of its use there may be 6 % of the heap. One that was larger a moment ago is being filled again, most likely: it
-// may have more ahead, as long as that takes it no further than 6 % above where it was. (in_use <= recent_peak)
+// may have as much ahead as it uses, as long as that takes it no further than 6 % above where it was. (in_use <= recent_peak)
 static size_t filling_most(void)
 {
     size_t in_use = get(&used), highest = get(&recent_peak);
     highest += highest >> excuse_shift;
     if (fills_freely)
         return SIZE_MAX;
-    return highest <= in_use ? 0 : size_min(highest - in_use, in_use / 2);
+    return highest <= in_use ? 0 : size_min(highest - in_use, in_use);
 }
 
 bool budget_may_fill(size_t bytes)

@@ -8,8 +8,8 @@
 // keeps its pages, and one that was emptied loses them. That for free memory inside partly used pages counts up to half
 // of what is in use: so a heap that churns keeps some of its holes.
 // Excused is what is free in huge pages that are partly used (huge.h): it cannot be given back without splitting them.
-// It does not count as kept, up to a point: 6 % of what is in use, and, in pages that are being filled, half of it on the
-// way back to the recent peak.
+// It does not count as kept, up to a point: 6 % of what is in use, and, in pages that are being filled, as much again on
+// the way back to the recent peak.
 // All counters are [atomic], relaxed: they steer, they do not account (the survey does).
 #ifndef TARN_BUDGET_H
 #define TARN_BUDGET_H

@@ -6,6 +6,9 @@
 
 // Below this much heap there are none: a region too many would be 6 % of it (2 MiB / 32 MiB).
 static const size_t heap_least_bytes = (size_t)32 << 20;
+// On the way back to the recent peak nothing new is held by one, so half of that does: the peak sinks while the heap is
+// empty. (bench/turns.c on a busy machine: with the whole of it every second turn went by 4 KiB.)
+static const size_t return_least_bytes = (size_t)16 << 20;
 // So much of what lies before must be resident. Each class has a page that it is just filling, half of it untouched: up to
 // 1.5 MiB of the 64 KiB pages of small blocks. So it takes 16 MiB to see that only 12 % are.
 static const unsigned dense_percent = 88;
@@ -44,7 +47,8 @@ static bool is_in_proportion(const char *before, size_t bytes, bool carved)
 {
     if (mode == HUGE_ON)
         return true;
-    return budget_recent_peak() >= heap_least_bytes && budget_may_fill(HUGE_BYTES) && is_dense(before, bytes, carved);
+    return budget_recent_peak() >= (is_return() ? return_least_bytes : heap_least_bytes) && budget_may_fill(HUGE_BYTES) &&
+           is_dense(before, bytes, carved);
 }
 
 bool huge_wanted(const char *before, size_t bytes, bool carved)

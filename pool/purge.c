@@ -269,9 +269,11 @@ static void kept_purge(heap_t *heap, size_t limit)
     if (kept <= limit)
         return;
     size_t wanted = kept - limit + (limit >> purge_slack_shift);
-    size_t purged = zone_purge_whole(wanted);
+    size_t purged = zone_purge_long(wanted);
     if (purged < wanted)
         purged += large_purge(wanted - purged);
+    if (purged < kept - limit)
+        purged += zone_purge_whole(wanted - purged);
     if (purged < kept - limit) // more huge pages are partly used than can be excused
         zone_purge(kept - limit - purged);
     emptied_flush(heap);

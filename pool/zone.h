@@ -61,7 +61,9 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner);
 // Takes back an empty page. Its owner's lists must have forgotten it.
 void zone_page_free(page_t *page);
 // Gives free pages' memory back, highest addresses first, until `bytes` are purged or none is left. Returns the bytes.
-// Huge pages that are free whole go whole. Those that are partly used: not at all, or, if need be, in part.
+// Huge pages that are free whole go whole. Those that are partly used: not at all, or, if need be, in part. long: only
+// runs that are cheap for their length.
+size_t zone_purge_long(size_t bytes);
 size_t zone_purge_whole(size_t bytes);
 size_t zone_purge(size_t bytes);
 // os_purge for a part of a page that its owner keeps: a huge page it lies in is split first.

@@ -180,6 +180,18 @@ Test(budget, a_small_heap_is_trusted_sooner)
     cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES + 6 * MIB);
 }
 
+Test(budget, a_heap_of_next_to_nothing_is_trusted_at_once)
+{
+    swings(3, 2 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES + 2 * MIB);
+}
+
+Test(budget, a_small_heap_that_was_emptied_a_few_times_keeps_the_floor)
+{
+    swings(5, 6 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
+}
+
 Test(budget, trust_ends_after_seconds_and_a_peak_that_is_past_counts_no_more)
 {
     swings(34, 32 * MIB);

@@ -127,6 +127,29 @@ Test(huge, a_heap_that_comes_back_gets_them_before_it_is_as_large_again)
     require_books();
 }
 
+Test(huge, a_heap_that_comes_back_after_seconds_gets_them_though_the_peak_has_sunk)
+{
+    fill_to(40 * MIB);
+    empty();
+    backed = 0;
+    now_ms += 4000; // to 7/8 of it with each second: 23 MiB
+    fill_to(20 * MIB);
+    cr_assert_geq(backed, 6);
+    cr_assert_leq(resident_of_heap(), 22 * MIB);
+    require_books();
+}
+
+Test(huge, a_heap_that_comes_back_has_as_much_ahead_as_it_uses)
+{
+    fill_to(50 * MIB);
+    empty();
+    backed = 0;
+    fill_to(MIB * 7 / 2);
+    cr_assert_eq(backed, 1);
+    cr_assert_leq(resident_of_heap(), 5 * MIB);
+    require_books();
+}
+
 Test(huge, a_kernel_that_refuses_is_not_asked_again_for_a_while)
 {
     refuses = true;

@@ -124,6 +124,31 @@ Test(zone, purging_gives_the_highest_pages_back_and_only_as_much_as_wanted)
     cr_assert_eq(zone_of(page[0])->clean.count, 2);
 }
 
+#define PAGES 40u
+
+// Long is what the kernel flushes at once: more than 33 OS pages.
+Test(zone, long_runs_can_be_given_back_alone_and_go_on_over_clean_pages)
+{
+    page_t *page[PAGES];
+    for (unsigned i = 0; i < PAGES; i++)
+        page_dirty(page[i] = zone_page_alloc(SMALL, &heap_none));
+    unsigned length = (unsigned)(34 * os_page_bytes() / LOW_PAGE_BYTES) + 1, first = 10, end = first + length;
+    cr_assert_lt(end, PAGES - 4);
+    for (unsigned i = first; i < end; i++)
+        zone_page_free(page[i]);
+    zone_page_free(page[end + 1]);
+    zone_page_free(page[end + 3]);
+    cr_assert_eq(zone_purge_long(SIZE_MAX), length * LOW_PAGE_BYTES);
+    cr_assert_eq(zone_of(page[0])->dirty.count, 2, "the short ones stay");
+    cr_assert_eq(zone_purge_long(SIZE_MAX), 0);
+    zone_page_free(page[first - 1]);
+    zone_page_free(page[end]);
+    cr_assert_eq(zone_purge_long(SIZE_MAX), 3 * LOW_PAGE_BYTES, "with the clean ones in between they are long");
+    cr_assert_eq(zone_of(page[0])->dirty.count, 1);
+    cr_assert_eq(zone_of(page[0])->clean.count, length + 3);
+    cr_assert_eq(zone_purge_whole(SIZE_MAX), LOW_PAGE_BYTES);
+}
+
 Test(zone, a_purged_page_reads_as_zero_again)
 {
     page_t *page = zone_page_alloc(MEDIUM, &heap_none);
