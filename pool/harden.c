@@ -9,11 +9,14 @@
 #include "meta.h"
 #include "os_linux.h"
 #include "registry.h"
+#include "trap.h"
 
 void heap_harden_begin(heap_t *heap)
 {
     if (harden_level != 0 && heap->harden_random == 0)
         heap->harden_random = os_random() | 1; // 0 is none yet
+    if (harden_level >= HARDEN_TRAPS && heap->trap_in == 0)
+        heap->trap_in = trap_gap(block_bits_random(&heap->harden_random));
 }
 
 bool heap_harden_page(page_t *page)

@@ -110,6 +110,7 @@ struct heap {
     size_sample_t sample[CLASS_COUNT]; // [owner]
     sample_gaps_t gaps;                // [owner]
     uint64_t harden_random;            // [owner] block_bits_random; 0: not hardened
+    uint32_t trap_in;                  // [owner] allocations to the next trap (trap.h); 0: there is none
     struct quarantine *quarantine;     // [owner] what is held back (harden.c); NULL: nothing is
 };
 

@@ -4,7 +4,7 @@
 
 #include "bits.h"
 
-// What harden=0..2 says (pool/README.md, section 13). [const] after the start.
+// What harden=0..3 says (pool/README.md, section 13). [const] after the start.
 POOL_LOCAL extern unsigned harden_level;
 
 // `what` is a short fixed text ("double free", "not the start of a block", ...).

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -21,6 +22,15 @@
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
+#endif
+
+// Linux 6.13; the headers of the build may be older.
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
 #endif
 
 static const size_t memory_claimed_at_least = (size_t)64 << 20;
@@ -154,6 +164,48 @@ bool os_commit_counts(void)
 bool os_withdraw(void *start, size_t bytes)
 {
     return map_anonymous(start, bytes, PROT_NONE, MAP_FIXED) == start;
+}
+
+// --- guards ----------------------------------------------------------------------------------------------------------
+//
+// Since Linux 6.13 a guard is a mark in the page table, and the mapping stays one. Before, and where the memory is
+// locked, it is a mapping of its own.
+
+static _Atomic int guard_marks; // whether the kernel knows them: 0: not asked yet, 1: yes, -1: no
+
+static int advise(void *start, size_t bytes, int advice)
+{
+    int saved = errno, error = madvise(start, bytes, advice) == 0 ? 0 : errno;
+    errno = saved;
+    return error;
+}
+
+// An emulator may agree to any advice and do nothing: a guard cannot be read, either.
+static bool guard_mark(void *start, size_t bytes)
+{
+    bool done = advise(start, bytes, MADV_GUARD_INSTALL) == 0;
+    if (atomic_load_explicit(&guard_marks, memory_order_relaxed) == 0) {
+        done = done && advise(start, page_bytes, MADV_POPULATE_READ) == EFAULT;
+        atomic_store_explicit(&guard_marks, done ? 1 : -1, memory_order_relaxed);
+    }
+    return done;
+}
+
+bool os_guard_splits(void)
+{
+    return atomic_load_explicit(&guard_marks, memory_order_relaxed) != 1;
+}
+
+bool os_guard(void *start, size_t bytes)
+{
+    if (atomic_load_explicit(&guard_marks, memory_order_relaxed) >= 0 && guard_mark(start, bytes))
+        return true;
+    return os_guard_splits() && os_withdraw(start, bytes);
+}
+
+bool os_guard_open(void *start, size_t bytes)
+{
+    return os_guard_splits() ? os_commit(start, bytes) : advise(start, bytes, MADV_GUARD_REMOVE) == 0;
 }
 
 bool os_refresh(void *start, size_t bytes)

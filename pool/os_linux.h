@@ -18,6 +18,13 @@ void *os_reserve(size_t bytes, size_t alignment);
 bool os_commit(void *start, size_t bytes);
 // The opposite: the range is as os_reserve returned it, with neither name nor advice. False: nothing has changed.
 RARE bool os_withdraw(void *start, size_t bytes);
+// A guard: nothing in the range can be read or written, and its memory is given back. Opened it is usable, and reads as
+// zero. The range must have been usable once. False: nothing has changed.
+RARE bool os_guard(void *start, size_t bytes);
+RARE bool os_guard_open(void *start, size_t bytes);
+// Whether each guard splits the mapping it lies in, so that it costs two of those that the kernel lets a process have.
+// Known from the first os_guard on.
+RARE bool os_guard_splits(void);
 // Whether committed memory counts against the process (RLIMIT_DATA) or the machine before it is used.
 bool os_commit_counts(void);
 // Whether the kernel's overcommit policy would grant so much memory at once: asked by mapping it and letting it go.

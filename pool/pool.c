@@ -10,6 +10,7 @@
 #include "requested.h"
 #include "reserve.h"
 #include "sample.h"
+#include "trap.h"
 
 // A thread that allocates after its heap has been given up this often is at its very end (the C library calls
 // destructors in four rounds): it borrows a heap for each call.
@@ -17,7 +18,7 @@ static const unsigned last_rounds = 3;
 
 static lock_t start_lock = {.rank = LOCK_HEAPS};
 static _Atomic bool started;
-static pool_options_t options = {.waste_percent = BUDGET_WASTE_PERCENT};
+static pool_options_t options = {.waste_percent = BUDGET_WASTE_PERCENT, .trap_every = TRAP_EVERY};
 static __thread unsigned char ended_count __attribute__((tls_model("initial-exec")));
 
 // --- start -----------------------------------------------------------------------------------------------------------
@@ -41,6 +42,8 @@ static bool start_locked(void)
     if (!zone_start())
         return false;
     large_start();
+    if (options.harden >= HARDEN_TRAPS && options.trap_every != 0)
+        trap_start(options.trap_every);
     atomic_store_explicit(&started, true, memory_order_release);
     return true;
 }
@@ -240,6 +243,19 @@ static __attribute__((noinline)) void *alloc_hardened_quick(size_t size_bytes)
     return block;
 }
 
+// Level 3: whether this request is the one that is to be a trap, and no other comes in between.
+static inline bool trap_is_due(heap_t *heap)
+{
+    return unlikely(harden_level >= HARDEN_TRAPS) && heap->trap_in != 0 && unlikely(--heap->trap_in == 0);
+}
+
+// NULL: it cannot be one.
+static RARE void *alloc_trap(heap_t *heap, size_t alignment, size_t size_bytes)
+{
+    heap->trap_in = trap_gap(block_bits_random(&heap->harden_random));
+    return trap_alloc(alignment, size_bytes);
+}
+
 void *pool_malloc_slow(size_t size_bytes)
 {
     bool clean;
@@ -247,7 +263,12 @@ void *pool_malloc_slow(size_t size_bytes)
     if (unlikely(heap == &heap_none && !pool_start()))
         return NULL;
     if (unlikely(harden_level != 0)) { // behind the start, which sets it
-        void *block = alloc_hardened_quick(size_bytes);
+        void *block = trap_is_due(heap) ? alloc_trap(heap, GRANULE_BYTES, size_bytes) : NULL;
+        if (unlikely(block != NULL)) {
+            medium_uncount(heap, size_bytes);
+            return block;
+        }
+        block = alloc_hardened_quick(size_bytes);
         if (likely(block != NULL))
             return block;
     }
@@ -276,10 +297,10 @@ void *pool_calloc(size_t size_bytes)
     void *block;
     if (size_bytes <= SMALL_MAX_BYTES)
         block = pool_malloc(size_bytes);
-    else if (pool_start())
-        block = alloc_or_retry(GRANULE_BYTES, size_bytes, class_for(size_bytes), &clean);
-    else
+    else if (!pool_start())
         return NULL;
+    else if (!trap_is_due(heap_self) || (block = alloc_trap(heap_self, GRANULE_BYTES, size_bytes)) == NULL)
+        block = alloc_or_retry(GRANULE_BYTES, size_bytes, class_for(size_bytes), &clean);
     return block == NULL || clean ? block : memset(block, 0, size_bytes);
 }
 
@@ -294,6 +315,11 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
     if (class != 0 && size_class_table[class].block_bytes > zone_max_bytes())
         class = 0;
     heap_t *heap = heap_self;
+    if (trap_is_due(heap)) {
+        void *block = alloc_trap(heap, alignment, size_bytes);
+        if (block != NULL)
+            return block;
+    }
     if (likely(class != 0 && heap != &heap_none)) {
         void *block = alloc_class(heap, class, size_bytes, &clean);
         if (likely(block != NULL))
@@ -403,8 +429,25 @@ static const char *large_wrong(large_result_t result)
     return result == LARGE_INTERIOR ? "not the start of a block" : "double free, or never allocated";
 }
 
+static RARE void tell_trap(const char *function, const void *address, const char *wrong)
+{
+    trap_report_t report;
+    misuse_tell(function, address, wrong, trap_explain(address, &report) ? report.size_bytes : 0);
+}
+
+static RARE void free_trap(void *block)
+{
+    const char *wrong = trap_free(block);
+    if (wrong != NULL)
+        tell_trap("free", block, wrong);
+}
+
 static void free_large(void *block)
 {
+    if (trap_has(block)) {
+        free_trap(block);
+        return;
+    }
     if (reserve_has(block)) {
         if (!reserve_free(block))
             misuse_tell("free", block, "double free, or never allocated", 0);
@@ -538,6 +581,13 @@ static size_t usable(const char *function, void *block, page_t **page)
         return 0;
     }
     size_t bytes = 0;
+    if (trap_has(block)) {
+        const char *wrong;
+        bytes = trap_usable(block, &wrong);
+        if (wrong != NULL)
+            tell_trap(function, block, wrong[0] == 'd' ? "not a live block" : wrong);
+        return bytes;
+    }
     if (reserve_has(block)) {
         bytes = reserve_usable(block);
         if (bytes == 0)
@@ -613,6 +663,8 @@ static RARE void *resize_at_limit(void *block, size_t old_bytes, size_t size_byt
 // Between guards there is no room to grow.
 static void *resize_large_or_move(void *block, size_t old_bytes, size_t size_bytes)
 {
+    if (trap_has(block))
+        return NULL;
     void *resized = resize_large(block, old_bytes, size_bytes);
     bool guarded = resized == NULL && harden_level >= HARDEN_HOLDS;
     return unlikely(guarded) ? move_to_large(block, old_bytes, size_bytes) : resized;
@@ -626,6 +678,8 @@ void *pool_realloc_slow(void *block, size_t size_bytes)
     size_t old_bytes = usable("realloc", block, &page);
     if (old_bytes == 0 || size_bytes > PTRDIFF_MAX)
         return NULL;
+    if (trap_has(block) && size_bytes == old_bytes)
+        return block; // any other size moves, so that its end is where its slot ends
     if (page != NULL && pool_fits_in_place(old_bytes, size_bytes)) {
         if (unlikely(heap_requested_exact))
             requested_note(heap_self, page->class, block, size_bytes);
@@ -636,7 +690,7 @@ void *pool_realloc_slow(void *block, size_t size_bytes)
         resized = resize_large_or_move(block, old_bytes, size_bytes);
     else if (page != NULL && size_bytes > old_bytes && size_bytes >= large_growing_least())
         resized = move_to_large(block, old_bytes, size_bytes);
-    if (unlikely(resized == NULL && page == NULL))
+    if (unlikely(resized == NULL && page == NULL) && !trap_has(block))
         resized = resize_at_limit(block, old_bytes, size_bytes);
     return resized != NULL ? resized : move(block, old_bytes, size_bytes);
 }

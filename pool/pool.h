@@ -18,7 +18,8 @@ typedef struct pool_options {
     size_t limit_bytes;     // of the heap's resident memory (budget_take); 0: none
     size_t sample_bytes;    // mean distance of the profile's samples (sample.h); 0: no profile
     uint64_t sample_seed;   // for tests
-    unsigned harden;        // 0: no hardening; 1: block_bits.h
+    unsigned harden;        // 0: no hardening; 1: block_bits.h; 2: harden.c; 3: trap.h
+    unsigned trap_every;    // at level 3 one allocation in so many is a trap, on average; 0: none is
     huge_mode_t huge;       // huge.h
 } pool_options_t;
 

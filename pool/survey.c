@@ -13,6 +13,7 @@
 #include "requested.h"
 #include "reserve.h"
 #include "sample.h"
+#include "trap.h"
 
 // A loop, where memset would be the first call into the C library's text of a small program (kernel_call.h). What is zero
 // is not written, and so not resident, in static memory.
@@ -399,6 +400,35 @@ static void extent_survey(survey_t *out, const extent_t *node, size_t bytes, win
     out->tail_bytes += resident - used;
 }
 
+// They count as large blocks: what their OS pages hold beside them is tail.
+static void trap_survey_one(survey_t *out, window_t *window, const trap_view_t *view)
+{
+    uintptr_t most = trap_base + trap_bytes;
+    size_t resident = resident_bytes(window, (uintptr_t)view->open, (uintptr_t)view->end, most);
+    size_t used = size_min(resident, view->size_bytes);
+    out->heap_rss_bytes += resident;
+    out->large_blocks++;
+    out->large_bytes += view->size_bytes;
+    out->requested_bytes += view->size_bytes;
+    out->untouched_bytes += view->size_bytes - used;
+    out->tail_bytes += resident - used;
+    survey_page_t shown = {.start = (uintptr_t)view->open, .bytes = (size_t)(view->end - view->open),
+                           .resident_bytes = resident, .live_bytes = view->size_bytes, .live_blocks = 1,
+                           .kind = SURVEY_LARGE};
+    if (window->visitor != NULL)
+        window->visitor->visit(window->visitor->context, &shown);
+}
+
+static void trap_survey(survey_t *out, window_t *window)
+{
+    trap_view_t view;
+    range_add(out, (void *)trap_base, (void *)(trap_base + trap_bytes), "tarn traps");
+    window->start = window->end = 0;
+    for (unsigned i = 0; i < trap_slots(); i++)
+        if (trap_look(i, &view))
+            trap_survey_one(out, window, &view);
+}
+
 static void large_survey(survey_t *out, window_t *window)
 {
     char *start, *end;
@@ -416,7 +446,8 @@ static void large_survey(survey_t *out, window_t *window)
             range_add(out, extent->start, extent->start + extent->used_bytes, "tarn large");
         extent_survey(out, extent, extent->used_bytes, window, (uintptr_t)extent->start + extent->used_bytes);
     }
-    out->large_allocated_total = large_counts().allocated_total;
+    trap_survey(out, window);
+    out->large_allocated_total = large_counts().allocated_total + trap_allocated_total();
     if (out->large_allocated_total < out->large_blocks)
         out->large_allocated_total = out->large_blocks;
 }
@@ -461,6 +492,8 @@ static void meta_survey(survey_t *out, window_t *window)
     }
     for (unsigned i = 0; block_bits_bounds(i, &start, &end); i++)
         meta_range(out, window, start, end);
+    trap_table_bounds(&start, &end);
+    meta_range(out, window, start, end);
     reserve_bounds(&start, &end);
     meta_range(out, window, start, end);
 }

@@ -15,6 +15,7 @@
 #include "process.h"
 #include "recorder.h"
 #include "thread.h"
+#include "trapped.h"
 
 void pool_hook_boot(pool_options_t *pool_options)
 {
@@ -24,6 +25,7 @@ void pool_hook_boot(pool_options_t *pool_options)
     pool_options->huge = options.huge;
     pool_options->requested_exact = options.requested_exact;
     pool_options->harden = options.harden;
+    pool_options->trap_every = options.traps;
     pool_options->limit_bytes = options.limit_bytes;
     pool_options->sample_bytes = recorder_is_wanted() && options.profile ? options.sample_bytes : 0;
     thread_start();
@@ -51,10 +53,12 @@ __attribute__((constructor)) static void boot(void)
         options_complain();
     if (recorder_is_wanted())
         recorder_start();
+    if (exit_report_wanted())
+        ending_start();
+    if (exit_report_wanted() || trapped_signal(SIGSEGV))
+        fatal_start();
     if (!exit_report_wanted())
         return;
-    ending_start();
-    fatal_start();
     if (recorder_is_wanted())
         recorder_signal_start();
 }

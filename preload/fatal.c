@@ -8,6 +8,7 @@
 #include "exit_report.h"
 #include "glibc.h"
 #include "kernel.h"
+#include "trapped.h"
 
 // What the C library adds to the flags on its way to the kernel, and hands out again with them.
 #define FLAG_RESTORER 0x04000000
@@ -78,7 +79,10 @@ static bool stack_is_enough(void)
 static RARE void fatal_handler(int number, siginfo_t *info, void *context)
 {
     int saved_errno = errno;
-    (void)context;
+    if (unlikely(trapped_tell(number, info, context))) {
+        errno = saved_errno;
+        return;
+    }
     if (is_among(number, faults, COUNT(faults)) && info->si_code > 0)
         exit_report_abandon();
     if (stack_is_enough())
@@ -93,7 +97,7 @@ static RARE void fatal_handler(int number, siginfo_t *info, void *context)
 
 bool fatal_stands_in(int number)
 {
-    return standing_in && is_among(number, fatal, COUNT(fatal)) && exit_report_wanted();
+    return standing_in && is_among(number, fatal, COUNT(fatal)) && (exit_report_wanted() || trapped_signal(number));
 }
 
 // A stack overflow can be handled on an alternate stack only. Other signals stay off it: it may be small.
@@ -128,9 +132,10 @@ static void substitute_default(int number)
 // Not as init of a container: the kernel spares it every default action, and a handler would interrupt its calls.
 void fatal_start(void)
 {
-    if (!exit_report_wanted() || kernel_getpid() == 1)
+    if (kernel_getpid() == 1)
         return;
     standing_in = true;
     for (size_t i = 0; i < COUNT(fatal); i++)
-        substitute_default(fatal[i]);
+        if (fatal_stands_in(fatal[i]))
+            substitute_default(fatal[i]);
 }

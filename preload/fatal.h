@@ -11,7 +11,7 @@
 
 #include "../pool/bits.h"
 
-// Installs the handlers, in a process that would write a report.
+// Installs the handlers: in a process that would write a report, or those of SIGSEGV and SIGBUS where there are traps.
 RARE void fatal_start(void);
 
 // Whether the handler stands in for the default action of this signal, here and now.

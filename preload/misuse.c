@@ -2,8 +2,28 @@
 #include <stdlib.h>
 
 #include "../pool/pool.h"
+#include "../pool/trap.h"
 #include "options.h"
 #include "output.h"
+#include "stack.h"
+
+// Who allocated the block, and who freed it, where that is known.
+static void stacks_tell(const void *address)
+{
+    trap_report_t report;
+    if (!trap_has(address) || !trap_explain(address, &report))
+        return;
+    stack_tell("allocated", report.allocated.thread, report.allocated.frame, report.allocated.depth);
+    if (report.freed.thread != 0)
+        stack_tell("freed", report.freed.thread, report.freed.frame, report.freed.depth);
+}
+
+unsigned trap_hook_stack(uintptr_t *frames, unsigned most)
+{
+    stack_walk_t walk = {.address = frames, .most = most};
+    stack_walk(&walk);
+    return walk.depth;
+}
 
 void pool_hook_misuse(const pool_misuse_t *misuse)
 {
@@ -12,6 +32,7 @@ void pool_hook_misuse(const pool_misuse_t *misuse)
                     misuse->block_bytes);
     else
         output_line("%s(): %p: %s", misuse->function, misuse->address, misuse->what);
+    stacks_tell(misuse->address);
     if (options.abort_on_misuse)
         abort();
 }

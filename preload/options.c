@@ -5,6 +5,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "../pool/trap.h"
 #include "glibc.h"
 #include "kernel.h"
 #include "output.h"
@@ -15,7 +16,8 @@
 #define LIMIT_BYTES_MIN ((size_t)1 << 20) // the budget's floor
 #define LIMIT_BYTES_MAX ((size_t)1 << 62)
 #define SAMPLE_BYTES_MAX ((size_t)1 << 30)
-#define HARDEN_MOST 2
+#define HARDEN_MOST 3
+#define TRAPS_MAX 1000000000u
 #define RECORD_BYTES_MIN ((size_t)1 << 20)
 #define RECORD_BYTES_MAX ((size_t)16 << 30)
 
@@ -240,11 +242,21 @@ static RARE const char *set_record_signal(word_t value)
 static const char *set_harden(word_t value)
 {
     if (value.length != 1 || value.text[0] < '0' || value.text[0] > '0' + HARDEN_MOST)
-        return "0, 1 or 2";
+        return "0, 1, 2 or 3";
     options.harden = (unsigned)(value.text[0] - '0');
     return NULL;
 }
-_Static_assert(HARDEN_MOST == 2, "said in the message above");
+_Static_assert(HARDEN_MOST == 3, "said in the message above");
+
+static RARE const char *set_traps(word_t value)
+{
+    size_t every = bytes_parse(value);
+    if ((every < 1 || every > TRAPS_MAX) && !word_is(value, "off"))
+        return "a number from 1 to 1000000000, or off";
+    options.traps = (unsigned)every;
+    return NULL;
+}
+_Static_assert(TRAPS_MAX == 1000000000, "said in the message above");
 
 static const char *set_huge(word_t value)
 {
@@ -265,6 +277,7 @@ static const option_t known[] = {
     {"profile", set_profile},
     {"sample", set_sample},
     {"harden", set_harden},
+    {"traps", set_traps},
     {"limit", set_limit},
     {"huge", set_huge},
 };
@@ -379,6 +392,7 @@ void options_read(unsigned default_waste_percent)
     options.profile = true;
     options.follow = true;
     options.sample_bytes = SAMPLE_BYTES;
+    options.traps = TRAP_EVERY;
     options.record_max_bytes = RECORD_BYTES;
     if (is_secure()) {
         options.stats = STATS_OFF;

@@ -22,6 +22,7 @@ typedef struct options {
     unsigned waste_percent;
     huge_mode_t huge;
     unsigned harden;           // 0: what costs nothing
+    unsigned traps;            // at level 3 one allocation in so many is a trap; 0: none
     size_t limit_bytes;        // of the heap; 0: none
     bool profile;              // take samples, if there is a recording
     bool follow;               // a recording for each process, not for the topmost alone

@@ -1,9 +1,7 @@
 // preload/sampler.c - what the pool samples (pool/sample.h), with the call stack that asked for it.
 //
-// The stack is taken by libgcc's unwinder, which is linked into this library: it takes no lock, allocates nothing and
-// shares no state with the one that carries the program's exceptions. Nothing of ours is held meanwhile.
+// Nothing of ours is held while the stack is taken (stack.h).
 #include <string.h>
-#include <unwind.h>
 
 #include "../pool/sample.h"
 #include "kernel.h"
@@ -11,53 +9,10 @@
 #include "recorder_file.h"
 #include "recorder_modules.h"
 #include "recorder_sites.h"
+#include "stack.h"
 
 #define EVENT_NS_MOST 50000u // more than that was not ours: the thread did not run
 #define MODULES_A_STACK 16 // different ones; beyond, frames have none
-
-typedef struct walk {
-    uintptr_t address[STACK_DEPTH_MAX];
-    uint32_t depth;
-    bool cut;
-    bool outside; // of this library, since a frame of the caller's was seen
-} walk_t;
-
-// This library's own addresses, as the loader knows them. [const] from the first sample on: all write the same.
-static uintptr_t own_start, own_end;
-
-static void own_look(void)
-{
-    module_seen_t own = module_of((uintptr_t)own_look);
-    own_start = own.start;
-    own_end = own.end;
-}
-
-static bool is_ours(uintptr_t address)
-{
-    return address >= own_start && address < own_end;
-}
-
-// --- the stack -------------------------------------------------------------------------------------------------------
-
-// Every address is that of a return, so that readers may look up the byte before; where a signal interrupted, it is
-// the instruction itself.
-static RARE _Unwind_Reason_Code frame_visit(struct _Unwind_Context *context, void *argument)
-{
-    walk_t *walk = argument;
-    int is_instruction = 0;
-    uintptr_t address = _Unwind_GetIPInfo(context, &is_instruction);
-    if (address == 0)
-        return _URC_END_OF_STACK;
-    if (!walk->outside && is_ours(address))
-        return _URC_NO_REASON;
-    walk->outside = true;
-    if (walk->depth == STACK_DEPTH_MAX) {
-        walk->cut = true;
-        return _URC_END_OF_STACK;
-    }
-    walk->address[walk->depth++] = address + (is_instruction != 0);
-    return _URC_NO_REASON;
-}
 
 // --- modules ---------------------------------------------------------------------------------------------------------
 
@@ -81,7 +36,7 @@ static uint32_t module_find(modules_t *modules, uintptr_t address)
     return modules->count++;
 }
 
-static void modules_find(modules_t *modules, const walk_t *walk)
+static void modules_find(modules_t *modules, const stack_walk_t *walk)
 {
     modules->count = 0;
     for (uint32_t i = 0; i < walk->depth; i++)
@@ -89,7 +44,7 @@ static void modules_find(modules_t *modules, const walk_t *walk)
 }
 
 // [recorder_lock]
-static void frames_make(call_stack_t *stack, const walk_t *walk, const modules_t *modules, uint64_t now_ns)
+static void frames_make(call_stack_t *stack, const stack_walk_t *walk, const modules_t *modules, uint64_t now_ns)
 {
     uint64_t number[MODULES_A_STACK + 1];
     for (uint32_t i = 0; i < modules->count; i++)
@@ -167,7 +122,7 @@ static uint32_t thread_of_self(void)
 
 // --- the pool's hooks ------------------------------------------------------------------------------------------------
 
-static uint32_t birth_locked(const sample_t *sample, const walk_t *walk, const modules_t *modules, uint64_t now_ns)
+static uint32_t birth_locked(const sample_t *sample, const stack_walk_t *walk, const modules_t *modules, uint64_t now_ns)
 {
     call_stack_t stack;
     if (!recorder_lock_take())
@@ -182,13 +137,10 @@ static uint32_t birth_locked(const sample_t *sample, const walk_t *walk, const m
 
 static uint32_t birth_take(const sample_t *sample, uint64_t now_ns)
 {
-    walk_t walk;
+    uintptr_t frames[STACK_DEPTH_MAX];
+    stack_walk_t walk = {.address = frames, .most = STACK_DEPTH_MAX};
     modules_t modules;
-    walk.depth = 0;
-    walk.cut = walk.outside = false;
-    if (own_end == 0)
-        own_look();
-    _Unwind_Backtrace(frame_visit, &walk);
+    stack_walk(&walk);
     modules_find(&modules, &walk);
     self_look();
     return birth_locked(sample, &walk, &modules, now_ns);

@@ -10,6 +10,7 @@
 #include "export.h"
 #include "fatal.h"
 #include "glibc.h"
+#include "trapped.h"
 
 static sigset_t interrupting; // signals for which siginterrupt was asked; signal(2) heeds it
 
@@ -24,15 +25,23 @@ static int action_pass_on(int number, const struct sigaction *action, struct sig
 
 EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *old)
 {
-    struct sigaction substitute;
-    if (action != NULL && action->sa_handler == SIG_DFL && fatal_stands_in(number)) {
+    struct sigaction substitute, before = {0};
+    if (old != NULL && trapped_signal(number) && action_pass_on(number, NULL, &before) == 0)
+        trapped_hide(number, &before); // as long as ours knows the handler of before
+    if (action != NULL && (action->sa_handler == SIG_DFL ? fatal_stands_in(number) : trapped_signal(number))) {
         substitute = *action;
-        fatal_substitute(number, &substitute);
+        if (action->sa_handler == SIG_DFL)
+            fatal_substitute(number, &substitute);
+        else
+            trapped_substitute(number, &substitute);
         action = &substitute;
     }
     int result = action_pass_on(number, action, old);
-    if (result == 0 && old != NULL)
+    if (result == 0 && old != NULL) {
+        if (trapped_signal(number))
+            *old = before;
         fatal_hide(old);
+    }
     return result;
 }
 

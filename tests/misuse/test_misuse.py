@@ -37,7 +37,7 @@ def require(true, text, result):
 def check_detected(line, level):
     for options, status, last in (('', -signal.SIGABRT, ''), (':on_error=abort', -signal.SIGABRT, ''),
                                   (':on_error=report', 0, 'whole\n')):
-        options += f':harden={level}'
+        options += f':harden={level}{expectations.HARDEN_OPTIONS[level]}'
         result = commit([fault], options)
         address, size = result.stdout.split(None, 2)[:2]
         expected = line.format(address=address, bytes=size)
@@ -48,7 +48,7 @@ def check_detected(line, level):
 
 def check_silent(level):
     for options in ('', ':on_error=report', ':stats=text'):    # the report reads the heap as it was left
-        options += f':harden={level}'
+        options += f':harden={level}{expectations.HARDEN_OPTIONS[level]}'
         result = commit([fault], options)
         require(result.returncode != -signal.SIGALRM, f'with "{options}" it hangs', result)
         require('tarn: free()' not in result.stderr, 'it is detected now: put the message into expectations.py', result)
@@ -71,7 +71,7 @@ if fault == 'table':
     check_table()
 elif fault == 'closed':
     check_closed()
-for level in expectations.HARDEN_LEVELS if fault not in ('table', 'closed') else ():
+for level in expectations.HARDEN_OPTIONS if fault not in ('table', 'closed') else ():
     expected = expectations.expectation(fault, level)
     if expected is None:
         check_silent(level)

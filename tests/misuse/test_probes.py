@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 
-LEVELS = (0, 1, 2)
+LEVELS = (0, 1, 2, 3)
 ENDS = ('harmless', 'detected', 'stopped', 'silent')    # the worst comes last
 PATIENCE_S = 60
 
@@ -36,6 +36,7 @@ SILENT = {
         'read_of_an_uninitialised_small_block',
     },
     2: set(),
+    3: set(),
 }
 
 
@@ -79,8 +80,10 @@ def check(probes, names, library):
     for level, allowed in SILENT.items():
         faults += [f'{name}: there is no such probe' for name in allowed - set(names)]
         for probe in names:
-            if end_of(probes, probe, library, f'stats=off:harden={level}') == 'silent' and probe not in allowed:
-                faults.append(f'harden={level} leaves {probe} silent')
+            for more in ('', ':traps=1') if level == 3 else ('',):
+                options = f'harden={level}{more}'
+                if end_of(probes, probe, library, f'stats=off:{options}') == 'silent' and probe not in allowed:
+                    faults.append(f'{options} leaves {probe} silent')
     if faults:
         sys.exit('\n'.join(faults))
 

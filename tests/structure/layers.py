@@ -17,7 +17,7 @@ LAYERS = [
     ['bits', 'kernel_call'],
     ['config', 'os', 'bitset', 'misuse'],
     ['size_class', 'lock', 'meta', 'budget', 'reserve', 'tiles'],
-    ['page', 'extent', 'huge'],
+    ['page', 'extent', 'huge', 'trap'],
     ['remote', 'zone', 'large'],
     ['block_bits', 'mosaic'],
     ['heap'],

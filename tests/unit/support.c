@@ -11,6 +11,7 @@
 
 bool support_exact;
 unsigned support_harden;
+unsigned support_trap_every;
 size_t support_limit_bytes;
 size_t support_sample_bytes;
 uint64_t support_sample_seed;
@@ -22,6 +23,7 @@ void pool_hook_boot(pool_options_t *options)
 {
     options->requested_exact = support_exact;
     options->harden = support_harden;
+    options->trap_every = support_trap_every;
     options->limit_bytes = support_limit_bytes;
     options->sample_bytes = support_sample_bytes;
     options->sample_seed = support_sample_seed;

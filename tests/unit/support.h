@@ -11,6 +11,7 @@
 // What the pool's boot hook will put into the options; to be set before the pool's first use.
 extern bool support_exact;
 extern unsigned support_harden;
+extern unsigned support_trap_every; // 0: none, whatever support_harden says
 extern size_t support_limit_bytes;
 extern size_t support_sample_bytes;
 extern uint64_t support_sample_seed;
