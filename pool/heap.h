@@ -146,24 +146,38 @@ static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t)
 void heap_page_event(page_t *page);
 void heap_medium_event(page_t *page); // the same, or more is idle now than was allowed
 
-// beyond: gets the offset from the first zone's start, so that it need not find out again.
-static inline void heap_free_local_or(void *address, void (*slow)(void *), void (*beyond)(void *, size_t))
+typedef enum heap_free_way { HEAP_FREED, HEAP_FREE_SLOW, HEAP_FREE_BEYOND } heap_free_way_t;
+
+// Frees a block of the first zone that is the calling thread's. SLOW: it is not, or freed twice. BEYOND: it lies in another
+// zone, or in none. *offset: from the first zone's start, so that nobody need find out again.
+static inline heap_free_way_t heap_free_local(void *address, size_t *offset_out)
 {
-    size_t offset = (uintptr_t)address - zone_front_base;
+    size_t offset = *offset_out = (uintptr_t)address - zone_front_base;
     if (unlikely(offset >= zone_front_limit))
-        return beyond(address, offset);
+        return HEAP_FREE_BEYOND;
     // offset / LOW_PAGE_BYTES * sizeof(page_t), in one shift and one mask
     size_t place = offset >> (LOW_PAGE_SHIFT - PAGE_SHIFT) & ~(size_t)(sizeof(page_t) - 1);
     page_t *page = (page_t *)((char *)zone_front_pages + place);
     if (unlikely(page_owner_word(page) != heap_self))
-        return slow(address);
+        return HEAP_FREE_SLOW;
     block_t *block = address, *list = page->list;
     if (unlikely(block == list)) // freed twice in a row
-        return slow(address);
+        return HEAP_FREE_SLOW;
     block->next = list;
     page->list = block;
     if (unlikely(--page->left == 0))
         heap_page_event(page);
+    return HEAP_FREED;
+}
+
+static inline void heap_free_local_or(void *address, void (*slow)(void *), void (*beyond)(void *, size_t))
+{
+    size_t offset;
+    heap_free_way_t way = heap_free_local(address, &offset);
+    if (unlikely(way == HEAP_FREE_BEYOND))
+        return beyond(address, offset);
+    if (unlikely(way == HEAP_FREE_SLOW))
+        slow(address);
 }
 
 // The same for a block of the second zone. False: it is not the calling thread's, or freed twice.

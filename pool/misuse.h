@@ -13,6 +13,7 @@ typedef struct pool_misuse {
     const void *address;
     const char *what;
     size_t block_bytes; // usable size of the block the address belongs to; 0 if it belongs to none
+    const size_t *told_bytes; // what the caller said that it is; NULL: nothing
 } pool_misuse_t;
 
 // Preload's; weak as those of pool.h. When it returns, the call has had no effect and the heap is whole.
@@ -20,7 +21,14 @@ RARE __attribute__((weak)) void pool_hook_misuse(const pool_misuse_t *misuse);
 
 static inline void misuse_tell(const char *function, const void *address, const char *what, size_t block_bytes)
 {
-    pool_misuse_t misuse = {function, address, what, block_bytes};
+    pool_misuse_t misuse = {function, address, what, block_bytes, NULL};
+    if (pool_hook_misuse)
+        pool_hook_misuse(&misuse);
+}
+
+static inline void misuse_tell_size(const char *function, const void *address, size_t block_bytes, size_t told_bytes)
+{
+    pool_misuse_t misuse = {function, address, "not the size of the block", block_bytes, &told_bytes};
     if (pool_hook_misuse)
         pool_hook_misuse(&misuse);
 }

@@ -304,6 +304,15 @@ void *pool_calloc(size_t size_bytes)
     return block == NULL || clean ? block : memset(block, 0, size_bytes);
 }
 
+static unsigned class_for_aligned(size_t alignment, size_t size_bytes)
+{
+    unsigned class = class_for(size_bytes);
+    if (class == 0 || alignment <= GRANULE_BYTES)
+        return class;
+    class = size_class_aligned(alignment, size_bytes + harden_tail_bytes);
+    return class == 0 || size_class_table[class].block_bytes > zone_max_bytes() ? 0 : class;
+}
+
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
 {
     bool clean;
@@ -311,9 +320,7 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
         return pool_malloc(size_bytes);
     if (!pool_start())
         return NULL;
-    unsigned class = class_for(size_bytes) == 0 ? 0 : size_class_aligned(alignment, size_bytes + harden_tail_bytes);
-    if (class != 0 && size_class_table[class].block_bytes > zone_max_bytes())
-        class = 0;
+    unsigned class = class_for_aligned(alignment, size_bytes);
     heap_t *heap = heap_self;
     if (trap_is_due(heap)) {
         void *block = alloc_trap(heap, alignment, size_bytes);
@@ -533,24 +540,15 @@ static __attribute__((noinline)) void free_unusual(void *block)
     pool_free_slow(block);
 }
 
-// The profile looks each block up.
-static inline void free_beyond_zones(void *block)
-{
-    if (unlikely(heap_sample_bytes != 0 || !large_free_warm(block)))
-        free_unusual(block);
-}
-
-// The zones of the start are of one size and stand side by side: each in turn takes its share off the offset.
-void pool_free_beyond(void *block, size_t offset)
+// The zones of the start are of one size and stand side by side: each in turn takes its share off the offset. BEYOND: it lies
+// in none. told: the slow path looks at a size, too, if blocks are hardened; in no page are they quick then.
+static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset, bool told)
 {
     const size_t zone_bytes = zone_first_bytes, descriptor = ~(sizeof(page_t) - 1);
     size_t place; // offset / page * sizeof(page_t), in one shift and one mask
     page_t *pages;
-    if ((offset -= zone_bytes) < zone_high_limit) {
-        if (likely(heap_free_high(block, offset)))
-            return;
-        return pool_free_slow(block);
-    }
+    if ((offset -= zone_bytes) < zone_high_limit)
+        return heap_free_high(block, offset) ? HEAP_FREED : HEAP_FREE_SLOW;
     if ((offset -= zone_bytes) < zone_medium_limit[0])
         pages = zone_medium_pages[0], place = offset >> (MEDIUM_1_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
     else if ((offset -= zone_bytes) < zone_medium_limit[1])
@@ -558,9 +556,31 @@ void pool_free_beyond(void *block, size_t offset)
     else if ((offset -= zone_bytes) < zone_medium_limit[2])
         pages = zone_medium_pages[2], place = offset >> (MEDIUM_3_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
     else
-        return free_beyond_zones(block);
-    if (unlikely(!heap_free_medium_quick(block, (page_t *)((char *)pages + place))))
+        return (!told || harden_level == 0) && heap_sample_bytes == 0 && // the profile looks each block up
+               large_free_warm(block) ? HEAP_FREED : HEAP_FREE_BEYOND;
+    return heap_free_medium_quick(block, (page_t *)((char *)pages + place)) ? HEAP_FREED : HEAP_FREE_SLOW;
+}
+
+void pool_free_beyond(void *block, size_t offset)
+{
+    heap_free_way_t way = free_beyond(block, offset, false);
+    if (unlikely(way == HEAP_FREE_BEYOND))
+        return free_unusual(block);
+    if (unlikely(way == HEAP_FREE_SLOW))
         pool_free_slow(block);
+}
+
+__attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
+{
+    if (unlikely(harden_level != 0))
+        pool_told("operator delete", block, GRANULE_BYTES, size_bytes, false);
+    pool_free_slow(block);
+}
+
+__attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
+{
+    if (unlikely(free_beyond(block, offset, true) != HEAP_FREED))
+        pool_delete_slow(block, size_bytes);
 }
 
 // Usable bytes of a live block; 0 and a report if it is none. *page: the page it is in, NULL for a large block.
@@ -608,6 +628,39 @@ size_t pool_usable_size(void *block)
 {
     page_t *page;
     return block == NULL ? 0 : usable("malloc_usable_size", block, &page);
+}
+
+// --- what a free is told of the size -----------------------------------------------------------------------------------
+
+// Of a block that is live as far as can be seen; 0: it is not, and its free tells.
+static size_t usable_quietly(void *block, page_t **page)
+{
+    unsigned index;
+    size_t bytes = 0;
+    const char *wrong;
+    *page = zone_page_of(block);
+    if (*page != NULL)
+        return page_is_mosaic(*page) || page_pointer_wrong(*page, block, &index) != NULL ? 0 : page_block_bytes(*page);
+    if (trap_has(block))
+        return trap_usable(block, &wrong);
+    return !reserve_has(block) && large_usable(block, &bytes) == LARGE_DONE ? bytes : 0;
+}
+
+void pool_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable)
+{
+    page_t *page;
+    size_t bytes = block == NULL ? 0 : usable_quietly(block, &page);
+    if (bytes == 0 || (resizable && pool_fits_in_place(bytes, size_bytes)))
+        return;
+    bool right;
+    if (page != NULL)
+        right = page->class == class_for_aligned(alignment, size_bytes);
+    else if (trap_has(block))
+        right = bytes == size_max(size_bytes, 1);
+    else
+        right = size_bytes <= bytes && bytes - size_bytes < os_page_bytes();
+    if (!right)
+        misuse_tell_size(function, block, bytes, size_bytes);
 }
 
 // --- realloc ---------------------------------------------------------------------------------------------------------

@@ -47,6 +47,11 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of t
 void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
 void pool_free_slow(void *block);
 void pool_free_beyond(void *block, size_t offset); // the same; offset: from the first zone's start, which it is not in
+void pool_delete_slow(void *block, size_t size_bytes);
+void pool_delete_beyond(void *block, size_t size_bytes, size_t offset);
+// The block is about to be freed by one who says what it asked for: told if that cannot be. resizable: realloc may have left
+// it where it was. harden_level is not 0.
+RARE void pool_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable);
 size_t pool_usable_size(void *block); // constant for the block's life; 0 for NULL
 
 // Gives the kernel every page that holds no live block, beyond keep_bytes. Returns true if anything was given back.
@@ -169,6 +174,18 @@ static inline void *pool_realloc(void *block, size_t size_bytes)
 static inline void pool_free(void *block)
 {
     heap_free_local_or(block, pool_free_slow, pool_free_beyond);
+}
+
+// C++'s sized delete. What is said of the size is compared where blocks are hardened (pool_told), and not trusted: since
+// such frees leave the fast path, it costs others nothing.
+static inline void pool_delete(void *block, size_t size_bytes)
+{
+    size_t offset;
+    heap_free_way_t way = heap_free_local(block, &offset);
+    if (unlikely(way == HEAP_FREE_BEYOND))
+        return pool_delete_beyond(block, size_bytes, offset);
+    if (unlikely(way == HEAP_FREE_SLOW))
+        pool_delete_slow(block, size_bytes);
 }
 
 #endif

@@ -146,7 +146,8 @@ DEFINE_NEW(_Znam)
 
 // --- delete ----------------------------------------------------------------------------------------------------------
 
-// The parameters behind the block do not matter, and a caller passes them in registers: one function serves all names.
+// Who says the size says the truth, or is told of (pool_told); of the other parameters none matters, and a caller passes
+// them in registers: one function serves all names.
 #define DEFINE_DELETE(NAME)                                                                                            \
     EXPORT void NAME(void *block);                                                                                     \
     EXPORT void NAME(void *block)                                                                                      \
@@ -154,10 +155,20 @@ DEFINE_NEW(_Znam)
         pool_free(block);                                                                                              \
     }                                                                                                                  \
     EXPORT void NAME##RKSt9nothrow_t(void *) __attribute__((alias(#NAME)));                                            \
-    EXPORT void NAME##m(void *) __attribute__((alias(#NAME)));                                                         \
+    EXPORT void NAME##m(void *block, size_t size_bytes);                                                               \
+    EXPORT void NAME##m(void *block, size_t size_bytes)                                                                \
+    {                                                                                                                  \
+        pool_delete(block, size_bytes);                                                                                \
+    }                                                                                                                  \
     EXPORT void NAME##St11align_val_t(void *) __attribute__((alias(#NAME)));                                           \
     EXPORT void NAME##St11align_val_tRKSt9nothrow_t(void *) __attribute__((alias(#NAME)));                             \
-    EXPORT void NAME##mSt11align_val_t(void *) __attribute__((alias(#NAME)));
+    EXPORT void NAME##mSt11align_val_t(void *block, size_t size_bytes, size_t alignment);                              \
+    EXPORT void NAME##mSt11align_val_t(void *block, size_t size_bytes, size_t alignment)                               \
+    {                                                                                                                  \
+        if (unlikely(harden_level != 0))                                                                               \
+            pool_told("operator delete", block, alignment, size_bytes, false);                                         \
+        pool_free(block);                                                                                              \
+    }
 
 DEFINE_DELETE(_ZdlPv)
 DEFINE_DELETE(_ZdaPv)

@@ -102,14 +102,15 @@ EXPORT void *reallocarray(void *block, size_t count, size_t size_bytes)
 
 EXPORT void free_sized(void *block, size_t size_bytes)
 {
-    (void)size_bytes;
+    if (unlikely(harden_level != 0))
+        pool_told("free_sized", block, GRANULE_BYTES, size_bytes, true);
     pool_free(block);
 }
 
 EXPORT void free_aligned_sized(void *block, size_t alignment, size_t size_bytes)
 {
-    (void)alignment;
-    (void)size_bytes;
+    if (unlikely(harden_level != 0))
+        pool_told("free_aligned_sized", block, alignment, size_bytes, true);
     pool_free(block);
 }
 

@@ -27,7 +27,10 @@ unsigned trap_hook_stack(uintptr_t *frames, unsigned most)
 
 void pool_hook_misuse(const pool_misuse_t *misuse)
 {
-    if (misuse->block_bytes != 0)
+    if (misuse->told_bytes != NULL)
+        output_line("%s(): %p: %s: %zu (block of %zu bytes)", misuse->function, misuse->address, misuse->what,
+                    *misuse->told_bytes, misuse->block_bytes);
+    else if (misuse->block_bytes != 0)
         output_line("%s(): %p: %s (block of %zu bytes)", misuse->function, misuse->address, misuse->what,
                     misuse->block_bytes);
     else

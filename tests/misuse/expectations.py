@@ -62,6 +62,7 @@ FREE = {
     'free_of_the_highest_address': FOREIGN,
     'free_far_behind_the_last_small_block': FOREIGN,
     'free_far_behind_the_last_medium_block': FOREIGN,
+    'sized_delete_of_64_bytes_twice': DOUBLE,
 }
 
 REALLOC = {
@@ -90,7 +91,22 @@ USABLE_SIZE = {
     'usable_size_of_a_wild_pointer': FOREIGN,
 }
 
+TOLD = 'not the size of the block: {told} (block of {{bytes}} bytes)'
+
+DELETE = {name: SILENT for name in (
+    'sized_delete_of_64_bytes_as_80', 'sized_delete_of_64_bytes_as_5000', 'sized_delete_of_2000_bytes_as_64',
+    'sized_delete_of_1_mib_as_2', 'sized_delete_of_100_aligned_bytes_as_1000')}
+FREE_SIZED = {'free_sized_of_64_bytes_as_200': SILENT}
+FREE_ALIGNED_SIZED = {'free_aligned_sized_of_100_bytes_as_1000': SILENT}
+
 HARDENED = {
+    'sized_delete_of_64_bytes_as_80': TOLD.format(told=80),
+    'sized_delete_of_64_bytes_as_5000': TOLD.format(told=5000),
+    'sized_delete_of_2000_bytes_as_64': TOLD.format(told=64),
+    'sized_delete_of_1_mib_as_2': TOLD.format(told=2 << 20),
+    'sized_delete_of_100_aligned_bytes_as_1000': TOLD.format(told=1000),
+    'free_sized_of_64_bytes_as_200': TOLD.format(told=200),
+    'free_aligned_sized_of_100_bytes_as_1000': TOLD.format(told=1000),
     'delayed_double_free_of_64_bytes': DOUBLE,
     'free_of_64_bytes_by_a_thread_then_by_the_owner': DOUBLE,
 }
@@ -98,7 +114,8 @@ HARDENED = {
 # With level 3's traps no fault is sure to be of the same kind twice: test_traps.py has them alone.
 HARDEN_OPTIONS = {0: '', 1: '', 2: '', 3: ':traps=off'}
 
-FUNCTIONS = {'free': FREE, 'realloc': REALLOC, 'malloc_usable_size': USABLE_SIZE}
+FUNCTIONS = {'free': FREE, 'realloc': REALLOC, 'malloc_usable_size': USABLE_SIZE, 'operator delete': DELETE,
+             'free_sized': FREE_SIZED, 'free_aligned_sized': FREE_ALIGNED_SIZED}
 
 
 def expectation(fault, level):

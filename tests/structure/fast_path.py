@@ -21,8 +21,8 @@ TOO_LONG = 200    # a path that has not ended by now goes round in a loop
 
 def disassemble(library):
     """What stands where: {address: instruction}, and the order of the addresses: {address: the next one}."""
-    listing = subprocess.run(['objdump', '--disassemble', '--no-show-raw-insn', '--section=.text', '--section=.text_start',
-                              library],
+    sections = [f'--section={name}' for name in ('.text', '.text_start', '.text_seldom')]
+    listing = subprocess.run(['objdump', '--disassemble', '--no-show-raw-insn', *sections, library],
                              check=True, capture_output=True, text=True).stdout
     code = {int(match.group(1), 16): match.group(2) for match in map(INSTRUCTION.match, listing.splitlines()) if match}
     order = sorted(code)
