@@ -14,6 +14,8 @@ static const char *zone_page_check(zone_t *zone, uint32_t index, size_t *dirty_b
         return "a page is in both sets of free pages";
     if (page_is_mosaic(page))
         return dirty || clean ? "a mosaic is in a set of free pages" : mosaic_check(page);
+    if (page->place == PAGE_GUARD)
+        return dirty || clean || page_owner(page) != NULL || page->class != 0 ? "a guard is used as a page" : NULL;
     if ((dirty || clean) != (page_owner(page) == NULL))
         return dirty || clean ? "a page in a set of free pages has an owner" : "a page without an owner is in no set";
     if (page->start != zone->base + ((size_t)index << zone->shift) || page->zone != zone->index)

@@ -40,6 +40,7 @@ typedef enum page_place {
     PAGE_LISTED,    // in bucket `bucket`: has blocks to give
     PAGE_UNLISTED,  // no (small: few) blocks to give
     PAGE_MOSAIC,    // in no heap: see mosaic.h
+    PAGE_GUARD,     // never used: it cannot be accessed (zone.c)
 } page_place_t;
 
 // How what is clean in a page became so: whose mistake it was if it is wanted again.

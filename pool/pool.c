@@ -33,7 +33,7 @@ static bool start_locked(void)
     booted = true;
     budget_start(options.waste_percent);
     budget_limit_start(options.limit_bytes != 0 ? options.limit_bytes : SIZE_MAX);
-    huge_start(options.huge);
+    huge_start(options.harden >= HARDEN_GUARDS ? HUGE_OFF : options.huge); // guards lie in every region
     requested_start(options.requested_exact);
     if (options.sample_bytes != 0) // else its code is not needed, and not resident
         sample_start(options.sample_bytes, options.sample_seed);

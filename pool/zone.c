@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "budget.h"
+#include "misuse.h"
 #include "os_linux.h"
 
 uintptr_t zone_front_base;
@@ -316,12 +317,55 @@ static page_t *page_begin(zone_t *zone, uint32_t index, unsigned class)
     return page;
 }
 
+// --- guards between groups of pages (level 2) -------------------------------------------------------------------------
+//
+// What runs on and on over blocks' ends meets one. Where a guard is a mark in the page table, it costs addresses alone: a
+// sixteenth. Where it splits the mapping, it costs two of the 65,530 that a process may have, so groups are 1 MiB at least:
+// 20,480 mappings for a heap of 10 GiB, 30,000 for large blocks (large.c), 512 for traps. Beyond guards_most there are none.
+static const uint32_t group_pages = 16;
+static const size_t group_split_bytes = (size_t)1 << 20;
+static const unsigned guards_most = 12000;
+static unsigned guards_split; // [LOCK_ZONES]
+
+static uint32_t pages_a_group(const zone_t *zone)
+{
+    return os_guard_splits() ? (uint32_t)size_max(group_split_bytes >> zone->shift, group_pages) : group_pages;
+}
+
+// Not where addresses are scarce, nor where an OS page is more than one of the zone's.
+static bool guard_is_due(const zone_t *zone)
+{
+    uint32_t group = pages_a_group(zone);
+    return harden_level >= HARDEN_GUARDS && zone->fresh % group == group - 1 && guards_split < guards_most &&
+           zone->index < zone_first_count && (size_t)1 << zone->shift >= os_page_bytes() &&
+           os_address_limit_bytes() == SIZE_MAX;
+}
+
+// The next fresh page becomes a guard. False: it can be used.
+static bool guard_place(zone_t *zone)
+{
+    uint32_t index = zone->fresh;
+    char *start = zone->base + ((size_t)index << zone->shift);
+    if (!os_guard(start, (size_t)1 << zone->shift))
+        return false;
+    page_t *page = &zone->pages[index];
+    page->zone = zone->index;
+    page->start = start;
+    page->place = PAGE_GUARD;
+    zone->guards++;
+    guards_split += os_guard_splits();
+    fresh_set(zone, index + 1);
+    return true;
+}
+
 static page_t *take_fresh(zone_t *zone, unsigned class)
 {
     if (zone->fresh >= zone->committed && !zone_commit_more(zone))
         return NULL;
     if (zone->fresh >= zone->committed) // one page came, and it is page 0 of zone 0
         return NULL;
+    if (unlikely(harden_level >= HARDEN_GUARDS) && guard_is_due(zone) && guard_place(zone))
+        return take_fresh(zone, class); // which is not one
     uint32_t index = zone->fresh;
     page_t *page = page_begin(zone, index, class);
     fresh_set(zone, index + 1);
@@ -838,7 +882,7 @@ static bool withdrawn_commit(zone_t *zone, uint32_t index)
 static size_t zone_leave(zone_t *zone)
 {
     size_t bytes = (size_t)zone->bound << zone->shift;
-    if (zone->base == NULL || zone->clean.count != zone->fresh)
+    if (zone->base == NULL || zone->clean.count + zone->guards != zone->fresh)
         return 0;
     atomic_fetch_add_explicit(&zone->generation, 1, memory_order_seq_cst);
     atomic_store_explicit(&zone->fresh, 0, memory_order_seq_cst);

@@ -16,6 +16,9 @@
 #include "page.h"
 
 #define ZONES_MAX 16u // 4 bits of a page_id_t
+// The level from which on of each group of pages the last is a guard.
+#define HARDEN_GUARDS 2
+
 #define ZONE_KINDS (SMALL_ZONES + MEDIUM_ZONES)
 
 typedef struct zone {
@@ -30,6 +33,7 @@ typedef struct zone {
     _Atomic uint32_t described; // pages whose descriptors may be read: as many as were ever committed
     _Atomic uint32_t generation; // how often the zone was left: tells zone_page_of_later what it looks at
     bitset_t dirty, clean;      // free pages below fresh
+    uint32_t guards;            // pages below fresh that are guards
     huge_table_t huge;
     size_t meta_bytes;          // [const] reserved for descriptors and sets
 } zone_t;

@@ -24,7 +24,7 @@ PEERS = (
 )
 
 # tarn with an option more: only where they are named.
-HARDENED = {f'tarn-harden-{level}': [f'harden={level}'] for level in (1, 2)}
+HARDENED = {f'tarn-harden-{level}': [f'harden={level}'] for level in (1, 2, 3)}
 
 
 @dataclasses.dataclass(frozen=True)
