@@ -78,15 +78,16 @@
 // Fullness buckets of partly used pages: four get nearly all that an exact order gets.
 #define BUCKETS 4u
 
-// Frees of other threads' blocks are gathered by page before they are handed over, in this many places, at most this
-// many blocks and bytes each: what an idle thread can hold back is 128 KiB. Blocks that come from one thread in all sizes
-// lie in some tens of pages (bench/producer_consumer.c: with 8 places nearly each block went alone).
-#define RING_SLOTS 32u
+// Frees of other threads' blocks are gathered by page before they are handed over, in one place a class, at most this many
+// blocks and bytes each: what an idle thread can hold back is 256 KiB. Blocks that come from one thread in all sizes lie in
+// one page a class, mostly. (bench/producer_consumer.c: with 32 places by page, six classes in ten shared theirs with
+// another one's page, and nearly each of their blocks went alone.)
+#define RING_SLOTS SMALL_CLASSES
 #define RING_BLOCKS 16u
 #define RING_BYTES CARVE_BYTES
 
 // A refill hands over what is in the ring once there are so many blocks, so that others need not wait for it for long.
-#define RING_WAITING_MOST 128u
+#define RING_WAITING_MOST 512u
 
 _Static_assert(SMALL_CLASSES * GRANULE_BYTES == SMALL_MAX_BYTES, "one class a granule");
 _Static_assert(CARVE_STEPS_MAX * CARVE_BYTES == HIGH_PAGE_BYTES, "a small page is carved whole");

@@ -263,8 +263,7 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
             heap_drain_orphan(heap_inbox_push(page));
         return true;
     }
-    unsigned place = heap_ring_place(page);
-    ring_slot_t *slot = &heap->ring[place];
+    ring_slot_t *slot = heap_ring_slot(heap, page->class);
     if (slot->page == page && slot->first == block)
         return false;
     if (slot->count != 0 && (slot->page != page || slot->room == 0))
@@ -275,9 +274,7 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
     }
     if (slot->count == 0) {
         unsigned room = (unsigned)(RING_BYTES / page_class(page)->block_bytes);
-        *slot = (ring_slot_t){.page = page, .last = block, .room = (uint16_t)(room < RING_BLOCKS ? room : RING_BLOCKS),
-                              .class = page->class};
-        heap->ring_of[page->class] = (uint8_t)place;
+        *slot = (ring_slot_t){.page = page, .last = block, .room = (uint16_t)(room < RING_BLOCKS ? room : RING_BLOCKS)};
     }
     heap_ring_add(heap, page, block);
     return true;
@@ -445,8 +442,8 @@ static inline unsigned sampled_length(heap_t *heap, unsigned class, unsigned cou
 // other need not wait for each other's inboxes. The blocks stay with their page; its owner sees them as used. NULL: none.
 static block_t *ring_borrow(heap_t *heap, unsigned class)
 {
-    ring_slot_t *slot = &heap->ring[heap->ring_of[class]];
-    if (slot->class != class || slot->count == 0)
+    ring_slot_t *slot = heap_ring_slot(heap, class);
+    if (slot->count == 0)
         return NULL;
     block_t *list = slot->first;
     unsigned length = sampled_length(heap, class, slot->count);

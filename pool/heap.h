@@ -56,7 +56,6 @@ typedef struct ring_slot {
     page_t *page; // [owner]
     block_t *first, *last;
     uint16_t count, room; // blocks in it, blocks that may still come
-    uint8_t class;
 } ring_slot_t;
 
 // What the slow paths saw of the sizes asked for: the estimate of requested bytes rests on it.
@@ -87,7 +86,6 @@ struct heap {
     uint64_t small_seen, medium_seen; // [owner] classes that have a current page or a head list, a bit each: what
                                  // heap_flush has to look at
     uint32_t ring_used;          // [owner] blocks in the ring
-    uint8_t ring_of[SMALL_CLASSES + 1]; // [owner] the place in the ring that last got a block of the class
     size_t idle_bytes;           // [owner] free and resident in partly used pages, about
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
     size_t idle_stuck_bytes;     // [owner] what the last purge could not give back of that
@@ -217,15 +215,15 @@ static inline bool heap_free_medium_quick(void *address, page_t *page)
     return true;
 }
 
-static inline unsigned heap_ring_place(const page_t *page)
+static inline ring_slot_t *heap_ring_slot(heap_t *heap, unsigned class)
 {
-    return (uintptr_t)page / sizeof(page_t) % RING_SLOTS;
+    return &heap->ring[class - 1];
 }
 
-// A free of another heap's block, if its page has a place in the ring with room. False: not so, or freed twice.
+// A free of another heap's block, if its class's place in the ring is the page's, with room. False: not so, or freed twice.
 static inline bool heap_ring_add(heap_t *heap, const page_t *page, block_t *block)
 {
-    ring_slot_t *slot = &heap->ring[heap_ring_place(page)];
+    ring_slot_t *slot = heap_ring_slot(heap, page->class);
     if (unlikely(slot->page != page || slot->room == 0 || slot->first == block))
         return false;
     block->next = slot->first;

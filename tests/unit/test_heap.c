@@ -237,6 +237,29 @@ Test(heap, the_ring_holds_back_no_more_than_its_blocks)
     support_thread(free_into_ring, blocks);
 }
 
+static void free_one_a_class(void *argument)
+{
+    void **frees = argument;
+    pool_free(pool_malloc(1)); // this thread has a heap
+    for (unsigned i = 0; i < SMALL_CLASSES; i++)
+        pool_free(frees[i]);
+    cr_assert_eq(heap_self->ring_used, SMALL_CLASSES);
+    for (unsigned i = 0; i < SMALL_CLASSES; i++)
+        cr_assert_eq(remote_pending(support_page(frees[i])), 0, "class %u", i + 1);
+    void *again = pool_malloc(SIZE);
+    cr_assert_eq(again, frees[size_class_small(SIZE) - 1], "borrowed");
+    cr_assert_eq(heap_self->ring_used, SMALL_CLASSES - 1);
+    pool_free(again);
+}
+
+Test(heap, each_class_has_a_place_of_its_own_in_the_ring)
+{
+    void *frees[SMALL_CLASSES];
+    for (unsigned i = 0; i < SMALL_CLASSES; i++)
+        frees[i] = pool_malloc((i + 1) * GRANULE_BYTES);
+    support_thread(free_one_a_class, frees);
+}
+
 static void leave_blocks(void *argument)
 {
     void **left = argument;
