@@ -370,6 +370,15 @@ static const char *page_pointer_wrong(page_t *page, const void *address, unsigne
     return page->list == address ? "double free" : NULL;
 }
 
+const void *pool_block_start(const void *address)
+{
+    bool exact;
+    page_t *page = zone_page_of(address);
+    if (page == NULL || page->class == 0 || page_is_mosaic(page))
+        return address;
+    return page_block(page, page_block_index(page, address, &exact));
+}
+
 // 0: blocks of several sizes, or none.
 static size_t page_block_bytes(page_t *page)
 {

@@ -52,6 +52,8 @@ void pool_delete_beyond(void *block, size_t size_bytes, size_t offset);
 // The block is about to be freed by one who says what it asked for: told if that cannot be. resizable: realloc may have left
 // it where it was. harden_level is not 0.
 RARE void pool_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable);
+// The start of the small or medium block that an address lies in; other addresses come back as they are.
+RARE const void *pool_block_start(const void *address);
 size_t pool_usable_size(void *block); // constant for the block's life; 0 for NULL
 
 // Gives the kernel every page that holds no live block, beyond keep_bytes. Returns true if anything was given back.

@@ -2,15 +2,29 @@
 #include <stdlib.h>
 
 #include "../pool/pool.h"
+#include "../pool/sample.h"
 #include "../pool/trap.h"
 #include "options.h"
 #include "output.h"
+#include "recorder_sites.h"
 #include "stack.h"
+
+// Of a live block that the profile has sampled.
+static RARE void sample_tell(const void *address)
+{
+    uintptr_t frames[TRAP_FRAMES];
+    uint32_t number = sample_find(pool_block_start(address));
+    uint32_t depth = number == 0 ? 0 : recorder_sample_stack(number, frames, TRAP_FRAMES);
+    if (depth != 0)
+        stack_tell("allocated", 0, frames, depth);
+}
 
 // Who allocated the block, and who freed it, where that is known.
 static void stacks_tell(const void *address)
 {
     trap_report_t report;
+    if (heap_sample_bytes != 0)
+        sample_tell(address);
     if (!trap_has(address) || !trap_explain(address, &report))
         return;
     stack_tell("allocated", report.allocated.thread, report.allocated.frame, report.allocated.depth);

@@ -340,3 +340,19 @@ void recorder_sample_resize(uint32_t number, const void *old_block, const sample
     site->last_ns = now_ns;
     peak_look(now_ns);
 }
+
+// --- messages ----------------------------------------------------------------------------------------------------------
+
+uint32_t recorder_sample_stack(uint32_t number, uintptr_t *address, uint32_t most)
+{
+    const recording_table_t *tables = recorder_header->tables;
+    uint32_t site = sample_at(number)->site;
+    if (site == 0 || site >= __atomic_load_n(&tables[RECORDING_SITES].count, __ATOMIC_ACQUIRE))
+        return 0;
+    uint32_t depth = site_at(site)->depth < most ? site_at(site)->depth : most;
+    for (uint32_t i = 0; i < depth; i++) {
+        const uint64_t *frame = recorder_record(RECORDING_FRAMES, site_at(site)->frames_first + i);
+        address[i] = (uintptr_t)RECORDING_FRAME_ADDRESS(*frame);
+    }
+    return depth;
+}

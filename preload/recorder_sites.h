@@ -31,4 +31,8 @@ RARE uint32_t recorder_sample_birth(const sample_t *sample, const call_stack_t *
 RARE void recorder_sample_death(uint32_t number, const void *block, uint64_t now_ns);
 RARE void recorder_sample_resize(uint32_t number, const void *old_block, const sample_t *sample, uint64_t now_ns);
 
+// The stack that allocated a live sample, by its number from the pool: addresses of return. Returns the depth. Without the
+// lock: of a sample that dies meanwhile it may be another's.
+RARE uint32_t recorder_sample_stack(uint32_t number, uintptr_t *address, uint32_t most);
+
 #endif

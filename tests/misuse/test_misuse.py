@@ -7,7 +7,7 @@
 Each with harden=0 and with every level above.
 
 The name `table` instead of a fault checks that the table and the program know the same faults; `closed` that with
-standard error closed the program is aborted all the same.
+standard error closed the program is aborted all the same; `recorded` that a profile's stack is told.
 """
 
 import os
@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 
 import expectations
 
@@ -55,6 +56,16 @@ def check_silent(level):
         require(re.search(r'^tarn: [a-z_ ]+\(\)', result.stderr, re.M) is None, 'it is detected now: put the message into expectations.py', result)
 
 
+def check_recorded():
+    """With a profile, the stack that allocated a sampled block is told, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = commit(['free_inside_64_bytes'], f':harden=1:record={folder}/recording:sample=1')
+    address, size = result.stdout.split(None, 2)[:2]
+    line = expectations.expectation('free_inside_64_bytes', 1).format(address=address, bytes=size)
+    stack = r'tarn:   allocated: misuse_faults\+0x[0-9a-f]+ < .*\n'
+    require(re.fullmatch(re.escape(line) + stack, result.stderr), f'the message should be\n{line}{stack}', result)
+
+
 def check_table():
     result = commit([], '')
     names = set(result.stdout.split())
@@ -70,9 +81,11 @@ def check_closed():
 
 if fault == 'table':
     check_table()
+elif fault == 'recorded':
+    check_recorded()
 elif fault == 'closed':
     check_closed()
-for level in expectations.HARDEN_OPTIONS if fault not in ('table', 'closed') else ():
+for level in expectations.HARDEN_OPTIONS if fault not in ('table', 'closed', 'recorded') else ():
     expected = expectations.expectation(fault, level)
     if expected is None:
         check_silent(level)
