@@ -395,14 +395,41 @@ class Hostile(Recorded):
     def test_no_such_directory(self):
         self.complains('no/such', 'No such file', record='no/such')
 
-    @unittest.skipUnless(os.geteuid() == 0, 'mounts a small file system')
-    def test_a_full_disk(self):
+    def small_disk(self, size):
         disk = self.folder / 'disk'
         disk.mkdir()
-        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk], check=False,
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', disk], check=False,
                           stderr=subprocess.DEVNULL).returncode != 0:
             self.skipTest('may not mount')
         self.addCleanup(subprocess.run, ['umount', '-l', disk], check=True)
+        return disk
+
+    @unittest.skipUnless(os.geteuid() == 0, 'mounts a small file system')
+    def test_a_disk_that_another_one_fills_meanwhile(self):
+        """At whatever moment: pages that are mapped and were not written would be a SIGBUS."""
+        disk = self.small_disk('16m')
+        for delay_ms in (0, 20, 60, 150):
+            with self.subTest(delay_ms=delay_ms):
+                process = self.start('busy', 2, record=f'disk/{delay_ms}', options='sample=4096')
+                time.sleep(delay_ms / 1000)
+                with open(disk / 'fill', 'wb', buffering=0) as fill, self.assertRaisesRegex(OSError, 'No space'):
+                    while True:
+                        fill.write(bytes(4096))
+                time.sleep(0.5)
+                self.assertIsNone(process.poll(), process.returncode)
+                recordings = [path for path in disk.iterdir() if path.name != 'fill']
+                for path in recordings:    # none: it was full before the beginning, and that is told
+                    recording = reader.Recording(path)
+                    self.assertEqual([fault for one in recording.snapshots
+                                      for fault in recording.snapshot_faults(one)], [])
+                self.end(process)
+                self.assertEqual(process.returncode, -signal.SIGKILL)
+                for path in (disk / 'fill', *recordings):
+                    path.unlink()
+
+    @unittest.skipUnless(os.geteuid() == 0, 'mounts a small file system')
+    def test_a_full_disk(self):
+        disk = self.small_disk('256k')
         self.work('leak', 32 << 20, 1000, record='disk/one', options='sample=4096')
         recording = reader.Recording(disk / 'one')
         self.assertTrue(recording.header.flags & reader.FULL_DISK)

@@ -365,6 +365,25 @@ class Output(Case):
             self.assert_refused(result, 'cannot write', 'no/out')
         self.assert_refused(self.tarn('report', '-o', self.folder, recording), 'cannot write')
 
+    @unittest.skipUnless(os.geteuid() == 0, 'mounts a small file system')
+    def test_a_disk_that_fills_midway_leaves_what_was_there(self):
+        recording, disk = self.record('leak'), self.folder / 'disk'
+        disk.mkdir()
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=32k', 'tmpfs', disk], check=False,
+                          stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest('may not mount')
+        self.addCleanup(subprocess.run, ['umount', '-l', disk], check=True)
+        (disk / 'out').write_text('an earlier one\n')
+        page = 4096
+        full = bytes((32 << 10) - page)    # but for the earlier one
+        for left, *form in ((page, '--html', disk / 'out'), (page, '--json', '-o', disk / 'out'),
+                            (page, '--openmetrics', '-o', disk / 'out'), (0, '--pprof', disk / 'out')):
+            with self.subTest(form):
+                (disk / 'fill').write_bytes(full[left:])
+                self.assert_refused(self.tarn('report', *form, recording), 'No space left')
+                self.assertEqual((disk / 'out').read_text(), 'an earlier one\n')
+                self.assertEqual({path.name for path in disk.iterdir()}, {'out', 'fill'})
+
     def test_a_full_disk_is_told(self):
         recording = self.record('leak')
         with open('/dev/full', 'w', encoding='utf-8') as full:
