@@ -175,19 +175,30 @@ static void locations_encode(encoder_t *encoder)
 
 // --- samples ---------------------------------------------------------------------------------------------------------
 
-static Tarn__Pprof__Sample *sample_of(const encoder_t *encoder, const profile_stack_t *stack)
+// False: all of them are 0.
+static bool values_of(const profile_stack_t *stack, int64_t values[VALUES])
 {
     const uint64_t *last = stack->metrics[MOMENT_LAST];
-    const uint64_t values[VALUES] = {
+    const uint64_t all[VALUES] = {
         stack->allocated_blocks, stack->allocated_bytes,  last[METRIC_LIVE_BLOCKS], last[METRIC_LIVE_BYTES],
         last[METRIC_REQUESTED],  last[METRIC_ROUNDING], last[METRIC_PINNED],
     };
+    bool any = false;
+    for (int i = 0; i < VALUES; i++) {
+        values[i] = (int64_t)all[i];
+        any |= all[i] != 0;
+    }
+    return any;
+}
+
+static Tarn__Pprof__Sample *sample_of(const encoder_t *encoder, const profile_stack_t *stack,
+                                      const int64_t values[VALUES])
+{
     Tarn__Pprof__Sample *sample = memory_get(1, sizeof *sample);
     tarn__pprof__sample__init(sample);
     sample->n_value = VALUES;
     sample->value = memory_get(VALUES, sizeof(int64_t));
-    for (int i = 0; i < VALUES; i++)
-        sample->value[i] = (int64_t)values[i];
+    memcpy(sample->value, values, VALUES * sizeof *values);
     sample->n_location_id = stack->location_count != 0 ? stack->location_count : 1;
     sample->location_id = memory_get(sample->n_location_id, sizeof(uint64_t));
     sample->location_id[0] = encoder->unattributed_location;
@@ -199,10 +210,11 @@ static Tarn__Pprof__Sample *sample_of(const encoder_t *encoder, const profile_st
 static void samples_encode(encoder_t *encoder)
 {
     const profile_t *profile = encoder->profile;
-    encoder->out.n_sample = profile->stack_count;
+    int64_t values[VALUES];
     encoder->out.sample = memory_get(profile->stack_count, sizeof(Tarn__Pprof__Sample *));
     for (uint32_t i = 0; i < profile->stack_count; i++)
-        encoder->out.sample[i] = sample_of(encoder, &profile->stacks[i]);
+        if (values_of(&profile->stacks[i], values))
+            encoder->out.sample[encoder->out.n_sample++] = sample_of(encoder, &profile->stacks[i], values);
 }
 
 static Tarn__Pprof__ValueType *value_type(encoder_t *encoder, const char *name, const char *unit)

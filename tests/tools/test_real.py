@@ -8,6 +8,7 @@ stays are known from the programs' sources. A program that is not installed is s
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,19 @@ for n in list(cache):
     if random.randrange(10):
         del cache[n]
 os._exit(0)
+'''
+
+NODE = '''
+globalThis.cache = new Map();
+let seed = 7;
+const chance = () => (seed = (seed * 1103515245 + 12345) % 2147483648) / 2147483648;
+for (let n = 0; n < 150000; n++) cache.set(n, Buffer.alloc(100 + Math.floor(chance() * 200)));
+for (let n = 0; n < 150000; n++) if (chance() < 0.9) cache.delete(n);
+gc(); gc();
+setTimeout(() => {
+    process.kill(process.pid, "SIGUSR2");
+    setTimeout(() => process.kill(process.pid, "SIGKILL"), 100);
+}, 300);
 '''
 
 
@@ -60,6 +74,15 @@ class Real(Case):
     def test_python_after_deleting_most_of_a_dictionary(self):
         recording = self.run_recorded(self.program('python3'), '-c', PYTHON, PYTHONMALLOC='malloc')
         self.assert_holes_of(recording, {'_PyEval_EvalFrameDefault'})
+
+    def test_node_after_deleting_most_of_its_buffers(self):
+        """Its own end would free all: a signal takes the snapshot, and it is killed."""
+        recording = self.folder / 'recording'
+        node = subprocess.Popen([self.program('node'), '--expose-gc', '-e', NODE], stdout=subprocess.DEVNULL,
+                                env=self.options(recording, DENSE, 'record_signal=USR2', 'follow=off'))
+        self.addCleanup(node.kill)
+        self.assertEqual(node.wait(timeout=PATIENCE_S), -signal.SIGKILL)
+        self.assert_holes_of(recording, {'v8::internal::Builtin_ArrayBufferConstructor'})
 
     def redis_commands(self, address, commands):
         """Sends them a thousand at a time, and reads one line of reply for each."""

@@ -253,6 +253,63 @@ class Forms(Case):
         self.assertEqual(texts[recordings.number_of(program, 5)], str(recordings.PLANTED / 'leak'))
         self.assertRegex(texts[recordings.number_of(program, 6)], r'\A[0-9a-f]{8,}\Z')
 
+    def assert_refers_well(self, data):
+        """Every reference leads somewhere, and ids are places."""
+        texts = recordings.pprof_texts(data)
+        mappings, locations, functions = (recordings.messages(data, number) for number in (3, 4, 5))
+        for kind in (mappings, locations, functions):
+            self.assertEqual([recordings.number_of(each, 1) for each in kind], list(range(1, len(kind) + 1)))
+        for each, fields in [(each, (5, 6)) for each in mappings] + [(each, (2, 3, 4)) for each in functions]:
+            for field in fields:
+                self.assertLess(recordings.number_of(each, field), len(texts))
+        for location in locations:
+            self.assertLessEqual(recordings.number_of(location, 2), len(mappings))
+            for line in recordings.messages(location, 4):
+                self.assertIn(recordings.number_of(line, 1), range(1, len(functions) + 1))
+        for sample in recordings.messages(data, 2):
+            for number in recordings.numbers(sample, 1):
+                self.assertIn(number, range(1, len(locations) + 1))
+
+    def test_pprof_keeps_the_rules_of_parca_and_pyroscope(self):
+        """What their servers check, drop or rely on when they take a file: docs/fleet.md says where it was read."""
+        for program in ('leak', 'pinning_cache', 'bad_rounding'):
+            recording = self.record(program, name=program)
+            packed = subprocess.run([recordings.TARN, 'report', '--pprof', '/dev/stdout', recording], check=True,
+                                    env=self.environment, stdout=subprocess.PIPE, timeout=PATIENCE_S).stdout
+            self.assertEqual(packed[:2], b'\x1f\x8b')    # gzip, of one member
+            data = self.pprof_data(recording)
+            texts, types = recordings.pprof_texts(data), recordings.messages(data, 1)
+            self.assertEqual((texts[0], texts.count('')), ('', 1))
+            self.assertEqual(len(texts), len(set(texts)))
+            self.assert_refers_well(data)
+            samples = recordings.messages(data, 2)
+            self.assertTrue(samples)
+            for sample in samples:
+                self.assertEqual(len(recordings.numbers(sample, 2)), len(types))
+                self.assertTrue(recordings.numbers(sample, 1))
+                self.assertTrue(any(recordings.numbers(sample, 2)))    # Pyroscope drops what is all 0
+                for label in recordings.messages(sample, 3):
+                    self.assertNotEqual((recordings.number_of(label, 1), recordings.number_of(label, 2)), (0, 0))
+            names = [texts[recordings.number_of(each, 1)] for each in types]
+            self.assertEqual(len(names), len(set(names)))
+            self.assertTrue({'alloc_space', 'inuse_space'} <= set(names))    # by which profilecli calls it "memory"
+            for field in (9, 12):    # its time, and its period
+                self.assertGreater(recordings.number_of(data, field), 0)
+            period = recordings.messages(data, 11)[0]
+            self.assertEqual([texts[recordings.number_of(period, field)] for field in (1, 2)], ['space', 'bytes'])
+
+    def test_go_s_own_tool_draws_it_and_lists_it_raw(self):
+        go = shutil.which('go')
+        if go is None or shutil.which('dot') is None:
+            self.skipTest('no go, or no dot')
+        profile, drawing = self.folder / 'profile.pb.gz', self.folder / 'drawing.svg'
+        self.output('report', '--pprof', profile, self.record('pinning_cache'))
+        for arguments in (['-raw'], ['-svg', f'-output={drawing}']):
+            result = subprocess.run([go, 'tool', 'pprof', '-sample_index=pinned', *arguments, profile], check=True,
+                                    text=True, env={**self.environment, 'PPROF_TMPDIR': str(self.folder)},
+                                    capture_output=True, timeout=PATIENCE_S)
+            self.assertIn('cache_insert', result.stdout if arguments == ['-raw'] else drawing.read_text())
+
     def test_go_s_own_tool_reads_every_sample_type(self):
         go = shutil.which('go')
         if go is None:
