@@ -79,10 +79,10 @@ typedef struct sample_gaps {
 
 typedef enum heap_state { HEAP_ALIVE, HEAP_ORPHAN, HEAP_LOST } heap_state_t;
 
+// In an order in which a small program touches three OS pages: what every slow path reads, and the classes of a few hundred
+// bytes at most, stand in the first.
 struct heap {
     block_t *head[SMALL_CLASSES + 1]; // [owner] head[0] stays empty
-    small_bin_t small[SMALL_CLASSES + 1];
-    medium_bin_t medium[MEDIUM_CLASSES];
     uint64_t small_seen, medium_seen; // [owner] classes that have a current page or a head list, a bit each: what
                                  // heap_flush has to look at
     uint32_t ring_used;          // [owner] blocks in the ring
@@ -96,6 +96,9 @@ struct heap {
                                  // will not
     uint64_t refills;            // [owner] of small classes
     uint64_t purged_refills;     // [owner] refills when memory was last given back
+    uint64_t harden_random;      // [owner] block_bits_random; 0: not hardened
+    uint32_t trap_in;            // [owner] allocations to the next trap (trap.h); 0: there is none
+    struct quarantine *quarantine; // [owner] what is held back (harden.c); NULL: nothing is
     // What others write has a line of its own: they do not slow the owner down, nor it them.
     _Alignas(CACHE_LINE_BYTES) _Atomic page_id_t inbox; // [atomic] pages with remote frees; push and take all:
                                  // sequentially consistent, for the argument with state (registry.c)
@@ -103,13 +106,11 @@ struct heap {
     heap_t *next_heap;           // [const] the registry: all heaps ever
     heap_t *next_orphan;         // [heaps]
     size_t orphaned_bytes;       // [heaps] what it kept when it became an orphan, about
-    // Behind what every allocation needs:
-    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner]
+    _Alignas(CACHE_LINE_BYTES) small_bin_t small[SMALL_CLASSES + 1];
     size_sample_t sample[CLASS_COUNT]; // [owner]
+    medium_bin_t medium[MEDIUM_CLASSES];
     sample_gaps_t gaps;                // [owner]
-    uint64_t harden_random;            // [owner] block_bits_random; 0: not hardened
-    uint32_t trap_in;                  // [owner] allocations to the next trap (trap.h); 0: there is none
-    struct quarantine *quarantine;     // [owner] what is held back (harden.c); NULL: nothing is
+    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner] last: only who frees others' blocks touches it
 };
 
 // The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its

@@ -17,6 +17,9 @@
 #include "thread.h"
 #include "trapped.h"
 
+// The compiler's start files would define it: preload/meson.build.
+void *__dso_handle = &__dso_handle;
+
 void pool_hook_boot(pool_options_t *pool_options)
 {
     foreign_start();

@@ -42,9 +42,9 @@ static bool is_among(int number, const int *list, size_t count)
 
 void fatal_waiting_signals(sigset_t *set)
 {
-    sigfillset(set);
+    *set = kernel_signals_all();
     for (size_t i = 0; i < COUNT(faults); i++)
-        sigdelset(set, faults[i]);
+        kernel_signals_remove(set, faults[i]);
 }
 
 // --- the handler -----------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ static bool will_repeat(int number, const siginfo_t *info)
 static bool stack_is_enough(void)
 {
     stack_t stack;
-    if (sigaltstack(NULL, &stack) != 0 || (stack.ss_flags & SS_ONSTACK) == 0)
+    if (!kernel_signal_stack(&stack) || (stack.ss_flags & SS_ONSTACK) == 0)
         return true;
     return (uintptr_t)__builtin_frame_address(0) - (uintptr_t)stack.ss_sp >= STACK_NEEDED_BYTES;
 }

@@ -24,6 +24,7 @@
 #include "ending.h"
 #include "kernel.h"
 #include "procfs.h"
+#include "text.h"
 
 // glibc's: the heaps of its arenas, and the header of a block.
 #define ARENA_BYTES ((uintptr_t)64 << 20)
@@ -71,7 +72,7 @@ static bool is_anonymous(const procfs_mapping_t *mapping)
 static bool is_loader(search_t *search, const procfs_mapping_t *mapping)
 {
     const char *loader = search->loader_name;
-    bool named = strcmp(mapping->name, loader) == 0 && loader[0] == '/';
+    bool named = text_equals(mapping->name, loader) && loader[0] == '/';
     bool behind = search->previous_is_loader && is_anonymous(mapping) && mapping->start == search->previous_end;
     return named || behind;
 }
@@ -81,7 +82,7 @@ static bool find_loader(const procfs_mapping_t *mapping, void *context)
     uintptr_t variable = (uintptr_t)&__libc_stack_end;
     if (variable < mapping->start || variable >= mapping->end)
         return true;
-    strncpy(context, mapping->name, sizeof(file_name_t) - 1);
+    text_copy(context, mapping->name, text_length_within(mapping->name, sizeof(file_name_t) - 1));
     return false;
 }
 
@@ -106,7 +107,7 @@ static bool find_address(const procfs_mapping_t *mapping, void *context)
     search->end = mapping->end;
     search->writable = mapping->readable && mapping->writable;
     search->anonymous = is_anonymous(mapping);
-    search->is_break = strcmp(mapping->name, "[heap]") == 0;
+    search->is_break = text_equals(mapping->name, "[heap]");
     search->previous_end = mapping->end;
     search->previous_is_loader = search->is_loader;
     return search->address >= mapping->end;
@@ -192,13 +193,13 @@ static origin_t origin_of(const void *block)
 bool pool_hook_foreign(const char *function, void *address)
 {
     if (ending_has(address))
-        return strcmp(function, "free") == 0;
+        return text_equals(function, "free");
     int saved = errno; // free keeps it, whatever the search meets
     origin_t origin = __libc_free != NULL ? origin_of(address) : ORIGIN_NOBODY;
     errno = saved;
     if (origin == ORIGIN_NOBODY)
         return false;
-    if (strcmp(function, "free") != 0)
+    if (!text_equals(function, "free"))
         handed_on = address;
     else if (origin == ORIGIN_LIBC)
         __libc_free(address);

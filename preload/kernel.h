@@ -14,8 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #include "../pool/kernel_call.h"
@@ -124,6 +126,66 @@ static inline bool kernel_wait_writable(int fd, long timeout_ms)
     return KERNEL_CALL5(SYS_ppoll, &ready, 1, &timeout, NULL, 0) == 1;
 }
 
+// --- sets of signals: bit number-1 -------------------------------------------------------------------------------------
+
+// Those two the C library keeps for its threads; nobody blocks or handles them.
+static inline bool kernel_signal_is_private(int number)
+{
+    return number == 32 || number == 33;
+}
+
+static inline unsigned long *kernel_signals_word(sigset_t *set, int number)
+{
+    return (unsigned long *)set + (size_t)(number - 1) / (8 * sizeof(unsigned long));
+}
+
+static inline unsigned long kernel_signals_bit(int number)
+{
+    return 1ul << (size_t)(number - 1) % (8 * sizeof(unsigned long));
+}
+
+// False: there is no such signal, or it is private.
+static inline bool kernel_signals_add(sigset_t *set, int number)
+{
+    if (number < 1 || number >= _NSIG || kernel_signal_is_private(number))
+        return false;
+    *kernel_signals_word(set, number) |= kernel_signals_bit(number);
+    return true;
+}
+
+static inline void kernel_signals_remove(sigset_t *set, int number)
+{
+    if (number >= 1 && number < _NSIG)
+        *kernel_signals_word(set, number) &= ~kernel_signals_bit(number);
+}
+
+static inline bool kernel_signals_have(const sigset_t *set, int number)
+{
+    return number >= 1 && number < _NSIG &&
+           (*kernel_signals_word((sigset_t *)set, number) & kernel_signals_bit(number)) != 0;
+}
+
+static inline sigset_t kernel_signals_none(void)
+{
+    return (sigset_t){0};
+}
+
+static inline sigset_t kernel_signals_all(void)
+{
+    sigset_t set = kernel_signals_none();
+    for (int number = 1; number < _NSIG; number++)
+        kernel_signals_add(&set, number);
+    return set;
+}
+
+// Those that wait for the calling thread or the process.
+static inline sigset_t kernel_signals_pending(void)
+{
+    sigset_t set = kernel_signals_none();
+    KERNEL_CALL2(SYS_rt_sigpending, &set, KERNEL_SIGNALS_BYTES);
+    return set;
+}
+
 // The calling thread's mask of blocked signals; before may be NULL.
 static inline void kernel_signal_mask(int how, const sigset_t *set, sigset_t *before)
 {
@@ -151,6 +213,42 @@ static inline void kernel_timer_start(int timer, const struct itimerspec *times)
 static inline void kernel_timer_delete(int timer)
 {
     KERNEL_CALL1(SYS_timer_delete, timer);
+}
+
+// Whether the calling thread has an alternate stack for signals, and how it is.
+static inline bool kernel_signal_stack(stack_t *stack)
+{
+    return KERNEL_CALL2(SYS_sigaltstack, NULL, stack) == 0;
+}
+
+static inline uid_t kernel_geteuid(void)
+{
+    return (uid_t)KERNEL_CALL0(SYS_geteuid);
+}
+
+static inline bool kernel_process_exists(pid_t pid)
+{
+    return KERNEL_CALL2(SYS_kill, pid, 0) != -ESRCH;
+}
+
+static inline bool kernel_system_name(struct utsname *name)
+{
+    return KERNEL_CALL1(SYS_uname, name) == 0;
+}
+
+static inline bool kernel_limit(int resource, struct rlimit64 *limit)
+{
+    return KERNEL_CALL4(SYS_prlimit64, 0, resource, NULL, limit) == 0;
+}
+
+static inline void kernel_yield(void)
+{
+    KERNEL_CALL0(SYS_sched_yield);
+}
+
+static inline bool kernel_usage(struct rusage *usage)
+{
+    return KERNEL_CALL2(SYS_getrusage, RUSAGE_SELF, usage) == 0;
 }
 
 // Where the data segment ends: Linux's brk(0) tells it and changes nothing.

@@ -81,12 +81,10 @@ static int write_all(int fd, const char *text, size_t length)
 int output_write(int fd, const char *text, size_t length)
 {
     static const int raised[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
-    sigset_t signals, before, pending;
-    sigemptyset(&signals);
-    sigpending(&pending);
+    sigset_t signals = kernel_signals_none(), before, pending = kernel_signals_pending();
     for (size_t i = 0; i < sizeof raised / sizeof *raised; i++)
-        if (!sigismember(&pending, raised[i]))
-            sigaddset(&signals, raised[i]);
+        if (!kernel_signals_have(&pending, raised[i]))
+            kernel_signals_add(&signals, raised[i]);
     kernel_signal_mask(SIG_BLOCK, &signals, &before);
     int error = write_all(fd, text, length);
     if (error != 0)

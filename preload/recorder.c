@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -210,7 +209,7 @@ static void kernel_write_name(void)
 {
     struct utsname name;
     writer_t writer = WRITER(recorder_header->kernel);
-    if (uname(&name) == 0)
+    if (kernel_system_name(&name))
         writer_format(&writer, "%s %s %s", name.sysname, name.release, name.machine);
 }
 
@@ -218,7 +217,7 @@ static void process_write(recording_header_t *header, bool forked)
 {
     static procfs_buffer_t buffer;
     header->pid = (uint32_t)process.pid;
-    header->parent_pid = (uint32_t)getppid();
+    header->parent_pid = (uint32_t)kernel_getppid();
     header->forked = forked;
     header->page_bytes = (uint32_t)getpagesize();
     header->start_ticks = procfs_start_ticks(&buffer);
@@ -424,7 +423,7 @@ static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t g
     if (!recorder_snapshot_begin(reason, 0))
         return;
     fatal_waiting_signals(&held);
-    pthread_sigmask(SIG_BLOCK, &held, &before);
+    kernel_signal_mask(SIG_BLOCK, &held, &before);
     uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor(), &buffer);
     peak_rss_bytes = sheet.peak_rss_bytes;
@@ -432,7 +431,7 @@ static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t g
     snapshot_noted(now_ns, glance, live);
     snapshot_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
     recorder_header->snapshots_cpu_ns += snapshot_cpu_ns;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    kernel_signal_mask(SIG_SETMASK, &before, NULL);
 }
 
 void recorder_event(uint64_t now_ns)

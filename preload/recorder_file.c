@@ -59,11 +59,11 @@ static bool is_replaceable(void)
     int fd = kernel_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
         return false;
-    bool ours = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+    bool ours = kernel_file(fd, &status) && S_ISREG(status.st_mode) && status.st_uid == kernel_geteuid() &&
                 kernel_read(fd, &header, sizeof header) == (ssize_t)sizeof header && header.magic == RECORDING_MAGIC;
     kernel_close(fd);
     bool ended = header.end != RECORDING_RUNNING || (pid_t)header.pid == process.pid; // this one has called exec
-    return ours && (ended || (kill((pid_t)header.pid, 0) != 0 && errno == ESRCH));
+    return ours && (ended || !kernel_process_exists((pid_t)header.pid));
 }
 
 static int file_create(void)
@@ -113,9 +113,9 @@ static int file_create_any(bool replace)
 // As long as it may be: beyond RLIMIT_FSIZE a signal would come.
 static size_t bytes_allowed(void)
 {
-    struct rlimit limit;
+    struct rlimit64 limit;
     size_t most = options.record_max_bytes;
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < most)
+    if (kernel_limit(RLIMIT_FSIZE, &limit) && limit.rlim_cur < most)
         most = limit.rlim_cur;
     return most / PART_BYTES * PART_BYTES;
 }

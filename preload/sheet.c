@@ -2,17 +2,17 @@
 #include "sheet.h"
 
 #include <string.h>
-#include <sys/resource.h>
 
 #include "cgroup.h"
 #include "glibc.h"
+#include "kernel.h"
 #include "options.h"
 #include "procfs.h"
 
 static uint64_t peak_from_usage(void)
 {
     struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+    return kernel_usage(&usage) ? (uint64_t)usage.ru_maxrss * 1024 : 0;
 }
 
 // A thread that exits may have been interrupted by the signal whose handler calls exit, and hold a lock. With no other

@@ -10,6 +10,7 @@
 #include "export.h"
 #include "fatal.h"
 #include "glibc.h"
+#include "kernel.h"
 #include "trapped.h"
 
 static sigset_t interrupting; // signals for which siginterrupt was asked; signal(2) heeds it
@@ -48,7 +49,7 @@ EXPORT int sigaction(int number, const struct sigaction *action, struct sigactio
 static sighandler_t handler_set(int number, sighandler_t handler, int flags, bool block_itself)
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = flags}, old;
-    if (handler == SIG_ERR || (block_itself && sigaddset(&action.sa_mask, number) != 0)) {
+    if (handler == SIG_ERR || (block_itself && !kernel_signals_add(&action.sa_mask, number))) {
         errno = EINVAL;
         return SIG_ERR;
     }
@@ -57,7 +58,7 @@ static sighandler_t handler_set(int number, sighandler_t handler, int flags, boo
 
 EXPORT sighandler_t signal(int number, sighandler_t handler)
 {
-    return handler_set(number, handler, sigismember(&interrupting, number) == 1 ? 0 : SA_RESTART, true);
+    return handler_set(number, handler, kernel_signals_have(&interrupting, number) ? 0 : SA_RESTART, true);
 }
 
 EXPORT sighandler_t ssignal(int number, sighandler_t handler) __attribute__((alias("signal")));
@@ -76,10 +77,10 @@ EXPORT int siginterrupt(int number, int interrupt)
     if (sigaction(number, NULL, &action) != 0)
         return -1;
     if (interrupt != 0) {
-        sigaddset(&interrupting, number);
+        kernel_signals_add(&interrupting, number);
         action.sa_flags &= ~SA_RESTART;
     } else {
-        sigdelset(&interrupting, number);
+        kernel_signals_remove(&interrupting, number);
         action.sa_flags |= SA_RESTART;
     }
     return sigaction(number, &action, NULL);
@@ -96,25 +97,24 @@ static sighandler_t hold(int number, const sigset_t *set)
 {
     sigset_t before;
     struct sigaction old;
-    if (sigprocmask(SIG_BLOCK, set, &before) != 0)
-        return SIG_ERR;
-    if (sigismember(&before, number) == 1)
+    kernel_signal_mask(SIG_BLOCK, set, &before);
+    if (kernel_signals_have(&before, number))
         return SIG_HOLD;
     return sigaction(number, NULL, &old) == 0 ? old.sa_handler : SIG_ERR;
 }
 
 EXPORT sighandler_t sigset(int number, sighandler_t disposition)
 {
-    sigset_t set, before;
-    sigemptyset(&set);
-    if (disposition == SIG_ERR || sigaddset(&set, number) != 0) {
+    sigset_t set = kernel_signals_none(), before;
+    if (disposition == SIG_ERR || !kernel_signals_add(&set, number)) {
         errno = EINVAL;
         return SIG_ERR;
     }
     if (disposition == SIG_HOLD)
         return hold(number, &set);
     sighandler_t old = handler_set(number, disposition, 0, false);
-    if (old == SIG_ERR || sigprocmask(SIG_UNBLOCK, &set, &before) != 0)
+    if (old == SIG_ERR)
         return SIG_ERR;
-    return sigismember(&before, number) == 1 ? SIG_HOLD : old;
+    kernel_signal_mask(SIG_UNBLOCK, &set, &before);
+    return kernel_signals_have(&before, number) ? SIG_HOLD : old;
 }

@@ -33,7 +33,7 @@ static bool shared_take(void)
             return true;
         if (owner == self)
             return false;
-        sched_yield();
+        kernel_yield();
     }
 }
 

@@ -28,9 +28,8 @@ static RARE void watchdog_handler(int number, siginfo_t *info, void *context)
 static void signal_take(void)
 {
     struct sigaction action = {.sa_sigaction = watchdog_handler, .sa_flags = SA_SIGINFO};
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGVTALRM);
+    sigset_t set = kernel_signals_none();
+    kernel_signals_add(&set, SIGVTALRM);
     fatal_action_set(SIGVTALRM, &action);
     kernel_signal_mask(SIG_UNBLOCK, &set, NULL);
 }
