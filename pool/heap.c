@@ -182,6 +182,7 @@ static void medium_collect(heap_t *heap, page_t *page, uint64_t word)
     uint64_t freed = word & ~REMOTE_QUEUED;
     unsigned count = bits_count(freed);
     page->dirty_bits |= freed;
+    heap->last.block = NULL; // it may be among them, and is freed twice if its owner frees it, too
     heap->idle_bytes += (size_t)count * page_class(page)->block_bytes;
     heap_handover_count(&heap->medium[page->class - CLASS_FIRST_MEDIUM].handover, 0, count);
 }

@@ -51,6 +51,15 @@ typedef struct medium_bin {
     handover_t handover; // counted in pages' blocks
 } medium_bin_t;
 
+// The medium block that was handed out last, by the short way and from a page that is still the current one: its free
+// needs no search. Only that short way sets it, so the block is no sample.
+typedef struct medium_last {
+    const void *block;    // [owner] NULL: none, or it may have been freed
+    page_t *page;         // [owner] the current page that it is in
+    uint64_t bit;         // [owner] its bit
+    uint32_t block_bytes; // [owner]
+} medium_last_t;
+
 // Frees of other heaps' small blocks, gathered by page.
 typedef struct ring_slot {
     page_t *page; // [owner]
@@ -86,6 +95,7 @@ struct heap {
     uint64_t small_seen, medium_seen; // [owner] classes that have a current page or a head list, a bit each: what
                                  // heap_flush has to look at
     uint32_t ring_used;          // [owner] blocks in the ring
+    medium_last_t last;          // [owner]
     size_t idle_bytes;           // [owner] free and resident in partly used pages, about
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
     size_t idle_stuck_bytes;     // [owner] what the last purge could not give back of that
@@ -195,11 +205,26 @@ static inline bool heap_free_high(void *address, size_t offset)
     return true;
 }
 
-// The same for a block of a medium page; its bit changes, and nothing of the block is touched. A double free is seen,
-// whoever freed it first. False: as above, or it is not the start of a block.
-static inline bool heap_free_medium_quick(void *address, page_t *page)
+// The same for the block that heap->last has. No look at whether too much is idle now: what this block adds was taken off
+// when it was handed out. False: it is another block, or another thread has freed it.
+static inline bool heap_free_medium_last(heap_t *heap, const void *block)
 {
-    heap_t *heap = heap_self;
+    medium_last_t *last = &heap->last;
+    if (block != last->block || unlikely(block == NULL))
+        return false;
+    page_t *page = last->page;
+    if (unlikely((atomic_load_explicit(&page->remote, memory_order_relaxed) & last->bit) != 0))
+        return false;
+    last->block = NULL;
+    page->dirty_bits |= last->bit;
+    heap->idle_bytes += last->block_bytes;
+    return true;
+}
+
+// The same for any block of a medium page; its bit changes, and nothing of the block is touched. A double free is seen,
+// whoever freed it first. False: as above, or it is not the start of a block.
+static inline bool heap_free_medium_quick(heap_t *heap, void *address, page_t *page)
+{
     if (unlikely(page_owner_word(page) != heap))
         return false;
     const size_class_t *class = page_class(page);

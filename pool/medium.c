@@ -131,6 +131,7 @@ static void current_set(heap_t *heap, medium_bin_t *bin, page_t *page)
 {
     page_t *old = bin->current;
     bin->current = page;
+    heap->last.block = NULL;
     heap->medium_seen |= (uint64_t)1 << (page->class - CLASS_FIRST_MEDIUM);
     bin->block_bytes = page_class(page)->block_bytes;
     page->place = PAGE_CURRENT;
@@ -251,6 +252,7 @@ void heap_medium_class_flush(heap_t *heap, unsigned class)
     if (page == NULL)
         return;
     heap->medium[i].current = NULL;
+    heap->last.block = NULL;
     heap_collect(heap, page, false);
     page->place = PAGE_UNLISTED;
     heap_medium_settle(heap, page);

@@ -285,6 +285,12 @@ void *pool_malloc_slow(size_t size_bytes)
     return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
 }
 
+void *pool_refill_noted(size_t size_bytes, void *block)
+{
+    requested_note(heap_self, (unsigned)size_class_small(size_bytes), block, size_bytes);
+    return block;
+}
+
 void *pool_malloc_refill(size_t size_bytes)
 {
     void *block = pool_refill_quick(size_bytes);
@@ -549,15 +555,25 @@ static __attribute__((noinline)) void free_unusual(void *block)
     pool_free_slow(block);
 }
 
+// No block of a page. The profile looks each block up. A call of its own, so that the frees in pages need no stack.
+static __attribute__((noinline)) void free_beyond_zones(void *block)
+{
+    if (unlikely(heap_sample_bytes != 0 || !large_free_warm(block)))
+        free_unusual(block);
+}
+
 // The zones of the start are of one size and stand side by side: each in turn takes its share off the offset. BEYOND: it lies
-// in none. told: the slow path looks at a size, too, if blocks are hardened; in no page are they quick then.
-static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset, bool told)
+// in none.
+static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset)
 {
     const size_t zone_bytes = zone_first_bytes, descriptor = ~(sizeof(page_t) - 1);
     size_t place; // offset / page * sizeof(page_t), in one shift and one mask
     page_t *pages;
     if ((offset -= zone_bytes) < zone_high_limit)
         return heap_free_high(block, offset) ? HEAP_FREED : HEAP_FREE_SLOW;
+    heap_t *heap = heap_self;
+    if (heap_free_medium_last(heap, block))
+        return HEAP_FREED;
     if ((offset -= zone_bytes) < zone_medium_limit[0])
         pages = zone_medium_pages[0], place = offset >> (MEDIUM_1_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
     else if ((offset -= zone_bytes) < zone_medium_limit[1])
@@ -565,16 +581,15 @@ static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *b
     else if ((offset -= zone_bytes) < zone_medium_limit[2])
         pages = zone_medium_pages[2], place = offset >> (MEDIUM_3_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
     else
-        return (!told || harden_level == 0) && heap_sample_bytes == 0 && // the profile looks each block up
-               large_free_warm(block) ? HEAP_FREED : HEAP_FREE_BEYOND;
-    return heap_free_medium_quick(block, (page_t *)((char *)pages + place)) ? HEAP_FREED : HEAP_FREE_SLOW;
+        return HEAP_FREE_BEYOND;
+    return heap_free_medium_quick(heap, block, (page_t *)((char *)pages + place)) ? HEAP_FREED : HEAP_FREE_SLOW;
 }
 
 void pool_free_beyond(void *block, size_t offset)
 {
-    heap_free_way_t way = free_beyond(block, offset, false);
+    heap_free_way_t way = free_beyond(block, offset);
     if (unlikely(way == HEAP_FREE_BEYOND))
-        return free_unusual(block);
+        return free_beyond_zones(block);
     if (unlikely(way == HEAP_FREE_SLOW))
         pool_free_slow(block);
 }
@@ -588,7 +603,9 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
 
 __attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
 {
-    if (unlikely(free_beyond(block, offset, true) != HEAP_FREED))
+    heap_free_way_t way = free_beyond(block, offset); // hardened, it is never FREED
+    bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 && heap_sample_bytes == 0 && large_free_warm(block);
+    if (unlikely(way != HEAP_FREED && !ready))
         pool_delete_slow(block, size_bytes);
 }
 

@@ -91,14 +91,26 @@ static __attribute__((noinline)) void *new_slow(size_t size_bytes)
     return likely(block != NULL) ? block : new_failed(GRANULE_BYTES, size_bytes);
 }
 
+static __attribute__((noinline)) void *new_large(size_t size_bytes)
+{
+    void *block = pool_alloc_large_quick(size_bytes);
+    return likely(block != NULL) ? block : new_slow(size_bytes);
+}
+
 static __attribute__((noinline)) void *new_beyond(size_t size_bytes)
 {
-    return pool_alloc_beyond_or(size_bytes, new_slow);
+    return pool_alloc_beyond_or(size_bytes, new_slow, new_large);
+}
+
+static __attribute__((noinline)) void *new_refill(size_t size_bytes)
+{
+    void *block = pool_refill_quick(size_bytes);
+    return likely(block != NULL) ? block : new_slow(size_bytes);
 }
 
 static inline void *new(size_t size_bytes)
 {
-    return heap_alloc_small_or(size_bytes, new_slow, new_beyond);
+    return heap_alloc_small_or(size_bytes, new_refill, new_beyond);
 }
 
 static inline void *new_aligned(size_t size_bytes, size_t alignment)

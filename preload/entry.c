@@ -36,9 +36,15 @@ static NOINLINE void *malloc_refill(size_t size_bytes)
     return likely(block != NULL) ? block : malloc_slow(size_bytes);
 }
 
+static NOINLINE void *malloc_large(size_t size_bytes)
+{
+    void *block = pool_alloc_large_quick(size_bytes);
+    return likely(block != NULL) ? block : malloc_slow(size_bytes);
+}
+
 static NOINLINE void *malloc_beyond(size_t size_bytes)
 {
-    return pool_alloc_beyond_or(size_bytes, malloc_slow);
+    return pool_alloc_beyond_or(size_bytes, malloc_slow, malloc_large);
 }
 
 EXPORT void *malloc(size_t size_bytes)
@@ -53,19 +59,28 @@ EXPORT void free(void *block)
 
 // --- the rest of the standard --------------------------------------------------------------------------------------
 
+static NOINLINE void *calloc_slow(size_t size_bytes)
+{
+    return or_enomem(pool_calloc(size_bytes));
+}
+
+static COLD void *calloc_overflows(void)
+{
+    return or_enomem(NULL);
+}
+
 EXPORT void *calloc(size_t count, size_t size_bytes)
 {
     size_t bytes;
-    if (unlikely(__builtin_mul_overflow(count, size_bytes, &bytes))) {
-        errno = ENOMEM;
-        return NULL;
-    }
+    if (unlikely(__builtin_mul_overflow(count, size_bytes, &bytes)))
+        return calloc_overflows();
     if (unlikely(ending_registers != 0)) {
         void *note = ending_note(bytes);
         if (note != NULL)
             return note;
     }
-    return or_enomem(pool_calloc(bytes));
+    void *block = pool_calloc_quick(bytes);
+    return likely(block != NULL) ? block : calloc_slow(bytes);
 }
 
 static COLD void *realloc_failed(void *block, size_t size_bytes)

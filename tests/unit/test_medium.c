@@ -160,3 +160,76 @@ Test(medium, idle_bytes_are_what_is_free_and_dirty)
     pool_malloc(SIZE);
     cr_assert_eq(heap_self->idle_bytes, before + SIZE);
 }
+
+// A resident block by the short way, which the front of pool_malloc leaves out.
+static void *take_last(void)
+{
+    void *block = pool_alloc_beyond_or(SIZE, pool_malloc_slow, pool_malloc_slow);
+    cr_assert_eq(heap_self->last.block, block);
+    return block;
+}
+
+static void short_way_begin(void)
+{
+    fill_page();
+    while (heap_medium_is_noted(heap_medium_handed(&heap_self->medium[class - CLASS_FIRST_MEDIUM]) + 1)) {
+        pool_free(blocks[5]);
+        pool_malloc(SIZE);
+    }
+    pool_free(blocks[3]);
+    pool_free(blocks[5]);
+}
+
+Test(medium, the_block_handed_out_last_is_freed_as_any_other)
+{
+    short_way_begin();
+    size_t idle = heap_self->idle_bytes;
+    void *block = take_last();
+    cr_assert_eq(block, blocks[3]);
+    cr_assert_eq(heap_self->idle_bytes, idle - SIZE);
+    pool_free(block);
+    cr_assert_eq(heap_self->idle_bytes, idle);
+    cr_assert_eq(page_used(support_page(block)), per_page - 2);
+    cr_assert_null(heap_self->last.block);
+}
+
+Test(medium, a_double_free_of_the_block_handed_out_last_is_reported)
+{
+    short_way_begin();
+    void *block = take_last();
+    pool_free(block);
+    pool_free(block);
+    cr_assert_eq(support_misuses, 1);
+    cr_assert_str_eq(support_misuse.what, "double free");
+}
+
+Test(medium, that_another_thread_has_freed_the_block_handed_out_last_is_seen)
+{
+    short_way_begin();
+    void *block = take_last();
+    support_thread(free_one, block);
+    pool_free(block);
+    cr_assert_eq(support_misuses, 1);
+}
+
+Test(medium, that_another_thread_has_freed_it_is_seen_after_its_page_took_it_back, .timeout = 30)
+{
+    short_way_begin();
+    void *block = take_last();
+    support_thread(free_one, block);
+    heap_collect(heap_self, support_page(block), false);
+    pool_free(block);
+    cr_assert_eq(support_misuses, 1);
+    cr_assert_str_eq(support_misuse.what, "double free");
+}
+
+Test(medium, the_block_handed_out_last_is_searched_for_when_its_page_is_not_the_current_one_any_more)
+{
+    short_way_begin();
+    void *block = take_last();
+    for (unsigned i = 0; i < per_page; i++)
+        pool_malloc(SIZE);
+    cr_assert_null(heap_self->last.block);
+    pool_free(block);
+    cr_assert_eq(page_used(support_page(block)), per_page - 1);
+}

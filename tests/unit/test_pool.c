@@ -112,6 +112,26 @@ Test(pool, calloc_is_zero_at_every_size_even_where_others_wrote)
         }
 }
 
+Test(pool, calloc_from_a_head_list_clears_the_whole_block_and_nothing_behind_it)
+{
+    for (size_t size = 1; size <= POOL_CLEAR_MOST_BYTES; size++) {
+        size_t class = size_class_small(size), bytes = class * GRANULE_BYTES;
+        while (heap_self->head[class] == NULL || support_page(heap_self->head[class]) !=
+                                                     support_page((char *)heap_self->head[class] + bytes))
+            pool_malloc(size);
+        unsigned char *next = (unsigned char *)heap_self->head[class], behind[GRANULE_BYTES];
+        memset(next + sizeof(block_t), 0x5a, bytes - sizeof(block_t));
+        memcpy(behind, next + bytes, sizeof behind);
+        unsigned char *block = pool_calloc_quick(size);
+        cr_assert_eq(block, next);
+        for (size_t i = 0; i < bytes; i++)
+            cr_assert_eq(block[i], 0, "size %zu", size);
+        cr_assert_arr_eq(next + bytes, behind, sizeof behind);
+    }
+    cr_assert_null(pool_calloc_quick(0));
+    cr_assert_null(pool_calloc_quick(POOL_CLEAR_MOST_BYTES + 1));
+}
+
 Test(pool, realloc_keeps_what_is_there_from_every_class_to_every_other)
 {
     for (size_t from = 1; from < 2 * MIB; from = from * 3 + 1)
