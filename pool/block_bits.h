@@ -122,10 +122,11 @@ static inline unsigned block_bits_within(uint64_t word, unsigned chance)
     return bits_lowest(word >> turn) + turn;
 }
 
-// Takes a free block; there must be one. The caller counts it as used. [owner]
+// Takes a free block by chance, of the first word that has any: so what is free gathers at the page's end. There must be
+// one. The caller counts it as used. [owner]
 static inline unsigned block_bits_take(page_t *page, uint64_t random)
 {
-    unsigned at = block_bits_one(page->free_words, (unsigned)(random >> 32) & (block_bits_words(page) - 1));
+    unsigned at = bits_lowest(page->free_words);
     block_word_t *word = block_bits_free(page) + at;
     uint64_t free = atomic_load_explicit(word, memory_order_relaxed);
     unsigned bit = block_bits_within(free, (unsigned)(random >> 58));

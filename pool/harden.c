@@ -81,20 +81,23 @@ static bool free_remote(heap_t *heap, page_t *page, unsigned index)
     return !already;
 }
 
-// Each word once: block_bits_is_freed and block_bits_put in one.
+// Each word once: block_bits_is_freed and block_bits_put in one. At this level nothing is held, and what is pending is read
+// only where something may be.
 bool heap_harden_free_quick(page_t *page, void *block)
 {
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
-    unsigned index = size_class_index(class, offset);
+    unsigned index = size_class_index_exact(class, offset);
     if (unlikely(harden_level >= HARDEN_HOLDS || page_owner(page) != heap_self)) // what follows is the owner's to read
         return false;
-    if (unlikely((size_t)index * class->block_bytes != offset || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
+    if (unlikely(index >= class->block_count || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
                  *harden_canary_place(block, class->block_bytes) != harden_canary(block)))
         return false;
     block_word_t *word = block_bits_free(page) + index / 64;
-    uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
-    if (unlikely((before | block_bits_elsewhere(page, word)) >> (index % 64) & 1))
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed), freed = before;
+    if (unlikely(atomic_load_explicit(&page->remote, memory_order_relaxed) != 0))
+        freed |= block_bits_elsewhere(page, word);
+    if (unlikely(freed >> (index % 64) & 1))
         return false;
     atomic_store_explicit(word, before | block_bits_of(index), memory_order_relaxed);
     page->free_words |= (uint64_t)1 << index / 64;

@@ -331,7 +331,7 @@ void heap_harden_dies(page_t *page, void *block);
 // As heap_take_one.
 block_t *heap_harden_take(heap_t *heap, unsigned class);
 // A local free that nothing is wrong with. False: any other, and nothing has happened.
-__attribute__((noinline)) bool heap_harden_free_quick(page_t *page, void *block);
+HARDENED bool heap_harden_free_quick(page_t *page, void *block);
 // Any heap's block, live as far as could be seen. heap may be heap_none. False: another thread has just freed it.
 bool heap_harden_free(heap_t *heap, page_t *page, unsigned index);
 void heap_harden_collect(heap_t *heap, page_t *page, uint64_t word);

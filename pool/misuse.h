@@ -7,6 +7,10 @@
 // What harden=0..3 says (pool/README.md, section 13). [const] after the start.
 POOL_LOCAL extern unsigned harden_level;
 
+// For the short ways of hardened calls: out of the way of those of level 0, and yet compiled for speed, which the compiler
+// does not think worth the while behind a test that is unlikely.
+#define HARDENED __attribute__((hot, noinline))
+
 // `what` is a short fixed text ("double free", "not the start of a block", ...).
 typedef struct pool_misuse {
     const char *function; // "free", "realloc", "malloc_usable_size", ...

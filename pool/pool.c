@@ -221,21 +221,40 @@ static void medium_uncount(heap_t *heap, size_t size_bytes)
         bin->due_in = 1;
 }
 
-// The common case of a small hardened request: the current page has the block, its size is not to be noted, and it is no
-// sample. NULL: any other.
-static __attribute__((noinline)) void *alloc_hardened_quick(size_t size_bytes)
+static __attribute__((noinline)) void *alloc_slow(size_t size_bytes)
+{
+    bool clean;
+    heap_t *heap = heap_self;
+    if (unlikely(heap == &heap_none && !pool_start()))
+        return NULL;
+    unsigned class = class_for(size_bytes);
+    if (likely(heap != &heap_none && class != 0)) {
+        void *block = alloc_class(heap, class, size_bytes, &clean);
+        if (likely(block != NULL))
+            return block;
+    } else if (likely(heap != &heap_none)) {
+        void *block = alloc_large(heap, GRANULE_BYTES, size_bytes, &clean);
+        if (likely(block != NULL))
+            return block;
+    }
+    return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
+}
+
+// The common case of a small hardened request is short: the current page has the block, its size is not to be noted, and
+// it is no sample.
+static HARDENED void *alloc_hardened_quick(size_t size_bytes)
 {
     heap_t *heap = heap_self;
     if (unlikely(size_bytes > SMALL_MAX_BYTES - harden_tail_bytes || heap_requested_exact)) {
         medium_uncount(heap, size_bytes);
-        return NULL;
+        return alloc_slow(size_bytes);
     }
     unsigned class = (unsigned)size_class_small(size_bytes + harden_tail_bytes);
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
     if (unlikely(page == NULL || page->free_words == 0 || bin->handed % hardened_noted_every == 0 ||
                  bin->handed + 1 >= heap->gaps.small_at[class]))
-        return NULL;
+        return alloc_slow(size_bytes);
     bin->handed++;
     page->left++;
     void *block = page_block(page, block_bits_take(page, block_bits_random(&heap->harden_random)));
@@ -256,33 +275,21 @@ static RARE void *alloc_trap(heap_t *heap, size_t alignment, size_t size_bytes)
     return trap_alloc(alignment, size_bytes);
 }
 
+static RARE void *alloc_trap_or_hardened(heap_t *heap, size_t size_bytes)
+{
+    void *block = alloc_trap(heap, GRANULE_BYTES, size_bytes);
+    if (block == NULL)
+        return alloc_hardened_quick(size_bytes);
+    medium_uncount(heap, size_bytes);
+    return block;
+}
+
 void *pool_malloc_slow(size_t size_bytes)
 {
-    bool clean;
+    if (likely(harden_level == 0)) // or the start has yet to set it
+        return alloc_slow(size_bytes);
     heap_t *heap = heap_self;
-    if (unlikely(heap == &heap_none && !pool_start()))
-        return NULL;
-    if (unlikely(harden_level != 0)) { // behind the start, which sets it
-        void *block = trap_is_due(heap) ? alloc_trap(heap, GRANULE_BYTES, size_bytes) : NULL;
-        if (unlikely(block != NULL)) {
-            medium_uncount(heap, size_bytes);
-            return block;
-        }
-        block = alloc_hardened_quick(size_bytes);
-        if (likely(block != NULL))
-            return block;
-    }
-    unsigned class = class_for(size_bytes);
-    if (likely(heap != &heap_none && class != 0)) {
-        void *block = alloc_class(heap, class, size_bytes, &clean);
-        if (likely(block != NULL))
-            return block;
-    } else if (likely(heap != &heap_none)) {
-        void *block = alloc_large(heap, GRANULE_BYTES, size_bytes, &clean);
-        if (likely(block != NULL))
-            return block;
-    }
-    return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
+    return trap_is_due(heap) ? alloc_trap_or_hardened(heap, size_bytes) : alloc_hardened_quick(size_bytes);
 }
 
 void *pool_refill_noted(size_t size_bytes, void *block)
