@@ -27,6 +27,7 @@ static _Atomic size_t excused[BUDGET_EXCUSES];
 static bool fills_freely;
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
 static _Atomic uint64_t trusted_until_ms;
+static _Atomic size_t trusted_bytes; // the heap that has earned it, and an eighth more
 static _Atomic size_t wanted_again;     // bytes given back and wanted again; halves every second
 static _Atomic size_t second_peak[2];   // most bytes in use in this second and in the one before
 
@@ -157,9 +158,11 @@ static size_t seconds_peak(void)
     return size_max(get(&second_peak[0]), get(&second_peak[1]));
 }
 
-static bool is_trusted(uint64_t now_ms)
+// Up to what size a heap is trusted now. One that has grown beyond what earned it is not: else a few swings of 1 MiB would
+// keep all of what the next seconds bring. 0: none is.
+static size_t trusted_most(uint64_t now_ms)
 {
-    return now_ms < atomic_load_explicit(&trusted_until_ms, memory_order_relaxed);
+    return now_ms < atomic_load_explicit(&trusted_until_ms, memory_order_relaxed) ? get(&trusted_bytes) : 0;
 }
 
 // How many times over a heap that swings so far must want it all again.
@@ -195,6 +198,7 @@ void budget_regret(budget_kind_t kind, size_t bytes)
     size_t swing = seconds_peak();
     if (get(&wanted_again) / trust_cycles(swing) > swing) {
         atomic_store_explicit(&wanted_again, 0, memory_order_relaxed);
+        atomic_store_explicit(&trusted_bytes, swing + (swing >> peak_shift), memory_order_relaxed);
         atomic_store_explicit(&trusted_until_ms, now_ms + trust_ms, memory_order_relaxed);
     }
 }
@@ -278,9 +282,10 @@ size_t budget_limit(budget_kind_t kind)
         return base;
     uint64_t now_ms = os_now_ms();
     credit_age(now_ms);
-    if (is_trusted(now_ms))
-        return base + (kind == BUDGET_INSIDE ? in_use : size_max(seconds_peak(), in_use) - in_use);
-    return base + size_min(get(&credit[kind]), credit_allowance(kind));
+    size_t trusted = trusted_most(now_ms), more = size_min(get(&credit[kind]), credit_allowance(kind));
+    if (trusted > in_use)
+        more = size_max(more, kind == BUDGET_INSIDE ? in_use : size_min(size_max(seconds_peak(), in_use), trusted) - in_use);
+    return base + more;
 }
 
 bool budget_fits(size_t bytes)

@@ -186,6 +186,15 @@ Test(budget, a_heap_of_next_to_nothing_is_trusted_at_once)
     cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES + 2 * MIB);
 }
 
+Test(budget, trust_does_not_go_beyond_the_heap_that_has_earned_it)
+{
+    swings(3, 2 * MIB);
+    budget_use(64 * MIB);
+    budget_unuse(64 * MIB);
+    size_t limit = budget_limit(BUDGET_WHOLE);
+    cr_assert(limit >= BUDGET_FLOOR_BYTES + 2 * MIB && limit <= BUDGET_FLOOR_BYTES + 3 * MIB, "%zu may be kept", limit);
+}
+
 Test(budget, a_small_heap_that_was_emptied_a_few_times_keeps_the_floor)
 {
     swings(5, 6 * MIB);
