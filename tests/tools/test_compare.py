@@ -112,7 +112,8 @@ class Figures(Compare):
             self.assertGreater(metrics['mean_bytes']['median'], 14 * MIB)    # held about half of the time
             self.assertLess(metrics['mean_bytes']['median'], 32 * MIB)
             self.assertGreaterEqual(metrics['wall_ns']['median'], 240e6)
-            self.assertLess(metrics['cpu_ns']['median'], 200e6)               # it sleeps
+            for cpu_ns, wall_ns in zip(metrics['cpu_ns']['values'], metrics['wall_ns']['values']):
+                self.assertLess(cpu_ns, wall_ns - 200e6)                      # it sleeps
             self.assertGreaterEqual(metrics['faults']['median'], 40 * MIB / 2**21)    # with the largest pages
 
     def test_a_peak_between_two_samples_is_not_missed(self):
@@ -121,7 +122,7 @@ class Figures(Compare):
             self.assertGreaterEqual(min(row['metrics']['peak_bytes']['values']), 40 * MIB)
 
     def test_the_whole_process_tree_counts(self):
-        figures = self.figures('-n', 3, 'sh', '-c', f'{self.grow} 20 150 30; true')
+        figures = self.figures('-n', 3, 'sh', '-c', f'{self.grow} 20 500 30; true')
         row = self.rows(figures)['system']
         self.assertGreaterEqual(row['metrics']['peak_bytes']['median'], 49 * MIB)
         self.assertLess(row['metrics']['peak_bytes']['median'], 60 * MIB)
