@@ -12,7 +12,7 @@ block_bits_table_t block_bits_tables[ZONES_MAX];
 
 void block_bits_start(unsigned level)
 {
-    harden_level = level;
+    __atomic_store_n(&harden_level, level, __ATOMIC_RELAXED); // pool_malloc_slow may be reading it
     harden_tail_bytes = level != 0 ? sizeof(uint64_t) : 0;
     harden_key = level != 0 ? os_random() : 0;
 }

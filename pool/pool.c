@@ -286,9 +286,10 @@ static RARE void *alloc_trap_or_hardened(heap_t *heap, size_t size_bytes)
 
 void *pool_malloc_slow(size_t size_bytes)
 {
-    if (likely(harden_level == 0)) // or the start has yet to set it
-        return alloc_slow(size_bytes);
     heap_t *heap = heap_self;
+    // In a thread without a heap another may be at the start, which sets the level.
+    if (likely(__atomic_load_n(&harden_level, __ATOMIC_RELAXED) == 0) || unlikely(heap == &heap_none))
+        return alloc_slow(size_bytes);
     return trap_is_due(heap) ? alloc_trap_or_hardened(heap, size_bytes) : alloc_hardened_quick(size_bytes);
 }
 
