@@ -31,7 +31,7 @@ Test(trap, a_block_ends_where_its_os_page_ends_but_for_its_alignment)
 {
     for (size_t bytes = 1; bytes <= 4 * os_page_bytes(); bytes += 61) {
         char *block = trap_of(bytes), *end = (char *)align_up((uintptr_t)block + bytes, os_page_bytes());
-        cr_assert_lt(end - (block + bytes), GRANULE_BYTES, "%zu bytes", bytes);
+        cr_assert_lt((size_t)(end - (block + bytes)), GRANULE_BYTES, "%zu bytes", bytes);
         cr_assert_eq(pool_usable_size(block), bytes);
         memset(block, 0x5a, bytes);
         cr_assert(!support_writable(end), "behind %zu bytes", bytes);
