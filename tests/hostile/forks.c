@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -316,6 +317,7 @@ FACT(fork_allocate_and_exec_beside_8_allocating_threads)
 // fork is async-signal-safe by tradition. The handler has interrupted malloc, so its child leaves without a malloc of
 // its own; the parent goes on.
 static _Atomic long forked;
+static _Atomic long *forked_seen; // the same, for the child that sends the signals
 
 static void fork_in_handler(int number)
 {
@@ -328,6 +330,8 @@ static void fork_in_handler(int number)
     waitpid(child, &status, 0);
     CHECK(child > 0 && status == 0, "the child of a handler ended with status %#x", (unsigned)status);
     forked++;
+    if (forked_seen != NULL)
+        *forked_seen = forked;
     errno = saved;
 }
 
@@ -344,15 +348,21 @@ static void exec_in_handler(int number)
     waitpid(child, &status, 0);
     CHECK(child > 0 && status == 0, "the child of a handler ended with status %#x", (unsigned)status);
     forked++;
+    if (forked_seen != NULL)
+        *forked_seen = forked;
     errno = saved;
 }
 
-// A child sends the signals, with pauses of random length: timers would come at the same place again and again.
+// A child sends the signals, with pauses of random length: timers would come at the same place again and again. Each comes
+// when the one before has been handled: where fork and exec take longer than a pause, the program would get nowhere else.
 static void signal_storm(pid_t target, int number)
 {
     uint64_t random = 5;
-    while (getppid() == target) {
-        kill(target, number);
+    for (long sent = 0; getppid() == target;) {
+        if (*forked_seen == sent) {
+            kill(target, number);
+            sent++;
+        }
         struct timespec pause = {.tv_nsec = (long)(random_next(&random) % 2000000)};
         nanosleep(&pause, NULL);
     }
@@ -363,6 +373,8 @@ static void allocate_under(void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0, "no handler");
+    forked_seen = mmap(NULL, sizeof(*forked_seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(forked_seen != MAP_FAILED, "no memory to share");
     pid_t parent = getpid(), sender = fork();
     if (sender == 0)
         signal_storm(parent, SIGUSR1);
