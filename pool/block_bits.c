@@ -75,7 +75,7 @@ bool block_bits_carve(page_t *page, uint64_t random)
 {
     assert(page->free_words == 0 && page_can_carve(page));
     uint64_t all = bits_mask(page_steps(page)), soiled = page->soiled & ~page->carved & all;
-    unsigned step = block_bits_one(soiled != 0 ? soiled : ~(uint64_t)page->carved & all, (unsigned)(random >> 32) & (page_steps(page) - 1));
+    unsigned step = block_bits_within(soiled != 0 ? soiled : ~(uint64_t)page->carved & all, (unsigned)(random >> 58));
     unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1);
     page->carved |= (uint16_t)(1u << step);
     page->soiled |= (uint16_t)(1u << step);

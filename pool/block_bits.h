@@ -105,14 +105,6 @@ static inline uint64_t block_bits_random(uint64_t *state)
     return *state = *state * 6364136223846793005u + 1442695040888963407u;
 }
 
-// The first set bit from `turn` on, round the end.
-static inline unsigned block_bits_one(uint64_t word, unsigned turn)
-{
-    turn %= 64;
-    uint64_t turned = word >> turn | word << (-turn % 64);
-    return (bits_lowest(turned) + turn) % 64;
-}
-
 // A set bit, by a chance of 0 to 63 that is spread over what lies between the lowest and the highest one. (Spread over the
 // whole word, the few blocks that a carve step leaves in a word of its own came in the order of their addresses.)
 static inline unsigned block_bits_within(uint64_t word, unsigned chance)

@@ -87,6 +87,14 @@ static void *map_anonymous(void *hint, size_t bytes, int protection, int flags)
     return start == MAP_FAILED ? NULL : start;
 }
 
+// 0, or what is wrong.
+static int advise(void *start, size_t bytes, int advice)
+{
+    int saved = errno, error = madvise(start, bytes, advice) == 0 ? 0 : errno;
+    errno = saved;
+    return error;
+}
+
 bool os_would_grant(size_t bytes)
 {
     int saved = errno;
@@ -173,13 +181,6 @@ bool os_withdraw(void *start, size_t bytes)
 
 static _Atomic int guard_marks; // whether the kernel knows them: 0: not asked yet, 1: yes, -1: no
 
-static int advise(void *start, size_t bytes, int advice)
-{
-    int saved = errno, error = madvise(start, bytes, advice) == 0 ? 0 : errno;
-    errno = saved;
-    return error;
-}
-
 // An emulator may agree to any advice and do nothing: a guard cannot be read, either.
 static bool guard_mark(void *start, size_t bytes)
 {
@@ -215,10 +216,7 @@ bool os_refresh(void *start, size_t bytes)
 
 bool os_purge(void *start, size_t bytes)
 {
-    int saved = errno;
-    bool done = madvise(start, bytes, MADV_DONTNEED) == 0;
-    errno = saved;
-    return done || os_refresh(start, bytes); // locked memory cannot be purged, but it can be mapped anew
+    return advise(start, bytes, MADV_DONTNEED) == 0 || os_refresh(start, bytes); // locked memory cannot be purged, but it can be mapped anew
 }
 
 // Before Linux 6.17 a move unmaps its target first and then refuses a source of two mappings; so that is found out
@@ -262,9 +260,7 @@ void *os_resize(void *start, size_t old_bytes, size_t new_bytes)
 
 void os_no_huge_pages(void *start, size_t bytes)
 {
-    int saved = errno;
-    madvise(start, bytes, MADV_NOHUGEPAGE);
-    errno = saved;
+    advise(start, bytes, MADV_NOHUGEPAGE);
 }
 
 // What is not mapped is not resident.
@@ -286,10 +282,8 @@ unsigned os_resident_percent(const char *start, size_t bytes)
 // anew. That the kernel agrees says little; what it did is looked at.
 bool os_huge_page(char *start, size_t bytes, bool again)
 {
-    int saved = errno;
     unsigned char last = 0;
-    bool asked = (!again || os_refresh(start, bytes)) && madvise(start, bytes, MADV_HUGEPAGE) == 0;
-    errno = saved;
+    bool asked = (!again || os_refresh(start, bytes)) && advise(start, bytes, MADV_HUGEPAGE) == 0;
     if (asked) {
         *(volatile char *)start = 0;
         KERNEL_CALL3(SYS_mincore, start + bytes - page_bytes, page_bytes, &last);

@@ -247,13 +247,19 @@ static void class_add(survey_t *out, const page_sums_t *sums)
     class->tail_bytes += sums->tail;
 }
 
-// Blocks that are counted as live so far, and are not: others have freed them.
-static uint64_t class_pending(survey_class_t *class, uint64_t count)
+// Blocks that are counted as live so far, and are not: they are a hole, or others have freed them. Returns how many there
+// were.
+static uint64_t class_less(survey_class_t *class, uint64_t count, uint64_t *bytes)
 {
     count = size_min(count, class->live_blocks);
     class->live_blocks -= count;
-    class->pending_bytes += count * class->block_bytes;
+    *bytes += count * class->block_bytes;
     return count;
+}
+
+static uint64_t class_pending(survey_class_t *class, uint64_t count)
+{
+    return class_less(class, count, &class->pending_bytes);
 }
 
 // A mosaic's blocks count for their own classes, and what lies between them as holes of the class that the page had. Of
@@ -358,9 +364,8 @@ static void borrowed_survey(survey_t *out)
             if (page == NULL)
                 continue;
             survey_class_t *class = &out->classes[i - 1];
-            uint64_t count = size_min(head_count(heap, page, i), class->live_blocks);
-            class->live_blocks -= count;
-            *(page_is_mosaic(page) ? &class->holes_bytes : &class->pending_bytes) += count * class->block_bytes;
+            class_less(class, head_count(heap, page, i),
+                       page_is_mosaic(page) ? &class->holes_bytes : &class->pending_bytes);
         }
 }
 

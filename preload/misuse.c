@@ -8,6 +8,7 @@
 #include "output.h"
 #include "recorder_sites.h"
 #include "stack.h"
+#include "trapped.h"
 
 // Of a live block that the profile has sampled.
 static RARE void sample_tell(const void *address)
@@ -25,11 +26,8 @@ static void stacks_tell(const void *address)
     trap_report_t report;
     if (heap_sample_bytes != 0)
         sample_tell(address);
-    if (!trap_has(address) || !trap_explain(address, &report))
-        return;
-    stack_tell("allocated", report.allocated.thread, report.allocated.frame, report.allocated.depth);
-    if (report.freed.thread != 0)
-        stack_tell("freed", report.freed.thread, report.freed.frame, report.freed.depth);
+    if (trap_has(address) && trap_explain(address, &report))
+        trapped_stacks_tell(&report);
 }
 
 unsigned trap_hook_stack(uintptr_t *frames, unsigned most)

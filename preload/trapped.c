@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-#include "../pool/trap.h"
 #include "options.h"
 #include "output.h"
 #include "process.h"
@@ -54,6 +53,13 @@ static const char *access_kind(const ucontext_t *context)
 #endif
 }
 
+void trapped_stacks_tell(const trap_report_t *report)
+{
+    stack_tell("allocated", report->allocated.thread, report->allocated.frame, report->allocated.depth);
+    if (report->freed.thread != 0)
+        stack_tell("freed", report->freed.thread, report->freed.frame, report->freed.depth);
+}
+
 bool trapped_tell(int number, const siginfo_t *info, const void *context)
 {
     trap_report_t report;
@@ -64,9 +70,7 @@ bool trapped_tell(int number, const siginfo_t *info, const void *context)
     output_line("%s %p: %zu bytes %s (block of %zu bytes)", access_kind(context), info->si_addr, report.distance_bytes,
                 report.where, report.size_bytes);
     stack_tell("done", 0, &at, 1);
-    stack_tell("allocated", report.allocated.thread, report.allocated.frame, report.allocated.depth);
-    if (report.freed.thread != 0)
-        stack_tell("freed", report.freed.thread, report.freed.frame, report.freed.depth);
+    trapped_stacks_tell(&report);
     return !options.abort_on_misuse && trap_forgive(info->si_addr);
 }
 

@@ -9,10 +9,13 @@
 #include <signal.h>
 #include <stdbool.h>
 
-#include "../pool/bits.h"
+#include "../pool/trap.h"
 
 // Whether a trap raises this signal, and there are traps.
 bool trapped_signal(int number);
+
+// Who allocated the block of a trap, and who freed it: a line each.
+RARE void trapped_stacks_tell(const trap_report_t *report);
 
 // In the handler of a fault: tells it, if it is one of a trap. True: on_error=report, and the instruction may run again.
 RARE bool trapped_tell(int number, const siginfo_t *info, const void *context);
