@@ -132,10 +132,11 @@ class Ends(Case):
     def becomes(self, *command):
         """A recorded shell becomes a program that is not recorded; what is told of it, alive and when it has ended."""
         recording = self.folder / 'recording'
-        process = subprocess.Popen(['sh', '-c', 'read go; exec "$@"', 'sh', *map(str, command)], stdin=subprocess.PIPE,
-                                   env=self.options(recording), text=True)
+        process = subprocess.Popen(['sh', '-c', 'echo started; read go; exec "$@"', 'sh', *map(str, command)],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.options(recording), text=True)
         try:
             deadline = time.monotonic() + PATIENCE_S
+            self.assertEqual(process.stdout.readline(), 'started\n') # with a first snapshot in its recording
             process.stdin.write('go\n')
             process.stdin.flush()
             while self.report(recording)['ended_by'] == 'running' and time.monotonic() < deadline:
@@ -144,6 +145,7 @@ class Ends(Case):
         finally:
             process.kill()
             process.stdin.close()
+            process.stdout.close()
             process.wait()
         return *alive, self.report(recording)
 
