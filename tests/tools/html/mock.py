@@ -331,6 +331,12 @@ def without_process(report):
     return report
 
 
+def all_freed(report):
+    for row in report['request_sizes']:
+        row.update(live_blocks=0, live_bytes=0)
+    return {**report, 'what_if': []}
+
+
 def made_hostile(report):
     for number, text in enumerate(HOSTILE):
         report['frames'][number + 1]['function'] = text
@@ -348,8 +354,8 @@ def made_hostile(report):
     return report
 
 
-CHANGES = {'no-process': without_process, 'hostile': made_hostile}
-CASES = ('full', 'one', 'no-profile', 'no-process', 'hostile', 'large', 'bare')
+CHANGES = {'no-process': without_process, 'hostile': made_hostile, 'freed': all_freed}
+CASES = ('full', 'one', 'no-profile', 'no-process', 'hostile', 'large', 'freed', 'bare')
 
 
 def report_of(case):

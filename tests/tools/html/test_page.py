@@ -6,6 +6,7 @@ WRITE writes the page (write.c), mock.py makes the reports. TARN_TEST_PICTURES=F
 
 import functools
 import json
+import math
 import os
 import pathlib
 import re
@@ -212,10 +213,18 @@ class Loads(Seen):
                    ' document.body.append(own); }')
         self.assertIsNone(self.value('window.hacked ?? null'))
 
+    def bins_of_allocated(self):
+        return len({math.ceil(8 * math.log2(max(row['to_bytes'], 16))) for row in self.report['request_sizes']})
+
     def test_what_a_report_lacks_is_said(self):
         self.show('bare')
         for picture, words in (('bands', 'One snapshot only.'), ('heapmap', 'No heap map.'), ('flame', 'No profile.')):
             self.assertIn(words, self.text('#' + picture))
+        self.show('freed')
+        self.assertIn('Allocated bytes by request size', self.text('#histogram'))
+        self.assertIn('No sample was live at the last snapshot', self.text('#histogram'))
+        self.assertEqual(self.value('document.querySelectorAll("#histogram .bin").length'), self.bins_of_allocated())
+        self.assertNotIn('size classes would', self.text('#histogram'))
         self.show('no-profile')
         self.assertIn('No profile.', self.text('#flame'))
         self.assertIn('who pins this page is not known', self.details_of_a_page())

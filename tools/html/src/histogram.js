@@ -19,6 +19,7 @@ function binOf(bytes) {
 }
 
 function binAdd(bins, at, blocks, requested, rounding) {
+    if (blocks === 0) return;
     const bin = bins.get(at) ?? { at, blocks: 0, requested: 0, rounding: 0 };
     bin.blocks += blocks;
     bin.requested += requested;
@@ -26,23 +27,47 @@ function binAdd(bins, at, blocks, requested, rounding) {
     bins.set(at, bin);
 }
 
+// A program that frees all before it ends has no live block at its last snapshot; what it has allocated tells its sizes
+// too.
+function countedOf(model) {
+    if (model.requestSizes.length === 0) return COUNTED.classes;
+    return model.requestSizes.some((row) => row.live_blocks > 0) ? COUNTED.live : COUNTED.allocated;
+}
+
+const COUNTED = {
+    classes: {
+        title: 'Live bytes by request size',
+        what: 'live blocks',
+        source: 'Without a profile: each size class is shown as one size.',
+    },
+    live: {
+        title: 'Live bytes by request size',
+        what: 'live blocks',
+        source: 'From the samples that were live at the last snapshot.',
+        blocks: 'live_blocks',
+        bytes: 'live_bytes',
+    },
+    allocated: {
+        title: 'Allocated bytes by request size',
+        what: 'allocated blocks',
+        source: 'No sample was live at the last snapshot: from those of all that was allocated since the start.',
+        blocks: 'allocated_blocks',
+        bytes: 'allocated_bytes',
+    },
+};
+
 // The requests of the samples where there are some; else each class is one size. Large blocks have no class to round
 // to.
-function binsOf(sizes, classes) {
+function binsOf(counted, sizes, classes) {
     const bins = new Map();
-    for (const row of sizes)
-        if (row.live_blocks > 0)
-            binAdd(
-                bins,
-                binOf(row.to_bytes),
-                row.live_blocks,
-                row.live_bytes,
-                Math.max(0, row.live_blocks * row.block_bytes - row.live_bytes),
-            );
-    if (sizes.length === 0)
+    if (counted === COUNTED.classes)
         for (const row of classes)
-            if (row.live_blocks > 0)
-                binAdd(bins, binOf(row.block_bytes), row.live_blocks, row.requested_bytes, row.rounding_bytes);
+            binAdd(bins, binOf(row.block_bytes), row.live_blocks, row.requested_bytes, row.rounding_bytes);
+    else
+        for (const row of sizes) {
+            const [blocks, bytes] = [row[counted.blocks], row[counted.bytes]];
+            binAdd(bins, binOf(row.to_bytes), blocks, bytes, Math.max(0, blocks * row.block_bytes - bytes));
+        }
     return [...bins.values()].sort((a, b) => a.at - b.at);
 }
 
@@ -95,15 +120,15 @@ function axisY(scales, width) {
     return ticks;
 }
 
-function binDetails(bin) {
+function binDetails(bin, what) {
     return tooltipLines(`Requests up to ${countText(2 ** (bin.at / BINS_A_DOUBLING))} B`, [
-        ['live blocks', countText(bin.blocks)],
+        [what, countText(bin.blocks)],
         ['requested', bytesText(bin.requested)],
         ['rounding', bytesText(bin.rounding)],
     ]);
 }
 
-function barNode(bin, scales) {
+function barNode(bin, scales, what) {
     const amounts = `${bytesText(bin.requested)} requested, ${bytesText(bin.rounding)} rounding`;
     const x = scales.x(bin.at - 1);
     const width = Math.max(2, scales.bar - 1);
@@ -121,7 +146,7 @@ function barNode(bin, scales) {
         svgElement('rect', { class: 'requested_bytes', x, width, y: middle, height: scales.y(0) - middle }),
         svgElement('rect', { class: 'rounding_bytes', x, width, y: top, height: middle - top }),
     );
-    tooltipFor(node, () => binDetails(bin));
+    tooltipFor(node, () => binDetails(bin, what));
     return node;
 }
 
@@ -150,14 +175,14 @@ function gainText(gain) {
     return `${range}: with ${gain.classes} classes${unit} here instead of ${gain.classes_now}: ${change}`;
 }
 
-function pictureNode(bins, gains, width) {
+function pictureNode(bins, gains, width, what) {
     const scales = scalesFor(bins, gains, width);
     return svgElement(
         'svg',
         { class: 'histogram', width, height: HEIGHT_PX, viewBox: `0 0 ${width} ${HEIGHT_PX}` },
         axisY(scales, width),
         axisX(scales),
-        bins.map((bin) => barNode(bin, scales)),
+        bins.map((bin) => barNode(bin, scales, what)),
         gains.map((gain) => gainNode(gain, scales)),
     );
 }
@@ -174,13 +199,8 @@ function whatIfNode(whatIf) {
     ];
 }
 
-function sourceText(model) {
-    return model.requestSizes.length > 0
-        ? 'From the samples that were live at the last snapshot.'
-        : 'Without a profile: each size class is shown as one size.';
-}
-
 export function histogramMount(root, model, selection) {
+    const counted = countedOf(model);
     const gains = model.whatIf.filter((gain) => gain.saved_bytes > 0);
     const picture = element('div', { class: 'picture' });
     const legend = element(
@@ -191,17 +211,17 @@ export function histogramMount(root, model, selection) {
     );
     fill(
         root,
-        element('h3', {}, 'Live bytes by request size'),
+        element('h3', {}, counted.title),
         legend,
         picture,
-        hint(sourceText(model)),
-        model.requestSizes.length > 0 ? whatIfNode(model.whatIf) : null,
+        hint(counted.source),
+        counted === COUNTED.live ? whatIfNode(model.whatIf) : null,
     );
     let width = 0;
     const show = () => {
-        const bins = binsOf(model.requestSizes, model.snapshots[selection.index].classes);
+        const bins = binsOf(counted, model.requestSizes, model.snapshots[selection.index].classes);
         if (width > 0)
-            fill(picture, bins.length > 0 ? pictureNode(bins, gains, width) : emptyNote('No block is live.'));
+            fill(picture, bins.length > 0 ? pictureNode(bins, gains, width, counted.what) : emptyNote('No block is live.'));
     };
     selection.follow(show);
     onWidth(picture, (now) => {
