@@ -32,6 +32,9 @@
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
+#ifndef MADV_DONTNEED_LOCKED // Linux 5.18
+#define MADV_DONTNEED_LOCKED 24
+#endif
 
 static const size_t memory_claimed_at_least = (size_t)64 << 20;
 static const long wait_ns = 10 * 1000 * 1000;
@@ -142,13 +145,65 @@ void *os_map(size_t bytes, size_t alignment)
     return map_aligned(bytes, alignment, PROT_READ | PROT_WRITE);
 }
 
+// --- memory that the program locks -------------------------------------------------------------------------------------
+//
+// MADV_DONTNEED refuses locked memory. It can be mapped anew, but under mlockall(MCL_FUTURE) that comes locked, too, and
+// resident at once, as what was reserved does when it is made usable: so it would be given back in name alone. Since
+// Linux 5.18 the kernel can be told to give it back all the same; it stays locked, and is never swapped out.
+
+static _Atomic enum { LOCKED_NOT, LOCKED_SOME, LOCKED_ALL } locked; // what was met so far; ALL: what is mapped anew, too
+
+static bool is_resident(const void *os_page)
+{
+    unsigned char residency = 0;
+    return KERNEL_CALL3(SYS_mincore, os_page, page_bytes, &residency) == 0 && (residency & 1);
+}
+
+// Memory that was just mapped or made usable. False: it is resident, and stays so.
+static bool fresh_is_clean(void *start, size_t bytes)
+{
+    if (likely(atomic_load_explicit(&locked, memory_order_relaxed) == LOCKED_NOT) ||
+        !is_resident((char *)start + bytes - page_bytes))
+        return true;
+    return advise(start, bytes, MADV_DONTNEED_LOCKED) == 0;
+}
+
+static bool map_anew(void *start, size_t bytes)
+{
+    return map_anonymous(start, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == start;
+}
+
+static RARE bool purge_locked(void *start, size_t bytes)
+{
+    if (atomic_load_explicit(&locked, memory_order_relaxed) == LOCKED_ALL)
+        return advise(start, bytes, MADV_DONTNEED_LOCKED) == 0;
+    if (!map_anew(start, bytes))
+        return false;
+    bool resident = is_resident((char *)start + bytes - page_bytes);
+    atomic_store_explicit(&locked, resident ? LOCKED_ALL : LOCKED_SOME, memory_order_relaxed);
+    return !resident || advise(start, bytes, MADV_DONTNEED_LOCKED) == 0;
+}
+
+bool os_purge(void *start, size_t bytes)
+{
+    return likely(advise(start, bytes, MADV_DONTNEED) == 0) || purge_locked(start, bytes);
+}
+
+bool os_refresh(void *start, size_t bytes)
+{
+    return map_anew(start, bytes) && fresh_is_clean(start, bytes);
+}
+
 bool os_commit(void *start, size_t bytes)
 {
     int saved = errno;
     bool done = mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
     bool forbidden = !done && errno != ENOMEM; // a filter (seccomp) that knows of mmap alone
     errno = saved;
-    return done || (forbidden && os_refresh(start, bytes));
+    done = done || (forbidden && map_anew(start, bytes));
+    if (done)
+        fresh_is_clean(start, bytes);
+    return done;
 }
 
 // By number, since open and close are points where a thread can be cancelled.
@@ -209,16 +264,6 @@ bool os_guard_open(void *start, size_t bytes)
     return os_guard_splits() ? os_commit(start, bytes) : advise(start, bytes, MADV_GUARD_REMOVE) == 0;
 }
 
-bool os_refresh(void *start, size_t bytes)
-{
-    return map_anonymous(start, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == start;
-}
-
-bool os_purge(void *start, size_t bytes)
-{
-    return advise(start, bytes, MADV_DONTNEED) == 0 || os_refresh(start, bytes); // locked memory cannot be purged, but it can be mapped anew
-}
-
 // Before Linux 6.17 a move unmaps its target first and then refuses a source of two mappings; so that is found out
 // before. Growing in place cannot succeed, since something is always mapped behind; EFAULT tells of a split.
 static bool is_one_mapping(void *start, size_t bytes)
@@ -245,6 +290,8 @@ bool os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_byte
     // Another thread's mmap may have taken the addresses in between: then they stay its own.
     void *again = map_anonymous(old_start, old_bytes, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
     *hole = again != old_start;
+    if (!*hole)
+        fresh_is_clean(old_start, old_bytes);
     if (again != NULL && again != old_start) // a kernel before 4.17 takes the address as a hint
         os_unmap(again, old_bytes);
     return true;

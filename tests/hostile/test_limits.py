@@ -91,6 +91,27 @@ class Limits(Hostile):
                   'del blocks[::2]; blocks = None; print("done")')
         self.require_same([['/usr/bin/python3', '-c', script]])
 
+    @needs_root
+    def test_memory_is_given_back_although_all_is_locked(self):
+        """Neither what is reserved becomes resident by mlockall, nor what is given back."""
+        script = ('import ctypes; libc = ctypes.CDLL(None); assert libc.mlockall(3) == 0\n'
+                  'def resident(): return int(open("/proc/self/statm").read().split()[1]) << 12\n'
+                  'at_first = resident()\n'
+                  'blocks = [bytearray(i) for i in range(0, 400000, 1000)] + [str(i) * 3 for i in range(200000)]\n'
+                  'full = resident(); del blocks; print(at_first, full, resident())')
+        file = self.folder / 'json'
+        result = self.run_program('/usr/bin/python3', '-c', script, options=f'stats=json:stats_file={file}',
+                                  environment={'PYTHONMALLOC': 'malloc'})
+        self.assertEqual(result.returncode, 0, result.stderr)
+        at_first, full, freed = (int(word) for word in result.stdout.split())
+        self.assertLess(at_first, 64 * MIB)
+        self.assertGreater(full, at_first + 80 * MIB)
+        if int(os.uname().release.split('.')[0]) < 6:
+            self.skipTest('kernels before 5.18 give back no locked memory')
+        self.assertLess(freed, at_first + 16 * MIB)
+        report = json.loads(file.read_text())
+        self.assertLess(report['retained_bytes'], 8 * MIB)
+
 
 @needs_root
 class Overcommit(Hostile):

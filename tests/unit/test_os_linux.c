@@ -70,7 +70,7 @@ Test(os_linux, purged_memory_is_gone_and_reads_as_zero)
     cr_assert(start[0] == 0 && start[MIB / 2 - 1] == 0 && start[MIB / 2] == 0x5a);
 }
 
-Test(os_linux, locked_memory_is_purged_or_stays_as_it_was_and_can_be_refreshed)
+Test(os_linux, locked_memory_is_purged_and_can_be_refreshed)
 {
     char *start = os_map(4 * os_page_bytes(), os_page_bytes());
     memset(start, 0x5a, 4 * os_page_bytes());
@@ -78,11 +78,39 @@ Test(os_linux, locked_memory_is_purged_or_stays_as_it_was_and_can_be_refreshed)
         errno = 77; // no right to lock memory here
         return;
     }
-    bool purged = os_purge(start, 4 * os_page_bytes()); // kernels from 5.18 on can
-    cr_assert_eq(start[0], purged ? 0 : 0x5a);
+    cr_assert(os_purge(start, 4 * os_page_bytes()));
+    cr_assert_eq(books_resident(start, start + 4 * os_page_bytes()), 0);
     start[0] = 0x5a;
     cr_assert(os_refresh(start, 4 * os_page_bytes()));
     cr_assert_eq(start[0], 0);
+}
+
+// What is mapped then comes locked and resident: what is given back must not come back so, and what is made usable neither.
+Test(os_linux, what_is_purged_while_all_memory_is_locked_is_gone_or_said_to_stay)
+{
+    const size_t bytes = 16 * os_page_bytes();
+    char *reserved = os_reserve(2 * bytes, os_page_bytes());
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+        errno = 77;
+        return;
+    }
+    char *start = os_map(bytes, os_page_bytes());
+    bool hole, purged = false;
+    for (unsigned round = 0; round < 3; round++) {
+        memset(start, 0x5a, bytes);
+        purged = os_purge(start, bytes); // kernels from 5.18 on can
+        cr_assert_eq(books_resident(start, start + bytes), purged ? 0 : bytes);
+        cr_assert(os_refresh(start, bytes));
+        cr_assert_eq(books_resident(start, start + bytes), purged ? 0 : bytes);
+        cr_assert(start[0] == 0 && start[bytes - 1] == 0);
+        cr_assert(os_withdraw(reserved, bytes) && os_commit(reserved, bytes));
+        cr_assert_eq(books_resident(reserved, reserved + bytes), purged ? 0 : bytes);
+    }
+    memset(start, 0x5a, bytes);
+    cr_assert(os_move(start, bytes, reserved + bytes, bytes, &hole) && !hole);
+    cr_assert(reserved[bytes] == 0x5a && reserved[2 * bytes - 1] == 0x5a);
+    cr_assert_eq(books_resident(start, start + bytes), purged ? 0 : bytes);
+    munlockall();
 }
 
 Test(os_linux, moved_memory_keeps_its_contents_and_leaves_usable_addresses)
