@@ -19,8 +19,8 @@ import reader
 WORKER = LIBTARN = PLUGINS = None    # set from the command line below
 SPIKE_BYTES = (256 << 10) * 1000    # as in worker.c
 KILLS = int(os.environ.get('TARN_TEST_KILLS', 20))
-OOM_KILLS = max(KILLS // 7, 1)    # the machine is slow while it reclaims
-OOM_LIMIT_MIB = 12               # of the 40 that the program wants
+OOM_KILLS = int(os.environ.get('TARN_TEST_OOM_KILLS', 2))    # the machine is slow while it reclaims
+OOM_LIMITS_BYTES = (12 << 20, 24 << 20)                      # of the 29 that the program wants
 SECONDS = float(os.environ.get('TARN_TEST_SECONDS', 2))
 PATIENCE_S = 60 + 2 * SECONDS
 
@@ -275,12 +275,13 @@ class Kills(Recorded):
 
     def test_every_oom_kill_leaves_a_whole_recording(self):
         more_than_the_first = 0    # a process may be killed before it is time for another one
-        for limit_mib in range(OOM_LIMIT_MIB, OOM_LIMIT_MIB + OOM_KILLS):
+        least, most = OOM_LIMITS_BYTES
+        for limit_bytes in range(least, most, (most - least) // OOM_KILLS):
             try:
-                recording = self.oom_kill(limit_mib << 20)
+                recording = self.oom_kill(limit_bytes)
             except memory_limit.Unavailable as error:
                 self.skipTest(error)
-            with self.subTest(limit_mib=limit_mib):
+            with self.subTest(limit_bytes=limit_bytes):
                 self.assertEqual(recording.header.end, reader.RUNNING)
                 self.require_whole(recording, slack=3)
                 more_than_the_first += len(recording.snapshots) > 1
