@@ -408,7 +408,7 @@ static json_t *stack_json(const profile_t *profile, const profile_stack_t *stack
     set_generations(object, stack->freed, stack->kept);
     set_number(object, "samples", stack->allocated_samples);
     set_number(object, "live_samples", stack->live_samples);
-    set_number(object, "live_error_bytes", (uint64_t)stack->live_error_bytes);
+    set_number(object, "live_error_bytes", amount_whole(stack->live_error_bytes));
     json_object_set_new(object, "cut", json_boolean(stack->cut));
     if (stack->neighbour_count != 0)
         json_object_set_new(object, "neighbours", neighbours_json(stack));

@@ -5,7 +5,7 @@
 //   calls      | what | who | slot | a | b | ...                 5 bytes each
 //
 //   flags      bit 0: requested=exact; bits 1, 2: distance of samples; bit 3: an address limit; bit 4: committed
-//              memory counts; bits 5, 6: limit, none or 1 to 4 MiB; bit 7: harden=1
+//              memory counts; bits 5, 6: limit, none or 1 to 4 MiB; bit 7: harden=1, or 2 where waste is odd
 //   what       names[]; who: bits 0, 1 the thread, bits 2..7 how often, less one, each time with the next slot
 //   a, b       a size, an alignment, ...: see each call
 //
@@ -111,7 +111,7 @@ static void settings_take(const uint8_t *data)
     settings = (pool_options_t){.requested_exact = data[0] & 1, .sample_bytes = sample_distances[data[0] >> 1 & 3],
                                 .sample_seed = 1, .waste_percent = data[1] * 4u,
                                 .limit_bytes = (data[0] >> 5 & 3) == 0 ? 0 : (size_t)1 << (19 + (data[0] >> 5 & 3))};
-    settings.harden = data[0] >> 7;
+    settings.harden = data[0] >> 7 == 0 ? 0 : 1 + (data[1] & 1);
     refusals_address_limit = data[0] & 8 ? LIMITED_BYTES : SIZE_MAX;
     refusals_commit_counts = data[0] & 16;
     shadow_start(&shadow, SLOTS, 1);
@@ -123,7 +123,7 @@ static void settings_take(const uint8_t *data)
     bool started = pool_start();
     if (!started && refusals.calls == 0)
         shadow_fail("the pool does not start");
-    model_start(started ? zone_max_bytes() : MEDIUM_MAX_BYTES, 0);
+    model_start(started ? zone_max_bytes() : MEDIUM_MAX_BYTES, started ? harden_tail_bytes : 0);
 }
 
 // --- samples: a shadow of the table ----------------------------------------------------------------------------------
