@@ -19,6 +19,7 @@ static const unsigned last_rounds = 3;
 static lock_t start_lock = {.rank = LOCK_HEAPS};
 static _Atomic bool started;
 static pool_options_t options = {.waste_percent = BUDGET_WASTE_PERCENT, .trap_every = TRAP_EVERY};
+_Atomic bool pool_large_slowly;
 static __thread unsigned char ended_count __attribute__((tls_model("initial-exec")));
 
 // --- start -----------------------------------------------------------------------------------------------------------
@@ -35,8 +36,10 @@ static bool start_locked(void)
     budget_limit_start(options.limit_bytes != 0 ? options.limit_bytes : SIZE_MAX);
     huge_start(options.harden >= HARDEN_GUARDS ? HUGE_OFF : options.huge); // guards lie in every region
     requested_start(options.requested_exact);
-    if (options.sample_bytes != 0) // else its code is not needed, and not resident
+    if (options.sample_bytes != 0) { // else its code is not needed, and not resident
         sample_start(options.sample_bytes, options.sample_seed);
+        atomic_store_explicit(&pool_large_slowly, true, memory_order_relaxed);
+    }
     block_bits_start(options.harden);
     heap_one_by_one |= options.harden != 0;
     if (!zone_start())
@@ -80,6 +83,8 @@ static void heap_unborrow(void)
 
 void pool_thread_exit(void)
 {
+    if (unlikely(pool_is_aside))
+        return aside_thread_exit();
     if (heap_self == &heap_none)
         return;
     heap_end();
@@ -286,6 +291,8 @@ static RARE void *alloc_trap_or_hardened(heap_t *heap, size_t size_bytes)
 
 void *pool_malloc_slow(size_t size_bytes)
 {
+    if (unlikely(pool_is_aside))
+        return aside_malloc(size_bytes);
     heap_t *heap = heap_self;
     // In a thread without a heap another may be at the start, which sets the level.
     if (likely(__atomic_load_n(&harden_level, __ATOMIC_RELAXED) == 0) || unlikely(heap == &heap_none))
@@ -307,6 +314,8 @@ void *pool_malloc_refill(size_t size_bytes)
 
 void *pool_calloc(size_t size_bytes)
 {
+    if (unlikely(pool_is_aside))
+        return aside_calloc(size_bytes);
     bool clean = false;
     void *block;
     if (size_bytes <= SMALL_MAX_BYTES)
@@ -329,6 +338,8 @@ static unsigned class_for_aligned(size_t alignment, size_t size_bytes)
 
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
 {
+    if (unlikely(pool_is_aside))
+        return aside_aligned_alloc(alignment, size_bytes);
     bool clean;
     if (alignment <= GRANULE_BYTES)
         return pool_malloc(size_bytes);
@@ -548,6 +559,8 @@ static __attribute__((noinline)) void free_general(page_t *page, void *block)
 
 void pool_free_slow(void *block)
 {
+    if (unlikely(pool_is_aside))
+        return aside_free(block);
     page_t *page = zone_page_of_first(block);
     bool done = page != NULL && page_is_small(page) && free_small_quick(page, block);
     if (unlikely(!done))
@@ -566,7 +579,7 @@ static __attribute__((noinline)) void free_unusual(void *block)
 // No block of a page. The profile looks each block up. A call of its own, so that the frees in pages need no stack.
 static __attribute__((noinline)) void free_beyond_zones(void *block)
 {
-    if (unlikely(heap_sample_bytes != 0 || !large_free_warm(block)))
+    if (unlikely(atomic_load_explicit(&pool_large_slowly, memory_order_relaxed) || !large_free_warm(block)))
         free_unusual(block);
 }
 
@@ -604,6 +617,8 @@ void pool_free_beyond(void *block, size_t offset)
 
 __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
 {
+    if (unlikely(pool_is_aside))
+        return aside_delete(block, size_bytes);
     if (unlikely(harden_level != 0))
         pool_told("operator delete", block, GRANULE_BYTES, size_bytes, false);
     pool_free_slow(block);
@@ -612,7 +627,8 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
 __attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
 {
     heap_free_way_t way = free_beyond(block, offset); // hardened, it is never FREED
-    bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 && heap_sample_bytes == 0 && large_free_warm(block);
+    bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 &&
+                 !atomic_load_explicit(&pool_large_slowly, memory_order_relaxed) && large_free_warm(block);
     if (unlikely(way != HEAP_FREED && !ready))
         pool_delete_slow(block, size_bytes);
 }
@@ -660,6 +676,8 @@ static size_t usable(const char *function, void *block, page_t **page)
 
 size_t pool_usable_size(void *block)
 {
+    if (unlikely(pool_is_aside))
+        return aside_usable_size(block);
     page_t *page;
     return block == NULL ? 0 : usable("malloc_usable_size", block, &page);
 }
@@ -682,6 +700,8 @@ static size_t usable_quietly(void *block, page_t **page)
 
 void pool_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable)
 {
+    if (unlikely(pool_is_aside))
+        return aside_told(function, block, alignment, size_bytes, resizable);
     page_t *page;
     size_t bytes = block == NULL ? 0 : usable_quietly(block, &page);
     if (bytes == 0 || (resizable && pool_fits_in_place(bytes, size_bytes)))
@@ -759,6 +779,8 @@ static void *resize_large_or_move(void *block, size_t old_bytes, size_t size_byt
 
 void *pool_realloc_slow(void *block, size_t size_bytes)
 {
+    if (unlikely(pool_is_aside))
+        return aside_realloc(block, size_bytes);
     if (block == NULL)
         return pool_malloc(size_bytes);
     page_t *page;
@@ -786,6 +808,8 @@ void *pool_realloc_slow(void *block, size_t size_bytes)
 
 bool pool_trim(size_t keep_bytes)
 {
+    if (unlikely(pool_is_aside))
+        return aside_trim(keep_bytes);
     size_t kept, given = 0;
     if (heap_self != &heap_none) {
         heap_flush(heap_self);
@@ -864,7 +888,10 @@ void pool_fork_child(void)
     unsigned outer = 0;
     for (unsigned i = 0; i < LOCK_RANKS; i++)
         lock_fork_child(fork_locks[i]);
-    heap_fork_child();
+    if (unlikely(pool_is_aside))
+        aside_fork_child();
+    else
+        heap_fork_child();
     if (heap_sample_bytes != 0 || atomic_load_explicit(&sample_table_count, memory_order_relaxed) != 0)
         sample_fork_child();
     fork_taken >>= fork_digit;

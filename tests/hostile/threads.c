@@ -200,6 +200,110 @@ FACT(no_function_is_a_cancellation_point)
     CHECK(done && result == PTHREAD_CANCELED, "cancelled within");
 }
 
+// POSIX does not allow it, and the C library's malloc hangs then: the next who wants the cancelled thread's lock waits for ever.
+static void *allocate_until_cancelled_anywhere(void *seed)
+{
+    uint64_t random = (uintptr_t)seed;
+    void *blocks[20] = {NULL};
+    CHECK(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL) == 0, "not accepted");
+    for (;;) {
+        size_t i = random_next(&random) % COUNT(blocks), size = 1 + (random_next(&random) >> 44 >> random % 20);
+        void *block = random & 1 ? realloc(blocks[i], size) : calloc(1, size);
+        if (!(random & 1))
+            free(blocks[i]);
+        blocks[i] = block;
+    }
+}
+
+static _Atomic bool stop;
+
+// What the cancelled ones leave behind in whatever state must not reach it.
+static void *allocate_beside_cancelled(void *unused)
+{
+    enum { BLOCKS = 500 };
+    static void *blocks[BLOCKS];
+    static size_t sizes[BLOCKS];
+    uint64_t random = 7;
+    while (!stop) {
+        size_t i = random_next(&random) % BLOCKS;
+        CHECK(blocks[i] == NULL || block_is_filled(blocks[i], sizes[i], i), "a block of %zu bytes", sizes[i]);
+        free(blocks[i]);
+        sizes[i] = 1 + (random_next(&random) >> 46 >> random % 18);
+        blocks[i] = malloc(sizes[i]);
+        CHECK(blocks[i] != NULL, "no memory");
+        block_fill(blocks[i], sizes[i], i);
+    }
+    for (size_t i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
+    return unused;
+}
+
+FACT(threads_are_cancelled_in_the_midst_of_malloc_and_free)
+{
+    pthread_t bystander = thread_start(allocate_beside_cancelled, NULL);
+    for (size_t i = 0; i < 200; i++) {
+        pthread_t threads[2];
+        void *result;
+        for (size_t j = 0; j < COUNT(threads); j++)
+            threads[j] = thread_start(allocate_until_cancelled_anywhere, (void *)(i * COUNT(threads) + j + 1));
+        usleep(300 + i % 7 * 100);
+        for (size_t j = 0; j < COUNT(threads); j++)
+            pthread_cancel(threads[j]);
+        for (size_t j = 0; j < COUNT(threads); j++) {
+            pthread_join(threads[j], &result);
+            CHECK(result == PTHREAD_CANCELED, "not cancelled");
+        }
+        if (i % 50 == 0) {
+            pid_t child = fork(); // wants every lock
+            if (child == 0) {
+                use_everything(NULL);
+                _exit(EXIT_SUCCESS);
+            }
+            int status = -1;
+            waitpid(child, &status, 0);
+            CHECK(status == 0, "the child ended with status %#x", (unsigned)status);
+        }
+    }
+    stop = true;
+    pthread_join(bystander, NULL);
+    use_everything(NULL);
+}
+
+// The thread keeps its heap: what it had stays its own, there and back again.
+static void *change_type_and_allocate(void *unused)
+{
+    static void *blocks[200];
+    for (size_t i = 0; i < COUNT(blocks) * 10; i++) {
+        int type = i % 3 == 0 ? PTHREAD_CANCEL_ASYNCHRONOUS : PTHREAD_CANCEL_DEFERRED, before;
+        CHECK(pthread_setcanceltype(type, &before) == 0, "not accepted");
+        CHECK(before == (i % 3 == 1 ? PTHREAD_CANCEL_ASYNCHRONOUS : PTHREAD_CANCEL_DEFERRED), "it was %d", before);
+        CHECK(pthread_setcanceltype(99, NULL) == EINVAL, "accepted");
+        size_t slot = i % COUNT(blocks), size = slot * slot * 4;
+        CHECK(blocks[slot] == NULL || block_is_filled(blocks[slot], size, slot), "block %zu", slot);
+        free(blocks[slot]);
+        CHECK((blocks[slot] = malloc(size)) != NULL && malloc_usable_size(blocks[slot]) >= size, "no memory");
+        block_fill(blocks[slot], size, slot);
+        if (i == COUNT(blocks))
+            use_everything(NULL);
+    }
+    for (size_t i = 0; i < COUNT(blocks); i++) {
+        free(blocks[i]);
+        blocks[i] = NULL;
+    }
+    return unused;
+}
+
+FACT(a_thread_changes_how_it_can_be_cancelled_and_keeps_its_heap)
+{
+    size_t before = 0;
+    for (size_t i = 0; i < 20; i++) {
+        pthread_join(thread_start(change_type_and_allocate, NULL), NULL);
+        if (i == 2)
+            before = rss_bytes();
+    }
+    CHECK(rss_bytes() < before + 2 * MIB, "grown from %zu to %zu", before, rss_bytes());
+}
+
 // --- at the end of a thread --------------------------------------------------------------------------------------------
 
 enum { KEYS = 6 };

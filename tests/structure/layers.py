@@ -24,6 +24,7 @@ LAYERS = [
     ['medium', 'purge', 'registry', 'requested', 'sample', 'sparse'],
     ['harden', 'survey', 'check'],
     ['pool'],
+    ['aside'],
 ]
 
 # Files whose name is not that of their noun.
