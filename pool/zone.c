@@ -573,6 +573,28 @@ bool zone_has_dirty(unsigned class)
     return false;
 }
 
+// Limited: a page whose dirty blocks count more than there is room for comes clean. If the kernel refuses even that, the
+// limit is passed by less than a page.
+static RARE void page_use_limited(page_t *page)
+{
+    size_t page_bytes = page_class(page)->page_bytes, dirty_bytes = zone_page_dirty_bytes(page);
+    if (page_bytes % os_page_bytes() != 0 || !zone_purge_inside(page, page->start, page_bytes)) {
+        budget_use(dirty_bytes);
+        return;
+    }
+    page_init(page, page->class, true);
+    page->purged = PURGED_WHOLE;
+    budget_purged(dirty_bytes);
+}
+
+// A block that is dirty in part counts whole. So a page may count for more than it did among what is kept, where its blocks
+// were smaller.
+static void page_use(page_t *page)
+{
+    if (unlikely(!budget_take(zone_page_dirty_bytes(page))))
+        page_use_limited(page);
+}
+
 page_t *zone_page_alloc(unsigned class, heap_t *owner)
 {
     unsigned kind = size_class_table[class].zone;
@@ -587,7 +609,7 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner)
     }
     lock_give(&zone_lock);
     if (page != NULL)
-        budget_use(zone_page_dirty_bytes(page));
+        page_use(page);
     return page;
 }
 

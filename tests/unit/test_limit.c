@@ -52,6 +52,24 @@ static void limit_end(void)
 
 TestSuite(limit, .fini = limit_end, .timeout = 60);
 
+// A page that changes its class counts a block whole that is dirty in part.
+Test(limit, pages_that_change_their_class_do_not_pass_it)
+{
+    static const size_t sizes[] = {3000, 5000, 7000, 9000, 26000, 60000};
+    uint64_t random = 11;
+    support_limit_bytes = 2 * MIB;
+    for (unsigned round = 0; round < 300; round++) {
+        size_t size = sizes[support_random(&random) % (sizeof sizes / sizeof sizes[0])];
+        for (unsigned i = (unsigned)(support_random(&random) % 300); i-- > 0 && (blocks[count] = pool_malloc(size)) != NULL;) {
+            count++;
+            cr_assert_leq(counted_bytes(), 2 * MIB, "%u blocks of %zu bytes", count, size);
+        }
+        if (support_random(&random) % 3 == 0)
+            empty();
+    }
+    empty();
+}
+
 Test(limit, large_blocks_count_whole_os_pages)
 {
     support_limit_bytes = 8 * MIB;
