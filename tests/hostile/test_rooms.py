@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 
+sys.path.append(str(pathlib.Path(__file__).parent.parent / 'recording'))
 import harness
+import reader
 from harness import Hostile, needs_root
 
 ENDS = {'exit=3': 3, '_exit=4': 4, 'quick_exit=5': 5, 'signal=15': -signal.SIGTERM, 'fault': -signal.SIGSEGV}
@@ -115,6 +117,37 @@ class Containers(Base):
     def test_process_1_is_spared_by_signals_as_without_the_library(self):
         result = self.act_as_init('signal=15', 'work', 'print=worked', options='stats=text')
         self.require_worked(result)
+
+
+class UserNamespaces(Base):
+    """What an ordinary user can have: rights inside, ids mapped, process 1 of its own, and a /proc that shows no other."""
+
+    def act_as_user(self, *actions, **more):
+        options = ['--user', '--map-root-user', '--pid', '--fork', '--mount-proc']
+        self.require_namespaces(*options)
+        words = ' '.join(f"'{word}'" for word in (harness.ACTOR, *actions))
+        script = f'LD_PRELOAD="{harness.LIBRARY}" exec {words}'
+        return self.run_program('env', '-u', 'LD_PRELOAD', 'unshare', *options, 'sh', '-c', script, **more)
+
+    def test_each_process_keeps_a_whole_recording(self):
+        result = self.act_as_user('work', 'threads=4', 'fork=exit', 'print=worked',
+                                  options=f'sample=4KiB:record={self.folder}/%n.%p')
+        self.require_worked(result)
+        self.assertEqual(self.reports(result.stderr), [('actor', 1)])
+        recordings = [reader.Recording(path) for path in sorted(self.folder.glob('actor.*'))]
+        self.assertEqual(sorted((recording.header.pid == 1, recording.header.parent_pid) for recording in recordings),
+                         [(False, 1), (True, 0)])
+        for recording in recordings:
+            self.assertEqual(recording.faults(), [])
+            self.assertEqual((recording.header.end, recording.header.end_value), (reader.EXIT, 0))
+            self.assertGreater(recording.header.sampled_total, 100)
+
+    def test_a_process_killed_in_there_leaves_one(self):
+        result = self.act_as_user('fork=exit', f'system=LD_PRELOAD={harness.LIBRARY} {harness.ACTOR} work signal=9 || true',
+                                  'print=worked', options=f'record={self.folder}/%n.%p')
+        self.require_worked(result)
+        ends = sorted(reader.Recording(path).header.end for path in self.folder.glob('actor.*'))
+        self.assertEqual(ends, [reader.RUNNING, reader.EXIT, reader.EXIT])
 
 
 @needs_root

@@ -2,8 +2,10 @@
 """Process trees and neighbours: static and foreign programs among those under the library, auditors, programs that bring
 a malloc of their own."""
 
+import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +71,8 @@ int main(int count, char **arguments)
 }
 '''
 
+OVERFLOW = '#include <stdlib.h>\nint main(int count) { char *volatile block = malloc(10); block[count * 10] = 1; free(block); }'
+
 
 class Trees(Hostile):
     def compile(self, name, compiler, *arguments, text=None):
@@ -109,12 +113,63 @@ class Trees(Hostile):
         self.require_tree(self.compile('musl', self.musl(), text=PROGRAM))
 
     def test_an_auditor_of_the_loader(self):
+        """It has a malloc of its own; the program's is ours, also where it is called by way of the auditor."""
         auditor = self.compile('auditor.so', self.cc(), '-shared', '-fPIC', SOURCES / 'auditor.c')
-        for options in ('stats=off', 'stats=text'):
-            result = self.act('work', 'threads=4', 'fork=exit', 'system=true', 'print=worked', options=options,
-                              environment={'LD_AUDIT': str(auditor)})
+        program = self.compile('lazy', self.cc(), '-fno-builtin', '-Wl,-z,lazy', text=PROGRAM)
+        notes, report = self.folder / 'notes', self.folder / 'lazy.json'
+        allocated = []
+        for environment in ({}, {'LD_AUDIT': str(auditor), 'TARN_TEST_AUDIT': str(notes)}):
+            result = self.run_program(program, options=f'stats=json:stats_file={report}', environment=environment)
             self.require_worked(result)
-            self.assertEqual(len(self.reports(result.stderr)), int(options == 'stats=text'), result.stderr)
+            allocated.append(json.loads(report.read_text())['allocated_total'])
+        self.assertAlmostEqual(*allocated, delta=50)    # the loader's and the C library's few may differ
+        self.assertIn(f' {harness.LIBRARY}\n', notes.read_text())
+        if os.uname().machine == 'x86_64':
+            self.assertIn('1000 calls', notes.read_text())
+        for options in ('stats=off', f'stats=text:record={self.folder}/%n.%p:sample=4KiB'):
+            result = self.run_program(program, options=options, environment={'LD_AUDIT': str(auditor)})
+            self.require_worked(result)
+            self.assertEqual(len(self.reports(result.stderr)), int(options != 'stats=off'), result.stderr)
+
+    def compile_with_sanitizer(self, name, text, *arguments):
+        """Whose runtime brings a malloc; skipped where there is none, or it does not start on this machine."""
+        command = [*self.cc(), '-fsanitize=address', *arguments, '-fno-builtin']
+        probe = subprocess.run([*command, '-o', self.folder / 'probe', '-x', 'c', '-'], input='int main(void) { return 0; }',
+                               text=True, capture_output=True, check=False)
+        if probe.returncode != 0 or subprocess.run([self.folder / 'probe'], capture_output=True, check=False).returncode != 0:
+            self.skipTest('no AddressSanitizer')
+        return self.compile(name, command, text=text)
+
+    def run_sanitized(self, program, preload=None, options='stats=off', more=''):
+        return self.run_program(program, options=options, environment={
+            'ASAN_OPTIONS': 'detect_leaks=0' + more, **({} if preload is None else {'LD_PRELOAD': preload})})
+
+    def require_overflow_found(self, result):
+        self.assertIn('heap-buffer-overflow', result.stderr)
+        self.assertNotEqual(result.returncode, 0)
+
+    def test_a_program_with_address_sanitizer_inside(self):
+        """The program's own malloc comes first: it works, alone and in a tree, and finds what it is there to find."""
+        static = '-static-libasan' if 'clang' not in ' '.join(self.cc()) else '-static-libsan'
+        self.require_tree(self.compile_with_sanitizer('asan', PROGRAM, static))
+        self.require_overflow_found(self.run_sanitized(self.compile_with_sanitizer('overflow', OVERFLOW, static)))
+
+    def test_a_program_with_address_sanitizer_beside(self):
+        """Its runtime is a library and refuses to come second, whatever comes first; told not to, it lets us serve."""
+        program = self.compile_with_sanitizer('asan', PROGRAM)
+        listed = subprocess.run(['ldd', program], check=True, capture_output=True, text=True).stdout
+        runtimes = [line.split()[2] for line in listed.splitlines() if 'asan' in line]
+        if not runtimes:
+            self.skipTest('the runtime is inside')
+        result = self.run_sanitized(program)
+        self.assertIn('does not come first', result.stderr)
+        result = self.run_sanitized(program, options='stats=text', more=':verify_asan_link_order=0')
+        self.require_worked(result)
+        self.assertEqual([name for name, _ in self.reports(result.stderr)], ['asan'], result.stderr)
+        self.assertGreater(int(re.search(r'; ([\d,]+) allocated', result.stderr).group(1).replace(',', '')), 20000)
+        first = f'{runtimes[0]}:{harness.LIBRARY}'
+        self.require_worked(self.run_sanitized(program, first))
+        self.require_overflow_found(self.run_sanitized(self.compile_with_sanitizer('overflow', OVERFLOW), first))
 
     def test_a_program_with_its_own_malloc_keeps_it(self):
         program = self.compile('own', self.cc(), '-fno-builtin', SOURCES / 'own_malloc.c')
