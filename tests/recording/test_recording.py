@@ -129,6 +129,21 @@ class Contents(Recorded):
         self.assertGreater(mine, 0.9 * last.holes_bytes)
         self.require_whole(recording)
 
+    def peak_bytes(self, *arguments, **more):
+        process = self.start(*arguments, **more)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0)
+        return usage.ru_maxrss << 10
+
+    def test_it_costs_a_mebibyte_beside_the_pages_of_the_file(self):
+        for arguments in (('leak', 64 << 20, 1000), ('pinned',)):
+            plain = min(self.peak_bytes(*arguments, record='') for _ in range(3))
+            recorded = min(self.peak_bytes(*arguments, record='peak') for _ in range(3))
+            pages = (self.folder / 'peak').stat().st_blocks * 512
+            with self.subTest(arguments=arguments, plain=plain, pages=pages):
+                self.assertLessEqual(recorded - plain, (1 << 20) + pages)
+
     def test_every_cell_is_a_page_and_all_residence_is_in_cells(self):
         self.work('pinned')
         snapshot = self.only().snapshots[-1]
