@@ -150,7 +150,11 @@ void *os_map(size_t bytes, size_t alignment)
 // MADV_DONTNEED refuses locked memory. It can be mapped anew, but under mlockall(MCL_FUTURE) that comes locked, too, and
 // resident at once, as what was reserved does when it is made usable: so it would be given back in name alone. Since
 // Linux 5.18 the kernel can be told to give it back all the same; it stays locked, and is never swapped out.
+//
+// What was reserved before mlockall is not locked when it is made usable later, though it is memory that is new to the
+// program. So it is locked then (os_lock), as it is touched.
 
+static _Atomic bool commits_locked; // what os_commit makes usable
 static _Atomic enum { LOCKED_NOT, LOCKED_SOME, LOCKED_ALL } locked; // what was met so far; ALL: what is mapped anew, too
 
 static bool is_resident(const void *os_page)
@@ -194,9 +198,24 @@ bool os_refresh(void *start, size_t bytes)
     return map_anew(start, bytes) && fresh_is_clean(start, bytes);
 }
 
+void os_lock(bool locks)
+{
+    atomic_store_explicit(&commits_locked, locks, memory_order_relaxed);
+    if (locks)
+        atomic_store_explicit(&locked, LOCKED_ALL, memory_order_relaxed);
+}
+
+// Before it is usable, or the kernel would make all of it resident. False: the process may not lock so much.
+static RARE bool commit_lock(void *start, size_t bytes)
+{
+    return KERNEL_CALL3(SYS_mlock2, start, bytes, MLOCK_ONFAULT) == 0;
+}
+
 bool os_commit(void *start, size_t bytes)
 {
     int saved = errno;
+    if (unlikely(atomic_load_explicit(&commits_locked, memory_order_relaxed)) && !commit_lock(start, bytes))
+        return false;
     bool done = mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
     bool forbidden = !done && errno != ENOMEM; // a filter (seccomp) that knows of mmap alone
     errno = saved;

@@ -16,7 +16,9 @@ size_t os_address_space_bytes(void);  // addresses that there are for a process:
 void *os_reserve(size_t bytes, size_t alignment);
 // Makes a reserved range usable. Its memory reads as zero until written: what is in use already must not be part of it.
 bool os_commit(void *start, size_t bytes);
-// The opposite: the range is as os_reserve returned it, with neither name nor advice. False: nothing has changed.
+// What is made usable from here on is locked, as far as the process may lock memory, and resident when it is used.
+RARE void os_lock(bool locks);
+// The opposite of os_commit: the range is as os_reserve returned it, with neither name nor advice. False: nothing has changed.
 RARE bool os_withdraw(void *start, size_t bytes);
 // A guard: nothing in the range can be read or written, and its memory is given back. Opened it is usable, and reads as
 // zero. The range must have been usable once. False: nothing has changed.

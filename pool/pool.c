@@ -826,6 +826,20 @@ bool pool_trim(size_t keep_bytes)
     return given != 0;
 }
 
+void pool_withdraw(void)
+{
+    if (!pool_start()) // what is reserved afterwards is locked, and counted whole
+        return;
+    pool_trim(0);
+    zone_withdraw();
+    large_withdraw();
+}
+
+void pool_lock(bool locks)
+{
+    os_lock(locks);
+}
+
 // --- fork ------------------------------------------------------------------------------------------------------------
 
 static lock_t *const fork_locks[] = {&heap_lock, &mosaic_lock, &zone_lock, &extent_lock};
@@ -898,4 +912,5 @@ void pool_fork_child(void)
     for (uint64_t rest = fork_taken; rest != 0; rest >>= fork_digit)
         outer++;
     lock_fork_child_end(outer);
+    os_lock(false); // a child inherits no lock on memory
 }

@@ -63,6 +63,12 @@ size_t pool_usable_size(void *block); // constant for the block's life; 0 for NU
 // Gives the kernel every page that holds no live block, beyond keep_bytes. Returns true if anything was given back.
 bool pool_trim(size_t keep_bytes);
 
+// Before the program locks all its memory: what is not in use is given back and becomes reserved only, so that it is neither
+// resident then nor counted.
+RARE void pool_withdraw(void);
+// Whether the memory that comes to be used from here on is locked, too.
+RARE void pool_lock(bool locks);
+
 // The calling thread's heap becomes an orphan, for the next thread to take over; the thread may still call the pool.
 void pool_thread_exit(void);
 

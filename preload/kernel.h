@@ -45,6 +45,21 @@ static inline void kernel_close(int fd)
     KERNEL_CALL1(SYS_close, fd);
 }
 
+static inline int kernel_mlockall(int flags)
+{
+    return (int)KERNEL_CALL1(SYS_mlockall, flags);
+}
+
+static inline int kernel_munlockall(void)
+{
+    return (int)KERNEL_CALL0(SYS_munlockall);
+}
+
+static inline void kernel_mlock2(uintptr_t start, size_t bytes, unsigned flags)
+{
+    KERNEL_CALL3(SYS_mlock2, start, bytes, flags);
+}
+
 // What file is behind a descriptor. False: none.
 static inline bool kernel_file(int fd, struct stat *file)
 {

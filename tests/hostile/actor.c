@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -126,6 +127,40 @@ static void fill_up(const char *unused)
         free(blocks[--count]);
 }
 
+static size_t locked_bytes(void)
+{
+    char text[4096];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t length = read(fd, text, sizeof text - 1);
+    CHECK(length > 0, "/proc/self/status cannot be read");
+    close(fd);
+    text[length] = '\0';
+    return strtoul(strstr(text, "\nVmLck:") + strlen("\nVmLck:"), NULL, 10) * KIB;
+}
+
+// mlockall(flags): prints how that went, and whether more than the program's first pages are locked.
+static void lock_all(const char *flags)
+{
+    int error = mlockall(atoi(flags)) == 0 ? 0 : errno;
+    printf("%s, %s\n", error == 0 ? "locked" : strerror(error), locked_bytes() > MIB ? "much" : "little");
+}
+
+static void unlock_all(const char *unused)
+{
+    (void)unused;
+    CHECK(munlockall() == 0 && locked_bytes() == 0, "%zu bytes", locked_bytes());
+}
+
+// So many MiB in blocks of 100 KiB, kept; prints whether they are to be had, and whether they are locked.
+static void hold(const char *amount)
+{
+    size_t before = locked_bytes(), wanted = strtoul(amount, NULL, 10) * MIB, got = 0, size = 100 * KIB;
+    for (void *block; got < wanted && (block = malloc(size)) != NULL; got += size)
+        memset(block, 1, size);
+    size_t locked = locked_bytes() - before;
+    printf("%s, %s\n", got < wanted ? "no memory" : "held", locked < got / 2 ? "not locked" : "locked");
+}
+
 // --- misuse, for messages in odd places ------------------------------------------------------------------------------
 
 static void free_wild(const char *unused)
@@ -215,6 +250,9 @@ static const struct action {
     {"work", work},
     {"print", print},
     {"fill-up", fill_up},
+    {"lock-all", lock_all},
+    {"unlock-all", unlock_all},
+    {"hold", hold},
     {"threads", run_threads},
     {"fds", print_fds},
     {"fds-at-exit", at_exit_print_fds},

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -91,26 +92,106 @@ class Limits(Hostile):
                   'del blocks[::2]; blocks = None; print("done")')
         self.require_same([['/usr/bin/python3', '-c', script]])
 
+
+class Locked(Hostile):
+    """mlockall, in a process in which most addresses are reserved and hold nothing."""
+
+    SCRIPT = """
+import ctypes, errno, sys
+libc = ctypes.CDLL(None, use_errno=True)
+
+def status(key):
+    return next(int(line.split()[1]) << 10 for line in open('/proc/self/status') if line.startswith(key + ':'))
+
+def lock(flags):
+    return 'locked' if libc.mlockall(flags) == 0 else errno.errorcode[ctypes.get_errno()]
+
+def fill():
+    return [bytearray(i) for i in range(0, 400000, 1000)] + [str(i) * 3 for i in range(200000)]    # 95 MB
+
+"""
+
+    def run_script(self, script, options='stats=off', **more):
+        result = self.run_program('/usr/bin/python3', '-c', self.SCRIPT + script, options=options,
+                                  **{**more, 'environment': {'PYTHONMALLOC': 'malloc', **more.get('environment', {})}})
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout.split()
+
+    def as_nobody(self, lockable):
+        """Under a limit that counts; the library where such a user can reach it."""
+        library = shutil.copy(harness.LIBRARY, self.folder / 'libtarn.so')
+
+        def become():
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (lockable, lockable))
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+        return {'preexec_fn': become, 'environment': {'LD_PRELOAD': str(library)}}
+
     @needs_root
     def test_memory_is_given_back_although_all_is_locked(self):
-        """Neither what is reserved becomes resident by mlockall, nor what is given back."""
-        script = ('import ctypes; libc = ctypes.CDLL(None); assert libc.mlockall(3) == 0\n'
-                  'def resident(): return int(open("/proc/self/statm").read().split()[1]) << 12\n'
-                  'at_first = resident()\n'
-                  'blocks = [bytearray(i) for i in range(0, 400000, 1000)] + [str(i) * 3 for i in range(200000)]\n'
-                  'full = resident(); del blocks; print(at_first, full, resident())')
+        """Neither what is reserved becomes resident by mlockall, nor what was given back before or is so afterwards."""
         file = self.folder / 'json'
-        result = self.run_program('/usr/bin/python3', '-c', script, options=f'stats=json:stats_file={file}',
-                                  environment={'PYTHONMALLOC': 'malloc'})
-        self.assertEqual(result.returncode, 0, result.stderr)
-        at_first, full, freed = (int(word) for word in result.stdout.split())
-        self.assertLess(at_first, 64 * MIB)
+        figures = self.run_script("""
+blocks = fill(); del blocks; before = status('VmRSS')
+assert lock(3) == 'locked'; at_first = status('VmRSS')
+blocks = fill(); full = status('VmRSS'); del blocks
+print(before, at_first, full, status('VmRSS'))
+""", options=f'stats=json:stats_file={file}')
+        before, at_first, full, freed = map(int, figures)
+        self.assertLess(at_first, before + 24 * MIB)    # the program and its libraries are resident whole
         self.assertGreater(full, at_first + 80 * MIB)
         if int(os.uname().release.split('.')[0]) < 6:
             self.skipTest('kernels before 5.18 give back no locked memory')
         self.assertLess(freed, at_first + 16 * MIB)
-        report = json.loads(file.read_text())
-        self.assertLess(report['retained_bytes'], 8 * MIB)
+        self.assertLess(json.loads(file.read_text())['retained_bytes'], 8 * MIB)
+
+    @needs_root
+    def test_what_comes_later_is_locked(self):
+        for flags in (2, 3, 2 | 4, 3 | 4):
+            with self.subTest(flags):
+                child, unlocked, locked = map(int, self.run_script(f"""
+import os
+assert lock({flags}) == 'locked'; before = status('VmLck')
+blocks = fill(); locked = status('VmLck') - before
+if os.fork() == 0: more = fill(); print(status('VmLck'), flush=True); os._exit(0)
+os.wait(); libc.munlockall(); more = fill(); print(status('VmLck'), locked)
+"""))
+                if not flags & 1:
+                    self.assertGreater(locked, 80 * MIB)    # else the reservation is locked, and most of it is no memory
+                self.assertEqual((child, unlocked), (0, 0))
+
+    def act_as_nobody(self, *actions, lockable):
+        """Under a limit that counts; with the library, and without it."""
+        most = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+        if most != resource.RLIM_INFINITY and most < lockable:
+            self.skipTest('even less may be locked here')
+        actor, library = (shutil.copy(file, self.folder) for file in (harness.ACTOR, harness.LIBRARY))
+
+        def become():
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (lockable, lockable))
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+        results = [self.run_program(actor, *actions, preexec_fn=become, environment=environment)
+                   for environment in ({'LD_PRELOAD': str(library)}, {'LD_PRELOAD': '', 'TARN_TEST_LIBRARY': 'libc'})]
+        for result in results:
+            self.assertEqual(result.returncode, 0, result.stderr)
+        return [result.stdout.splitlines() for result in results]
+
+    def test_a_small_limit_is_enough_for_what_holds_memory(self):
+        """As without the library: all that is there is locked, and what comes later as far as the limit goes."""
+        served, without = self.act_as_nobody('lock-all=3', 'hold=2', 'hold=20', 'unlock-all', 'hold=20', lockable=8 * MIB)
+        self.assertEqual(without, ['locked, much', 'held, locked', 'no memory, locked', 'held, not locked'])
+        self.assertEqual(served, without)
+
+    def test_a_limit_that_is_too_small_is_told(self):
+        for lockable, told in ((MIB, 'Cannot allocate memory, little'), (0, 'Operation not permitted, little')):
+            served, without = self.act_as_nobody('lock-all=3', 'hold=20', lockable=lockable)
+            self.assertEqual(without, [told, 'held, not locked'])
+            self.assertEqual(served, without)
 
 
 @needs_root

@@ -113,6 +113,29 @@ Test(os_linux, what_is_purged_while_all_memory_is_locked_is_gone_or_said_to_stay
     munlockall();
 }
 
+static bool is_locked(void *start, size_t bytes)
+{
+    return madvise(start, bytes, MADV_DONTNEED) != 0 && errno == EINVAL;
+}
+
+Test(os_linux, what_is_made_usable_is_locked_if_wanted_and_not_resident)
+{
+    const size_t bytes = 4 * os_page_bytes();
+    char *start = os_reserve(3 * bytes, os_page_bytes());
+    cr_assert(os_commit(start, bytes));
+    os_lock(true);
+    bool allowed = os_commit(start + bytes, bytes);
+    os_lock(false);
+    cr_assert(os_commit(start + 2 * bytes, bytes));
+    memset(start + 2 * bytes, 0x5a, bytes);
+    bool locked = allowed && is_locked(start + bytes, bytes), others = is_locked(start, bytes) || is_locked(start + 2 * bytes, bytes);
+    uint64_t resident = books_resident(start, start + 2 * bytes);
+    errno = 77; // the test's own calls
+    cr_assert_eq(locked, allowed);
+    cr_assert_not(others);
+    cr_assert_eq(resident, 0);
+}
+
 Test(os_linux, moved_memory_keeps_its_contents_and_leaves_usable_addresses)
 {
     char *old = os_map(MIB, os_page_bytes()), *new = os_map(2 * MIB, os_page_bytes());
