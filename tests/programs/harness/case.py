@@ -4,6 +4,8 @@
     # seen: sqlite3                 programs that must be seen at work with the library mapped; left out, the first of
                                     `needs`. A name, which may have wildcards, is /proc/PID/comm or that of the
                                     executable file.
+    # reports: redis-server         programs that run with tarn's report, into a file each: one of each has to come, and the
+                                    # books of all have to close; left out, no program reports
     # stderr: same                  standard error is deterministic too, and compared
     # timeout: 120                  seconds for one run; left out, TIMEOUT_SECONDS
 
@@ -22,7 +24,7 @@ TIMEOUT_SECONDS = 120  # the slowest case takes 11 s a run on two idle cores
 
 _HEADER = re.compile(r'#\s*([a-z]+):\s*(.*?)\s*$')
 _NEED = re.compile(r'(\S+)\s+\((\S+)\)$')
-_KEYS = ('needs', 'seen', 'stderr', 'timeout')
+_KEYS = ('needs', 'seen', 'reports', 'stderr', 'timeout')
 
 
 class CaseError(Exception):
@@ -35,6 +37,7 @@ class Case:
     path: pathlib.Path
     needs: list  # of (program, package)
     seen: list   # names of programs
+    reports: list
     stderr_same: bool
     timeout_seconds: float
 
@@ -65,6 +68,7 @@ def _case_read(path):
         raise CaseError(f'{path}: no "# needs:" line')
     return Case(name=path.name, path=path, needs=needs,
                 seen=' '.join(keys['seen']).split() or [needs[0][0]],
+                reports=' '.join(keys['reports']).split(),
                 stderr_same=keys['stderr'] == ['same'],
                 timeout_seconds=float((keys['timeout'] or [TIMEOUT_SECONDS])[0]))
 

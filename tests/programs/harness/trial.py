@@ -29,6 +29,7 @@ class Outcome:
     seconds: float
     unseen: list        # programs that were never seen with the library mapped
     left_running: list  # processes that outlived the script
+    reports: dict       # text of each report, by the name of its file: PROGRAM.PID.json
 
 
 class Place:
@@ -39,6 +40,7 @@ class Place:
         self.root = pathlib.Path(tempfile.mkdtemp(prefix=f'tarn-{name}-'))
         self.root.chmod(0o711)  # nobody's servers have to get through
         self.work = self.root / 'work'
+        self.reports = self.root / 'reports'
         self.port = _port_hold()
 
     def __enter__(self):
@@ -57,15 +59,16 @@ class Place:
         start = time.monotonic()
         try:
             with open(out, 'wb') as stdout, open(err, 'wb') as stderr:
-                child = subprocess.Popen([case.path], cwd=self.work, env=self._environment(library), stdout=stdout,
-                                         stderr=stderr, stdin=subprocess.DEVNULL, start_new_session=True,
+                child = subprocess.Popen([case.path], cwd=self.work, env=self._environment(library, case.reports),
+                                         stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, start_new_session=True,
                                          preexec_fn=_core_files_forbid)
             status, unseen = _watch(child, start + case.timeout_seconds, case.seen if library else [], library)
             seconds = time.monotonic() - start
             left_running = process.settle(GRACE_SECONDS) if status is not None else []
         finally:
             process.kill_all()
-        return Outcome(status, out.read_bytes(), err.read_bytes(), seconds, unseen, left_running)
+        reports = {path.name: path.read_text() for path in self.reports.glob('*.json')}
+        return Outcome(status, out.read_bytes(), err.read_bytes(), seconds, unseen, left_running, reports)
 
     def _library_copy(self, preload):
         if not preload:
@@ -76,18 +79,20 @@ class Place:
         return str(copy)
 
     def _work_clear(self):
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir()
-        self.work.chmod(0o755)
+        for folder, mode in ((self.work, 0o755), (self.reports, 0o1777)):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            folder.chmod(mode)
 
-    def _environment(self, library):
+    def _environment(self, library, reports):
         """The whole environment of a case: nothing of the caller's shows through."""
         work = str(self.work)
         environment = {'PATH': PATH, 'HOME': work, 'TMPDIR': work, 'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'TERM': 'dumb',
                        'USER': 'tarn', 'LOGNAME': 'tarn', 'SHELL': '/bin/bash',
                        'HELPERS': str(HELPERS), 'PORT': str(self.port.getsockname()[1])}
         if library:
-            environment.update({'LD_PRELOAD': library, 'TARN_OPTIONS': 'stats=off'})
+            options = f'stats=json:stats_file={self.reports}/%n.%p.json' if reports else 'stats=off'
+            environment.update({'LD_PRELOAD': library, 'TARN_OPTIONS': options})
         return environment
 
 

@@ -1,11 +1,13 @@
 """What is wrong with a pair of runs, in words."""
 import difflib
+import json
+import os
 import re
 
 DIFF_LINES = 40
 TAIL_LINES = 20
 
-# The dynamic linker's complaint, and anything the library itself says: with stats=off it speaks of misuse only.
+# The dynamic linker's complaint, and anything the library itself says: without a report there it speaks of misuse only.
 _COMPLAINT = re.compile(rb'^.*(cannot be preloaded|\b(lib)?tarn(\.so)?: ).*$', re.MULTILINE)
 
 
@@ -17,6 +19,8 @@ def faults_find(case, without, preloaded, preload):
     faults = _ending_faults(case, preloaded) + _output_faults(case, without, preloaded)
     if preload:
         faults += _library_faults(preloaded)
+        if os.path.basename(preload).startswith('libtarn'):    # no other writes any
+            faults += _report_faults(case, preloaded)
     if faults:
         faults.append(_tail('standard error with the preload', preloaded.stderr))
     return faults
@@ -70,6 +74,26 @@ def _library_faults(run):
     if complaint:
         faults.append(f'on standard error: {_lines(complaint[0])[0]}')
     return faults
+
+
+_CAUSES = 'requested rounding holes tail retained pending metadata'.split()
+
+
+def _report_faults(case, run):
+    """Of each program one report has to be there, and in all of them the sheet has to add up to what is resident."""
+    written = {name.rsplit('.', 2)[0] for name in run.reports}
+    faults = [f'"{name}" wrote no report' for name in case.reports if name not in written]
+    return faults + [f'{name}: {fault}' for name, text in sorted(run.reports.items()) for fault in _books_faults(text)]
+
+
+def _books_faults(text):
+    try:
+        report = json.loads(text)
+        causes = sum(report[f'{cause}_bytes'] for cause in _CAUSES) - report['untouched_bytes']
+        sums = [('heap_rss_bytes', causes), ('rss_bytes', report['other_rss_bytes'] + report['heap_rss_bytes'])]
+    except (ValueError, KeyError) as error:
+        return [f'no report: {error!r}']
+    return [f'the causes of {name} do not add up: {report[name]}, not {sum_}' for name, sum_ in sums if report[name] != sum_]
 
 
 def _lines(data):
