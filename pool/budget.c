@@ -245,6 +245,11 @@ size_t budget_kept(void)
     return kept > excuse ? kept - excuse : 0;
 }
 
+bool budget_has_credit(budget_kind_t kind)
+{
+    return get(&credit[kind]) != 0;
+}
+
 size_t budget_recent_peak(void)
 {
     return get(&recent_peak);

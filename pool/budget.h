@@ -50,6 +50,9 @@ bool budget_may_fill(size_t bytes);
 // What is ahead of its use is excused whatever it is: huge=on.
 void budget_excuse_all_filling(void);
 
+// Whether anything that was given back has been wanted again of late.
+bool budget_has_credit(budget_kind_t kind);
+
 size_t budget_retained(void);
 size_t budget_kept(void); // retained and not excused
 size_t budget_recent_peak(void);

@@ -9,6 +9,8 @@
 #include "mosaic.h"
 #include "os_linux.h"
 
+#include <string.h>
+
 static const size_t look_again_bytes = (size_t)64 << 10; // at least this much more must become idle
 
 // Purging goes a quarter of the budget below the limit, so that it comes in runs of pages, not one by one.
@@ -38,7 +40,18 @@ static void medium_run_bounds(const page_t *page, unsigned first, unsigned end, 
     *to = size_min(align_down(blocks_end(page, end), os_page), high);
 }
 
-// The blocks first..end-1 are free and dirty. Those that lie whole in the OS pages given back become clean.
+// What of a block lies outside the OS pages that were given back shares an OS page with one in use.
+static void block_clear_outside(uintptr_t block, size_t block_bytes, uintptr_t from, uintptr_t to)
+{
+    if (block < from)
+        memset((void *)block, 0, from - block);
+    if (block + block_bytes > to)
+        memset((void *)to, 0, block + block_bytes - to);
+}
+
+// The blocks first..end-1 are free and dirty. Those that lie at least in part in the OS pages given back become clean, and
+// what is left of them is cleared: else each walk would give the same OS pages back again for their sake. (bench/phases.c:
+// three system calls in four.) Returns the bytes given back.
 static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
 {
     size_t block_bytes = page_class(page)->block_bytes;
@@ -46,22 +59,23 @@ static size_t medium_run_purge(page_t *page, unsigned first, unsigned end)
     medium_run_bounds(page, first, end, &from, &to);
     if (from >= to || !zone_purge_inside(page, (void *)from, to - from))
         return 0;
-    unsigned clean = 0;
     page->purged = PURGED_INSIDE;
     for (unsigned i = first; i < end; i++) {
         uintptr_t start = (uintptr_t)page_block(page, i);
-        if (start >= from && start + block_bytes <= to) {
+        if (start < to && start + block_bytes > from) {
+            block_clear_outside(start, block_bytes, from, to);
             page->clean_bits |= (uint64_t)1 << i; // before it stops being dirty: see page_free_bits
             __atomic_store_n(&page->dirty_bits, page->dirty_bits & ~((uint64_t)1 << i), __ATOMIC_RELEASE);
-            clean++;
         }
     }
-    return clean * block_bytes;
+    return to - from;
 }
 
-static size_t medium_page_purge(page_t *page)
+// The heap's idle bytes are what dirty free blocks hold, so they change by blocks.
+static size_t medium_page_purge(heap_t *heap, page_t *page)
 {
     size_t purged = 0;
+    unsigned dirty = bits_count(page->dirty_bits);
     uint64_t rest = page->dirty_bits;
     while (rest != 0) {
         unsigned first = bits_lowest(rest);
@@ -70,15 +84,18 @@ static size_t medium_page_purge(page_t *page)
         purged += medium_run_purge(page, first, first + length);
         rest &= ~(bits_mask(length) << first);
     }
+    size_t idle_bytes = (dirty - bits_count(page->dirty_bits)) * (size_t)page_class(page)->block_bytes;
+    heap->idle_bytes -= idle_bytes;
+    budget_unuse(idle_bytes);
     return purged;
 }
 
-static size_t medium_bin_purge(medium_bin_t *bin, size_t wanted)
+static size_t medium_bin_purge(heap_t *heap, medium_bin_t *bin, size_t wanted)
 {
     size_t purged = 0;
     for (page_t *page = zone_page_by_id(bin->pages); page != NULL && purged < wanted; page = zone_page_by_id(page->next))
-        purged += medium_page_purge(page);
-    return bin->current != NULL && purged < wanted ? purged + medium_page_purge(bin->current) : purged;
+        purged += medium_page_purge(heap, page);
+    return bin->current != NULL && purged < wanted ? purged + medium_page_purge(heap, bin->current) : purged;
 }
 
 // --- small pages -----------------------------------------------------------------------------------------------------
@@ -207,12 +224,11 @@ size_t heap_purge_idle(heap_t *heap, size_t wanted)
 {
     size_t medium = 0, small = 0;
     for (unsigned i = MEDIUM_CLASSES; i-- > 0 && medium < wanted;)
-        medium += medium_bin_purge(&heap->medium[i], wanted - medium);
-    heap->idle_bytes -= medium;
+        medium += medium_bin_purge(heap, &heap->medium[i], wanted - medium);
     for (unsigned class = 1; class <= SMALL_CLASSES && medium + small < wanted; class++)
         if (size_class_table[class].page_bytes > os_page_bytes()) // else nothing inside a page can be given back
             small += small_bin_purge(heap, &heap->small[class], wanted - medium - small);
-    budget_unuse(medium + small);
+    budget_unuse(small);
     if (medium + small < wanted)
         mosaic_purge();
     if (medium + small < wanted)
@@ -228,9 +244,7 @@ static size_t medium_purge(heap_t *heap, bool unwanted)
     size_t purged = 0;
     for (unsigned i = MEDIUM_CLASSES; i-- > 0;)
         if (!unwanted || heap_class_is_unwanted(heap, heap->medium[i].turn))
-            purged += medium_bin_purge(&heap->medium[i], SIZE_MAX);
-    heap->idle_bytes -= purged;
-    budget_unuse(purged);
+            purged += medium_bin_purge(heap, &heap->medium[i], SIZE_MAX);
     if (purged != 0)
         budget_purged(purged);
     return purged;
@@ -243,7 +257,7 @@ void heap_purge_unwanted(heap_t *heap)
         return;
     size_t purged = medium_purge(heap, true);
     heap->unwanted_turn = heap->turns;
-    heap->unwanted_wait = purged != 0 ? UNWANTED_TURNS : 2 * heap->unwanted_wait + UNWANTED_TURNS; // walks in vain get rare
+    heap->unwanted_wait = purged != 0 ? UNWANTED_TURNS : heap->unwanted_wait + UNWANTED_TURNS; // walks in vain get rare
 }
 
 static size_t idle_now(heap_t *heap)
@@ -298,7 +312,8 @@ void heap_purge_excess(heap_t *heap)
         size_t wanted = idle - share + (share >> purge_slack_shift);
         // An OS page that two blocks share goes when both are free. So where much was stuck, what was freed since has set
         // more free than itself: all of it goes. (bench/phases.c: else 9 MiB more at the end.)
-        if (heap->idle_stuck_bytes > share)
+        // And so it does while nothing of the kind is wanted again: one walk for more finds longer runs than many for little.
+        if (heap->idle_stuck_bytes > share || !budget_has_credit(BUDGET_INSIDE))
             wanted -= size_min(medium_purge(heap, false), wanted);
         heap_purge_idle(heap, wanted);
         idle = idle_now(heap);

@@ -5,12 +5,24 @@
 #include "books.h"
 #include "budget.h"
 #include "check.h"
+#include "os_linux.h"
 #include "support.h"
 
 #define MIB   ((size_t)1 << 20)
 #define COUNT ((size_t)400000)
 
 static unsigned char **blocks;
+
+static unsigned purge_calls;
+
+bool __wrap_os_purge(void *start, size_t bytes);
+bool __real_os_purge(void *start, size_t bytes);
+
+bool __wrap_os_purge(void *start, size_t bytes)
+{
+    purge_calls++;
+    return __real_os_purge(start, bytes);
+}
 
 static void purge_begin(void)
 {
@@ -113,6 +125,22 @@ Test(purge, free_blocks_inside_medium_pages_go_back_and_survivors_stay)
     freed_but_one_a_page(10000);
 }
 
+// Blocks of which each shares OS pages with its neighbours: what of them lies beside one in use stays.
+Test(purge, what_was_given_back_inside_medium_pages_is_not_given_back_again)
+{
+    size_t size = 3624, count = 3000;
+    fill(count, size);
+    for (size_t i = 0; i < count; i++)
+        if (i % 5 != 0)
+            pool_free(blocks[i]);
+    cr_assert(pool_trim(0));
+    purge_calls = 0;
+    pool_trim(0);
+    cr_assert_eq(purge_calls, 0);
+    for (size_t i = 0; i < count; i += 5)
+        cr_assert(block_is_whole(i, size));
+}
+
 Test(purge, what_was_given_back_inside_a_page_is_used_again_and_whole)
 {
     size_t size = 208, count = 4 * MIB / size;
@@ -132,8 +160,9 @@ Test(purge, what_was_given_back_inside_a_page_is_used_again_and_whole)
 
 Test(purge, calloc_in_purged_medium_pages_is_zero)
 {
-    size_t size = 5000, count = 2000;
-    for (unsigned round = 0; round < 4; round++) {
+    static const size_t sizes[] = {5000, 1200, 3624, 2192, 20000};
+    for (unsigned round = 0; round < 15; round++) {
+        size_t size = sizes[round % 5], count = 10000000 / size;
         for (size_t i = 0; i < count; i++) {
             blocks[i] = pool_calloc(size);
             cr_assert(blocks[i][0] == 0 && memcmp(blocks[i], blocks[i] + 1, size - 1) == 0, "round %u", round);
