@@ -107,20 +107,22 @@ static unsigned granule_of(const page_t *page, const void *address)
     return (unsigned)((size_t)((const char *)address - page->start) >> GRANULE_SHIFT);
 }
 
-static const char *address_wrong(page_t *page, const void *address)
+// *granules becomes the length of the block, if it is one.
+static const char *address_wrong(page_t *page, const void *address, unsigned *granules)
 {
     unsigned granule = granule_of(page, address);
     if (!page_is_mosaic(page) || !tiles_is_used(&page->mosaic->tiles, granule)) // it was one when its caller looked
         return "double free, or never allocated";
     bool aligned = ((uintptr_t)address & (GRANULE_BYTES - 1)) == 0;
-    return aligned && tiles_block(&page->mosaic->tiles, granule) != 0 ? NULL : "not the start of a block";
+    *granules = tiles_block(&page->mosaic->tiles, granule);
+    return aligned && *granules != 0 ? NULL : "not the start of a block";
 }
 
 // True: it was the last one.
-static bool block_end(page_t *page, const void *block)
+static bool block_end(page_t *page, const void *block, unsigned granules)
 {
     mosaic_t *mosaic = page->mosaic;
-    tiles_run_t run = tiles_free(&mosaic->tiles, granule_of(page, block));
+    tiles_run_t run = tiles_free(&mosaic->tiles, granule_of(page, block), granules);
     if (mosaic->tiles.used_granules == 0) {
         mosaic_end(mosaic);
         return true;
@@ -136,7 +138,8 @@ static void list_end(block_t *block)
 {
     for (block_t *next; block != NULL; block = next) {
         next = block->next;
-        block_end(zone_page_of(block), block);
+        page_t *page = zone_page_of(block);
+        block_end(page, block, tiles_block(&page->mosaic->tiles, granule_of(page, block)));
     }
 }
 
@@ -171,18 +174,19 @@ static void purge_excess(void)
 const char *mosaic_free(page_t *page, void *address, bool *emptied)
 {
     block_t *block = address;
+    unsigned granules;
     *emptied = false;
     if (!mosaic_lock_take()) {
-        const char *wrong = address_wrong(page, address); // a fork has the lock: nobody changes anything
+        const char *wrong = address_wrong(page, address, &granules); // a fork has the lock: nobody changes anything
         if (wrong == NULL) {
             block->next = NULL;
             late_push(block);
         }
         return wrong;
     }
-    const char *wrong = address_wrong(page, address);
+    const char *wrong = address_wrong(page, address, &granules);
     if (wrong == NULL)
-        *emptied = block_end(page, block);
+        *emptied = block_end(page, block, granules);
     lock_give(&mosaic_lock);
     purge_excess();
     return wrong;
@@ -209,54 +213,79 @@ void mosaic_collect(page_t *page)
 size_t mosaic_block_bytes(page_t *page, const void *address, const char **wrong)
 {
     bool locked = mosaic_lock_take(); // else a fork has it: nobody changes anything
-    *wrong = address_wrong(page, address);
-    size_t bytes = 0;
-    if (*wrong == NULL)
-        bytes = (size_t)tiles_block(&page->mosaic->tiles, granule_of(page, address)) << GRANULE_SHIFT;
+    unsigned granules;
+    *wrong = address_wrong(page, address, &granules);
     if (locked)
         lock_give(&mosaic_lock);
-    return bytes;
+    return *wrong == NULL ? (size_t)granules << GRANULE_SHIFT : 0;
 }
 
 // --- allocation ------------------------------------------------------------------------------------------------------
 
-static mosaic_t *row_find(unsigned row, unsigned count, unsigned alignment, unsigned *place)
+// Whether the longest run is long enough wherever it starts is seen at a glance, else each run is looked at.
+static bool has_place(const tiles_t *tiles, unsigned count, unsigned alignment)
+{
+    if (tiles->longest >= count + alignment - 1)
+        return true;
+    return tiles->longest >= count && tiles_find(tiles, count, alignment) != TILES_NONE;
+}
+
+static mosaic_t *row_find(unsigned row, unsigned count, unsigned alignment)
 {
     mosaic_t *mosaic = rows[row];
     for (unsigned tries = 0; mosaic != NULL && tries < row_tries; tries++, mosaic = mosaic->next)
-        if (mosaic->tiles.longest >= count) {
-            *place = tiles_find(&mosaic->tiles, 0, count, alignment);
-            if (*place != TILES_NONE)
-                return mosaic;
-        }
+        if (has_place(&mosaic->tiles, count, alignment))
+            return mosaic;
     return NULL;
 }
 
 // The shortest runs that do go first, so that the long ones last.
-static mosaic_t *mosaic_find(unsigned count, unsigned alignment, unsigned *place)
+static mosaic_t *mosaic_find(unsigned count, unsigned alignment)
 {
     mosaic_t *mosaic = NULL;
     for (unsigned row = bits_highest(count); row < ROWS && mosaic == NULL; row++)
-        mosaic = row_find(row, count, alignment, place);
+        mosaic = row_find(row, count, alignment);
     return mosaic;
 }
 
-static block_t *blocks_take(mosaic_t *mosaic, unsigned granules, unsigned alignment, unsigned place, unsigned most,
-                            unsigned *count)
+// The blocks of `granules` each from `place` on, as a list. Returns where the next one is to be linked.
+static block_t **blocks_link(const mosaic_t *mosaic, unsigned place, unsigned granules, unsigned blocks, block_t **link)
+{
+    char *at = mosaic->page->start + ((size_t)place << GRANULE_SHIFT);
+    for (unsigned i = 0; i < blocks; i++, at += (size_t)granules << GRANULE_SHIFT) {
+        *link = (block_t *)at;
+        link = &(*link)->next;
+    }
+    return link;
+}
+
+// Up to `most`, from the lowest runs on. What is the longest run afterwards is known when all have been seen; or at once,
+// when the longest one has not been taken from.
+static block_t *blocks_take(mosaic_t *mosaic, unsigned granules, unsigned alignment, unsigned most, unsigned *count)
 {
     tiles_t *tiles = &mosaic->tiles;
     block_t *first = NULL, **link = &first;
-    unsigned idle = mosaic->idle_steps;
-    for (*count = 0; *count < most && place != TILES_NONE; (*count)++) {
-        tiles_take(tiles, place, granules);
-        idle &= ~steps_touched(place, place + granules);
-        block_t *block = (block_t *)(mosaic->page->start + ((size_t)place << GRANULE_SHIFT));
-        *link = block;
-        link = &block->next;
-        place = tiles_find(tiles, place + granules, granules, alignment);
+    unsigned idle = mosaic->idle_steps, longest = 0;
+    bool from_longest = false;
+    *count = 0;
+    tiles_walk_t walk = TILES_WALK;
+    for (tiles_run_t run; (*count < most || from_longest) && tiles_walk_next(tiles, &walk, &run);) {
+        unsigned place = (unsigned)align_up(run.first, alignment), rest = run.end - run.first;
+        if (*count < most && place + granules <= run.end) {
+            unsigned blocks = (unsigned)size_min((run.end - place) / granules, most - *count);
+            unsigned end = place + blocks * granules;
+            from_longest |= rest == tiles->longest;
+            tiles_take(tiles, place, granules, blocks);
+            idle &= ~steps_touched(place, end);
+            link = blocks_link(mosaic, place, granules, blocks, link);
+            *count += blocks;
+            rest = (unsigned)size_max(place - run.first, run.end - end);
+        }
+        longest = (unsigned)size_max(longest, rest);
     }
     *link = NULL;
-    tiles->longest = (uint16_t)tiles_longest(tiles);
+    if (from_longest)
+        tiles->longest = (uint16_t)longest;
     if (idle != mosaic->idle_steps)
         idle_set(mosaic, idle);
     row_settle(mosaic);
@@ -271,15 +300,15 @@ static unsigned alignment_of(unsigned granules)
 
 block_t *mosaic_take(unsigned class, unsigned most, page_t **page, unsigned *count)
 {
-    unsigned granules = size_class_table[class].block_bytes >> GRANULE_SHIFT, place;
+    unsigned granules = size_class_table[class].block_bytes >> GRANULE_SHIFT;
     block_t *first = NULL;
     if (granules > TILES_GRANULES_MAX ||
         atomic_load_explicit(&rows_used, memory_order_relaxed) >> bits_highest(granules) == 0 || !mosaic_lock_take())
         return NULL;
-    mosaic_t *mosaic = mosaic_find(granules, alignment_of(granules), &place);
+    mosaic_t *mosaic = mosaic_find(granules, alignment_of(granules));
     if (mosaic != NULL) {
         *page = mosaic->page;
-        first = blocks_take(mosaic, granules, alignment_of(granules), place, most, count);
+        first = blocks_take(mosaic, granules, alignment_of(granules), most, count);
     }
     lock_give(&mosaic_lock);
     return first;
@@ -314,7 +343,7 @@ static void tiles_fill(tiles_t *tiles, const page_t *page)
     for (unsigned step = 0; step < page_steps(page); step++)
         for (unsigned i = page_step_first(page, step); i < page_step_first(page, step + 1); i++)
             if (page->carved >> step & 1 && !(free_blocks[i / 64] >> i % 64 & 1))
-                tiles_take(tiles, i * granules, granules);
+                tiles_take(tiles, i * granules, granules, 1);
 }
 
 // What was never carved, or was given back, is gone; but for a step into which a used block reaches.

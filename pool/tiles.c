@@ -3,8 +3,8 @@
 
 #include <assert.h>
 
-#define WORD_BITS 64u
-#define STEP_WORDS (TILES_STEP_GRANULES / WORD_BITS)
+#define WORD_BITS TILES_WORD_BITS
+#define STEP_WORDS TILES_STEP_WORDS
 
 static unsigned word_count(const tiles_t *tiles)
 {
@@ -16,17 +16,28 @@ static const uint64_t *starts(const tiles_t *tiles)
     return tiles->words + word_count(tiles);
 }
 
-// Sets (or clears) the bits of the granules first..first+count-1.
-static void bits_set(uint64_t *words, unsigned first, unsigned count, bool set)
+static void bits_change_long(uint64_t *words, unsigned first, unsigned count, bool set)
 {
     while (count != 0) {
-        unsigned shift = first % WORD_BITS, most = WORD_BITS - shift;
-        unsigned here = count < most ? count : most;
+        unsigned shift = first % WORD_BITS;
+        unsigned here = (unsigned)size_min(count, WORD_BITS - shift);
         uint64_t mask = bits_mask(here) << shift;
         words[first / WORD_BITS] = set ? words[first / WORD_BITS] | mask : words[first / WORD_BITS] & ~mask;
         first += here;
         count -= here;
     }
+}
+
+// Sets (or clears) the bits of the granules first..first+count-1. Most blocks lie within a word.
+static inline void bits_change(uint64_t *words, unsigned first, unsigned count, bool set)
+{
+    unsigned shift = first % WORD_BITS;
+    if (unlikely(shift + count > WORD_BITS)) {
+        bits_change_long(words, first, count, set);
+        return;
+    }
+    uint64_t *word = &words[first / WORD_BITS], mask = bits_mask(count) << shift;
+    *word = set ? *word | mask : *word & ~mask;
 }
 
 static bool bit_get(const uint64_t *words, unsigned index)
@@ -37,18 +48,13 @@ static bool bit_get(const uint64_t *words, unsigned index)
 // What ends a run: used granules, and gone steps whole.
 static inline uint64_t blocked_word(const tiles_t *tiles, unsigned word)
 {
-    return tiles->words[word] | (0 - (uint64_t)(tiles->gone >> word / STEP_WORDS & 1));
+    return ~tiles_run_word(tiles, word);
 }
 
 // What ends a block: a free granule, or the next start.
 static inline uint64_t ending_word(const tiles_t *tiles, unsigned word)
 {
     return ~tiles->words[word] | starts(tiles)[word];
-}
-
-static inline uint64_t unblocked_word(const tiles_t *tiles, unsigned word)
-{
-    return ~blocked_word(tiles, word);
 }
 
 static inline uint64_t start_word(const tiles_t *tiles, unsigned word)
@@ -63,7 +69,7 @@ static inline __attribute__((always_inline)) unsigned next_bit(const tiles_t *ti
     if (from >= tiles->granules)
         return tiles->granules;
     unsigned word = from / WORD_BITS;
-    uint64_t bits = word_of(tiles, word) & ~bits_mask(from % WORD_BITS);
+    uint64_t bits = word_of(tiles, word) & ~(uint64_t)0 << from % WORD_BITS;
     while (bits == 0) {
         if (++word == word_count(tiles))
             return tiles->granules;
@@ -94,12 +100,14 @@ void tiles_init(tiles_t *tiles, unsigned granules, unsigned gone)
     tiles_gone_set(tiles, gone);
 }
 
-void tiles_take(tiles_t *tiles, unsigned first, unsigned count)
+void tiles_take(tiles_t *tiles, unsigned first, unsigned count, unsigned blocks)
 {
-    assert(count != 0 && first + count <= tiles->granules);
-    bits_set(tiles->words, first, count, true);
-    bits_set(tiles->words + word_count(tiles), first, 1, true);
-    tiles->used_granules = (uint16_t)(tiles->used_granules + count);
+    unsigned all = count * blocks;
+    assert(all != 0 && first + all <= tiles->granules);
+    bits_change(tiles->words, first, all, true);
+    for (unsigned at = first; at != first + all; at += count)
+        bits_change(tiles->words + word_count(tiles), at, 1, true);
+    tiles->used_granules = (uint16_t)(tiles->used_granules + all);
 }
 
 bool tiles_is_used(const tiles_t *tiles, unsigned granule)
@@ -114,39 +122,35 @@ unsigned tiles_block(const tiles_t *tiles, unsigned first)
     return next_bit(tiles, first + 1, ending_word) - first;
 }
 
-tiles_run_t tiles_free(tiles_t *tiles, unsigned first)
+tiles_run_t tiles_free(tiles_t *tiles, unsigned first, unsigned count)
 {
-    unsigned count = tiles_block(tiles, first);
-    assert(count != 0);
-    bits_set(tiles->words, first, count, false);
-    bits_set(tiles->words + word_count(tiles), first, 1, false);
+    assert(count != 0 && count == tiles_block(tiles, first));
+    bits_change(tiles->words, first, count, false);
+    bits_change(tiles->words + word_count(tiles), first, 1, false);
     tiles->used_granules = (uint16_t)(tiles->used_granules - count);
-    tiles_run_t run = {run_first(tiles, first), next_bit(tiles, first, blocked_word)};
+    tiles_run_t run = {run_first(tiles, first), next_bit(tiles, first + count, blocked_word)};
     if (run.end - run.first > tiles->longest)
         tiles->longest = (uint16_t)(run.end - run.first);
     return run;
 }
 
-unsigned tiles_find(const tiles_t *tiles, unsigned from, unsigned count, unsigned alignment)
+unsigned tiles_find(const tiles_t *tiles, unsigned count, unsigned alignment)
 {
-    for (;;) {
-        unsigned first = next_bit(tiles, from, unblocked_word), end = next_bit(tiles, first, blocked_word);
-        if (first == tiles->granules)
-            return TILES_NONE;
-        unsigned place = (unsigned)align_up(first, alignment);
-        if (place + count <= end)
+    tiles_walk_t walk = TILES_WALK;
+    for (tiles_run_t run; tiles_walk_next(tiles, &walk, &run);) {
+        unsigned place = (unsigned)align_up(run.first, alignment);
+        if (place + count <= run.end)
             return place;
-        from = end;
     }
+    return TILES_NONE;
 }
 
 unsigned tiles_longest(const tiles_t *tiles)
 {
     unsigned longest = 0;
-    for (unsigned first, end = 0; (first = next_bit(tiles, end, unblocked_word)) != tiles->granules;) {
-        end = next_bit(tiles, first, blocked_word);
-        longest = end - first > longest ? end - first : longest;
-    }
+    tiles_walk_t walk = TILES_WALK;
+    for (tiles_run_t run; tiles_walk_next(tiles, &walk, &run);)
+        longest = (unsigned)size_max(longest, run.end - run.first);
     return longest;
 }
 

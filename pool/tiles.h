@@ -37,15 +37,16 @@ static inline size_t tiles_bytes(unsigned granules)
 
 // No block, and everything resident but what is gone.
 void tiles_init(tiles_t *tiles, unsigned granules, unsigned gone);
-// A block of `count` free granules. longest is the caller's to set anew (tiles_longest), after all that it takes.
-void tiles_take(tiles_t *tiles, unsigned first, unsigned count);
+// `blocks` blocks of `count` granules each, side by side, all free. longest is the caller's to set anew, after all that it
+// takes.
+void tiles_take(tiles_t *tiles, unsigned first, unsigned count, unsigned blocks);
 // Granules of the block that starts at `first`; 0: none does.
 unsigned tiles_block(const tiles_t *tiles, unsigned first);
 bool tiles_is_used(const tiles_t *tiles, unsigned granule);
-// Ends the block that starts at `first`. Returns the run that it is part of now.
-tiles_run_t tiles_free(tiles_t *tiles, unsigned first);
-// The lowest place for `count` granules at a multiple of alignment, in a run, not below `from`. TILES_NONE: there is none.
-unsigned tiles_find(const tiles_t *tiles, unsigned from, unsigned count, unsigned alignment);
+// Ends the block of `count` granules (tiles_block) that starts at `first`. Returns the run that it is part of now.
+tiles_run_t tiles_free(tiles_t *tiles, unsigned first, unsigned count);
+// The lowest place for `count` granules at a multiple of alignment, in a run. TILES_NONE: there is none.
+unsigned tiles_find(const tiles_t *tiles, unsigned count, unsigned alignment);
 unsigned tiles_longest(const tiles_t *tiles);
 // The first block not below `from`; TILES_NONE.
 unsigned tiles_next_block(const tiles_t *tiles, unsigned from);
@@ -56,5 +57,60 @@ void tiles_gone_set(tiles_t *tiles, unsigned gone);
 
 // NULL, or what is wrong.
 const char *tiles_check(const tiles_t *tiles);
+
+// --- all runs, from the lowest on ------------------------------------------------------------------------------------
+//
+// Short ones are many, and most are passed by: a dozen instructions for each.
+
+#define TILES_WORD_BITS 64u
+#define TILES_STEP_WORDS (TILES_STEP_GRANULES / TILES_WORD_BITS)
+
+typedef struct tiles_walk {
+    unsigned word;
+    uint64_t rest; // of the word's granules that are in runs, those not passed yet
+} tiles_walk_t;
+#define TILES_WALK {UINT32_MAX, 0} // before word 0
+
+// Granules in runs, a bit each.
+static inline uint64_t tiles_run_word(const tiles_t *tiles, unsigned word)
+{
+    return ~tiles->words[word] & ((tiles->gone >> word / TILES_STEP_WORDS & 1) - (uint64_t)1);
+}
+
+// The end of a run that fills the rest of its word.
+static inline unsigned tiles_walk_on(const tiles_t *tiles, tiles_walk_t *walk)
+{
+    unsigned words = tiles->granules / TILES_WORD_BITS;
+    while (++walk->word < words) {
+        uint64_t bits = tiles_run_word(tiles, walk->word);
+        if (bits == ~(uint64_t)0)
+            continue;
+        walk->rest = bits & (bits + 1);
+        return walk->word * TILES_WORD_BITS + bits_lowest(~bits);
+    }
+    walk->rest = 0;
+    return tiles->granules;
+}
+
+// False: there is no further one. The tiles may change below where the walk is.
+static inline bool tiles_walk_next(const tiles_t *tiles, tiles_walk_t *walk, tiles_run_t *run)
+{
+    unsigned words = tiles->granules / TILES_WORD_BITS;
+    while (walk->rest == 0) {
+        if (walk->word + 1 >= words)
+            return false;
+        walk->rest = tiles_run_word(tiles, ++walk->word);
+    }
+    unsigned bit = bits_lowest(walk->rest);
+    uint64_t carried = walk->rest + ((uint64_t)1 << bit); // the run becomes one bit, at its end
+    run->first = walk->word * TILES_WORD_BITS + bit;
+    if (carried == 0) {
+        run->end = tiles_walk_on(tiles, walk);
+    } else {
+        run->end = walk->word * TILES_WORD_BITS + bits_lowest(carried);
+        walk->rest &= carried;
+    }
+    return true;
+}
 
 #endif

@@ -19,10 +19,15 @@ static void end(void)
     free(tiles);
 }
 
+static void take_blocks(unsigned first, unsigned count, unsigned blocks)
+{
+    tiles_take(tiles, first, count, blocks);
+    tiles->longest = (uint16_t)tiles_longest(tiles);
+}
+
 static void take(unsigned first, unsigned count)
 {
-    tiles_take(tiles, first, count);
-    tiles->longest = (uint16_t)tiles_longest(tiles);
+    take_blocks(first, count, 1);
 }
 
 static void is_whole(void)
@@ -36,7 +41,7 @@ TestSuite(tiles, .init = start, .fini = end);
 Test(tiles, an_empty_page_is_one_run)
 {
     cr_assert_eq(tiles->longest, GRANULES);
-    cr_assert_eq(tiles_find(tiles, 0, GRANULES, 1), 0);
+    cr_assert_eq(tiles_find(tiles, GRANULES, 1), 0);
     cr_assert_eq(tiles_next_block(tiles, 0), TILES_NONE);
     cr_assert_eq(tiles_free_steps(tiles), 0xf);
 }
@@ -60,7 +65,7 @@ Test(tiles, a_block_may_end_with_the_page)
     cr_assert_eq(tiles_block(tiles, GRANULES - 1), 1);
     cr_assert_eq(tiles_block(tiles, 0), GRANULES - 1);
     cr_assert_eq(tiles->longest, 0);
-    cr_assert_eq(tiles_find(tiles, 0, 1, 1), TILES_NONE);
+    cr_assert_eq(tiles_find(tiles, 1, 1), TILES_NONE);
     is_whole();
 }
 
@@ -69,11 +74,11 @@ Test(tiles, a_freed_block_joins_its_free_neighbours)
     take(100, 10);
     take(110, 10);
     take(120, 10);
-    tiles_run_t run = tiles_free(tiles, 100);
+    tiles_run_t run = tiles_free(tiles, 100, tiles_block(tiles, 100));
     cr_assert(run.first == 0 && run.end == 110);
-    run = tiles_free(tiles, 120);
+    run = tiles_free(tiles, 120, tiles_block(tiles, 120));
     cr_assert(run.first == 120 && run.end == GRANULES);
-    run = tiles_free(tiles, 110);
+    run = tiles_free(tiles, 110, tiles_block(tiles, 110));
     cr_assert(run.first == 0 && run.end == GRANULES);
     cr_assert_eq(tiles->longest, GRANULES);
     is_whole();
@@ -84,19 +89,18 @@ Test(tiles, the_lowest_run_that_is_long_enough_is_found)
     take(0, 10);
     take(14, 86);
     take(130, 1);
-    cr_assert_eq(tiles_find(tiles, 0, 4, 1), 10);
-    cr_assert_eq(tiles_find(tiles, 0, 5, 1), 100);
-    cr_assert_eq(tiles_find(tiles, 11, 4, 1), 100);
-    cr_assert_eq(tiles_find(tiles, 0, 31, 1), 131);
-    cr_assert_eq(tiles_find(tiles, 0, GRANULES - 131 + 1, 1), TILES_NONE);
+    cr_assert_eq(tiles_find(tiles, 4, 1), 10);
+    cr_assert_eq(tiles_find(tiles, 5, 1), 100);
+    cr_assert_eq(tiles_find(tiles, 31, 1), 131);
+    cr_assert_eq(tiles_find(tiles, GRANULES - 131 + 1, 1), TILES_NONE);
 }
 
 Test(tiles, a_place_can_be_aligned)
 {
     take(0, 10);
     take(20, 5);
-    cr_assert_eq(tiles_find(tiles, 0, 4, 4), 12);
-    cr_assert_eq(tiles_find(tiles, 0, 8, 8), 32, "16 to 24 is not free");
+    cr_assert_eq(tiles_find(tiles, 4, 4), 12);
+    cr_assert_eq(tiles_find(tiles, 8, 8), 32, "16 to 24 is not free");
 }
 
 Test(tiles, what_is_gone_belongs_to_no_run)
@@ -104,10 +108,14 @@ Test(tiles, what_is_gone_belongs_to_no_run)
     take(0, 1);
     tiles_gone_set(tiles, 0x4);
     cr_assert_eq(tiles->longest, 511);
-    cr_assert_eq(tiles_find(tiles, 0, 256, 256), 256);
-    cr_assert_eq(tiles_find(tiles, 512, 256, 1), 768);
+    cr_assert_eq(tiles_find(tiles, 256, 256), 256);
+    tiles_walk_t walk = TILES_WALK;
+    tiles_run_t run;
+    cr_assert(tiles_walk_next(tiles, &walk, &run) && run.first == 1 && run.end == 512);
+    cr_assert(tiles_walk_next(tiles, &walk, &run) && run.first == 768 && run.end == GRANULES);
+    cr_assert_not(tiles_walk_next(tiles, &walk, &run));
     cr_assert_eq(tiles_free_steps(tiles), 0xe);
-    tiles_run_t run = tiles_free(tiles, 0);
+    run = tiles_free(tiles, 0, tiles_block(tiles, 0));
     cr_assert(run.first == 0 && run.end == 512);
     is_whole();
 }
@@ -135,14 +143,17 @@ static unsigned find_slowly(unsigned count, unsigned alignment)
 static void random_take(uint64_t *random)
 {
     unsigned count = 1 + (unsigned)(support_random(random) % (support_random(random) % 4 == 0 ? 300 : 20));
-    unsigned alignment = 1u << support_random(random) % 4, place = tiles_find(tiles, 0, count, alignment);
+    unsigned alignment = 1u << support_random(random) % 4, place = tiles_find(tiles, count, alignment);
     cr_assert_eq(place, find_slowly(count, alignment));
     if (place == TILES_NONE)
         return;
-    take(place, count);
-    owners++;
-    for (unsigned i = 0; i < count; i++)
+    unsigned blocks = 1 + (unsigned)(support_random(random) % 3);
+    blocks = (unsigned)size_min(blocks, free_length(place) / count);
+    take_blocks(place, count, blocks);
+    for (unsigned i = 0; i < count * blocks; i++) {
+        owners += i % count == 0;
         owner[place + i] = owners;
+    }
 }
 
 static void random_free(uint64_t *random)
@@ -155,10 +166,26 @@ static void random_free(uint64_t *random)
     while (first + count < GRANULES && owner[first + count] == whose)
         owner[first + count++] = 0;
     cr_assert_eq(tiles_block(tiles, first), count);
-    tiles_run_t run = tiles_free(tiles, first);
+    tiles_run_t run = tiles_free(tiles, first, count);
     cr_assert(run.first <= first && run.end >= first + count);
     cr_assert_eq(free_length(run.first), run.end - run.first);
     cr_assert(run.first == 0 || free_length(run.first - 1) == 0);
+}
+
+static void runs_are_the_owners(void)
+{
+    tiles_walk_t walk = TILES_WALK;
+    tiles_run_t run = {0, 0};
+    for (unsigned at = 0; at < GRANULES; at++) {
+        unsigned length = free_length(at);
+        if (length == 0)
+            continue;
+        cr_assert(tiles_walk_next(tiles, &walk, &run));
+        cr_assert(run.first == at && run.end == at + length, "%u to %u, not %u to %u", run.first, run.end, at, at + length);
+        at = run.end - 1;
+    }
+    cr_assert_not(tiles_walk_next(tiles, &walk, &run));
+    cr_assert_not(tiles_walk_next(tiles, &walk, &run), "nor when asked again");
 }
 
 static void random_gone(uint64_t *random)
@@ -183,7 +210,9 @@ Test(tiles, random_blocks_are_where_an_array_of_owners_says)
             random_free(&random);
         if (i % 50 == 0)
             random_gone(&random);
-        if (i % 16 == 0)
+        if (i % 16 == 0) {
             is_whole();
+            runs_are_the_owners();
+        }
     }
 }
