@@ -120,9 +120,20 @@ void aside_thread_exit(void)
     pool_thread_exit();
 }
 
-void aside_fork_child(void)
+// From prepare to the parent's or the child's end of it fork holds locks. Signal handlers may fork in between.
+static __thread unsigned forks __attribute__((tls_model("initial-exec")));
+
+void aside_fork_begin(void)
 {
-    heap_take();
-    heap_fork_child();
-    heap_put_back();
+    if (pool_is_aside)
+        heap_take();
+    else if (forks == 0)
+        return;
+    forks++;
+}
+
+void aside_fork_end(void)
+{
+    if (forks != 0 && --forks == 0)
+        heap_put_back();
 }

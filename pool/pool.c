@@ -882,6 +882,7 @@ static bool fork_locks_take(void)
 
 void pool_fork_prepare(void)
 {
+    aside_fork_begin();
     lock_fork_begin(fork_patience_ms());
     fork_taken = fork_taken << fork_digit | 1u << LOCK_RANKS;
     while (!fork_locks_take()) {
@@ -895,6 +896,7 @@ void pool_fork_parent(void)
     fork_locks_give();
     fork_taken >>= fork_digit;
     lock_fork_end();
+    aside_fork_end();
 }
 
 void pool_fork_child(void)
@@ -902,10 +904,7 @@ void pool_fork_child(void)
     unsigned outer = 0;
     for (unsigned i = 0; i < LOCK_RANKS; i++)
         lock_fork_child(fork_locks[i]);
-    if (unlikely(pool_is_aside))
-        aside_fork_child();
-    else
-        heap_fork_child();
+    heap_fork_child();
     if (heap_sample_bytes != 0 || atomic_load_explicit(&sample_table_count, memory_order_relaxed) != 0)
         sample_fork_child();
     fork_taken >>= fork_digit;
@@ -913,4 +912,5 @@ void pool_fork_child(void)
         outer++;
     lock_fork_child_end(outer);
     os_lock(false); // a child inherits no lock on memory
+    aside_fork_end();
 }

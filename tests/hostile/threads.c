@@ -1,6 +1,6 @@
 // tests/hostile/threads.c - threads that come and go, on the smallest stacks, cancelled, and at their very end.
 //
-//   TARN_TEST_THREADS=10000     so many rounds of threads that are created and end (default 250)
+//   TARN_TEST_THREADS=10000     so many rounds of threads that are created and end (default 250), or are cancelled (200)
 #include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -40,16 +40,16 @@ static void free_left(void *left)
 }
 
 // What one thread leaves behind, another frees; nothing may pile up.
-static size_t rounds_wanted(void)
+static size_t rounds_wanted(size_t usual)
 {
     const char *wanted = getenv("TARN_TEST_THREADS");
-    return wanted != NULL ? strtoul(wanted, NULL, 10) : 250;
+    return wanted != NULL ? strtoul(wanted, NULL, 10) : usual;
 }
 
 FACT(a_storm_of_threads_leaves_no_memory_behind)
 {
     enum { AT_ONCE = 8, WARM_UP = 25 };
-    const size_t waves = rounds_wanted();
+    const size_t waves = rounds_wanted(250);
     pthread_t threads[AT_ONCE];
     void *left[AT_ONCE] = {NULL};
     size_t before = 0;
@@ -204,14 +204,14 @@ FACT(no_function_is_a_cancellation_point)
 static void *allocate_until_cancelled_anywhere(void *seed)
 {
     uint64_t random = (uintptr_t)seed;
-    void *blocks[20] = {NULL};
+    void *blocks[20] = {NULL}; // small ones: nobody frees what is left
     CHECK(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL) == 0, "not accepted");
     for (;;) {
-        size_t i = random_next(&random) % COUNT(blocks), size = 1 + (random_next(&random) >> 44 >> random % 20);
-        void *block = random & 1 ? realloc(blocks[i], size) : calloc(1, size);
-        if (!(random & 1))
+        size_t i = random_next(&random) % COUNT(blocks), size = 1 + (random_next(&random) >> 45 >> random % 19);
+        free(realloc(calloc(1, size), size + size / 4));
+        if (random & 1)
             free(blocks[i]);
-        blocks[i] = block;
+        blocks[i] = random & 1 ? malloc(size % 1000) : realloc(blocks[i], size % 1000 + 1);
     }
 }
 
@@ -241,9 +241,10 @@ static void *allocate_beside_cancelled(void *unused)
 FACT(threads_are_cancelled_in_the_midst_of_malloc_and_free)
 {
     pthread_t bystander = thread_start(allocate_beside_cancelled, NULL);
-    for (size_t i = 0; i < 200; i++) {
+    for (size_t i = 0, rounds = rounds_wanted(200); i < rounds; i++) {
         pthread_t threads[2];
         void *result;
+        alarm(FACT_SECONDS);
         for (size_t j = 0; j < COUNT(threads); j++)
             threads[j] = thread_start(allocate_until_cancelled_anywhere, (void *)(i * COUNT(threads) + j + 1));
         usleep(300 + i % 7 * 100);

@@ -112,3 +112,22 @@ Test(aside, the_child_of_a_fork_has_its_heap_still)
     pool_free(block);
     pool_thread_cancellable(false);
 }
+
+Test(aside, nothing_is_cancelled_from_the_beginning_of_a_fork_to_its_end_not_even_in_one_that_a_handler_makes)
+{
+    void *block = pool_malloc(100);
+    set_aside();
+    pool_fork_prepare();
+    cr_assert_not(anywhere);
+    pool_free(block);
+    pool_fork_prepare(); // in a signal handler
+    pool_fork_parent();
+    cr_assert_not(anywhere);
+    cr_assert(heap_self != &heap_none && held_off == 1);
+    pool_fork_parent();
+    cr_assert(anywhere && heap_self == &heap_none);
+    pool_thread_cancellable(false);
+    pool_fork_prepare();
+    pool_fork_parent();
+    cr_assert_neq(heap_self, &heap_none);
+}
