@@ -478,7 +478,7 @@ void sample_bounds(unsigned index, char **start, char **end)
 
 void sample_start(size_t rate_bytes, uint64_t seed)
 {
-    start_seed = seed != 0 ? seed : os_now_ms() * 0x9e3779b97f4a7c15u;
+    start_seed = seed != 0 ? seed : os_random(); // asks the kernel itself: a sanitizer's clock may not be ready yet
     heap_sample_bytes = rate_bytes;
 }
 
