@@ -595,6 +595,8 @@ static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *b
     heap_t *heap = heap_self;
     if (heap_free_medium_last(heap, block))
         return HEAP_FREED;
+    if (block == NULL) // as often as not in C programs, and else the longest way of all
+        return HEAP_FREED;
     if ((offset -= zone_bytes) < zone_medium_limit[0])
         pages = zone_medium_pages[0], place = offset >> (MEDIUM_1_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
     else if ((offset -= zone_bytes) < zone_medium_limit[1])
