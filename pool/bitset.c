@@ -79,6 +79,20 @@ uint32_t bitset_next(const bitset_t *set, uint32_t from)
     return BITSET_NONE;
 }
 
+uint32_t bitset_count_in(const bitset_t *set, uint32_t from, uint32_t end)
+{
+    uint32_t count = 0;
+    for (uint32_t word = from / 64; word * 64 < end; word++) {
+        uint64_t bits = set->level[0][word];
+        if (word == from / 64)
+            bits &= ~bits_mask(from % 64);
+        if (end - word * 64 < 64)
+            bits &= bits_mask(end - word * 64);
+        count += bits_count(bits);
+    }
+    return count;
+}
+
 uint32_t bitset_lowest(const bitset_t *set)
 {
     return set->count == 0 ? BITSET_NONE : bitset_next(set, 0);

@@ -26,5 +26,7 @@ uint32_t bitset_lowest(const bitset_t *set); // BITSET_NONE if empty
 // The lowest member that is at least `from`; the highest one below `bound`; BITSET_NONE if there is none.
 uint32_t bitset_next(const bitset_t *set, uint32_t from);
 uint32_t bitset_below(const bitset_t *set, uint32_t bound);
+// Members from `from` on below `end`.
+uint32_t bitset_count_in(const bitset_t *set, uint32_t from, uint32_t end);
 
 #endif

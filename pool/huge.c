@@ -20,6 +20,7 @@ static const unsigned refused_shift_most = 6;
 static huge_mode_t mode;
 static _Atomic unsigned refusals; // in a row
 static _Atomic uint64_t refused_until_ms;
+static _Atomic bool given; // the kernel has given one that was asked for by a touch
 
 void huge_start(huge_mode_t chosen)
 {
@@ -43,20 +44,32 @@ static bool is_dense(const char *before, size_t bytes, bool carved)
     return bytes != 0 && os_resident_percent(before - bytes, bytes) >= dense_percent;
 }
 
+static bool has_room(void)
+{
+    return budget_recent_peak() >= (is_return() ? return_least_bytes : heap_least_bytes) && budget_may_fill(HUGE_BYTES);
+}
+
 static bool is_in_proportion(const char *before, size_t bytes, bool carved)
 {
     if (mode == HUGE_ON)
         return true;
-    return budget_recent_peak() >= (is_return() ? return_least_bytes : heap_least_bytes) && budget_may_fill(HUGE_BYTES) &&
-           is_dense(before, bytes, carved);
+    return has_room() && is_dense(before, bytes, carved);
+}
+
+static bool may_ask(void)
+{
+    uint64_t until = atomic_load_explicit(&refused_until_ms, memory_order_relaxed);
+    return until == 0 || os_now_ms() >= until;
 }
 
 bool huge_wanted(const char *before, size_t bytes, bool carved)
 {
-    if (mode == HUGE_OFF || budget_is_limited() || !is_in_proportion(before, bytes, carved))
-        return false;
-    uint64_t until = atomic_load_explicit(&refused_until_ms, memory_order_relaxed);
-    return until == 0 || os_now_ms() >= until;
+    return mode != HUGE_OFF && !budget_is_limited() && is_in_proportion(before, bytes, carved) && may_ask();
+}
+
+bool huge_is_return(void)
+{
+    return mode == HUGE_AUTO && is_return() && has_room() && !budget_is_limited();
 }
 
 static void refused(void)
@@ -66,14 +79,29 @@ static void refused(void)
     atomic_store_explicit(&refused_until_ms, os_now_ms() + (refused_ms << shift), memory_order_relaxed);
 }
 
-bool huge_back(char *start, bool again)
+static bool answered(bool done)
 {
-    bool done = os_huge_page(start, HUGE_BYTES, again);
     if (!done)
         refused();
     else if (atomic_load_explicit(&refusals, memory_order_relaxed) != 0)
         atomic_store_explicit(&refusals, 0, memory_order_relaxed);
     return done;
+}
+
+bool huge_back(char *start, bool again)
+{
+    bool done = os_huge_page(start, HUGE_BYTES, again);
+    if (done)
+        atomic_store_explicit(&given, true, memory_order_relaxed);
+    return answered(done);
+}
+
+bool huge_collapse(char *start)
+{
+    if (!atomic_load_explicit(&given, memory_order_relaxed) && !os_gives_huge_pages(HUGE_BYTES))
+        return answered(false);
+    atomic_store_explicit(&given, true, memory_order_relaxed);
+    return answered(os_huge_page_collapse(start, HUGE_BYTES));
 }
 
 void huge_split(char *start)
@@ -125,6 +153,8 @@ void huge_note_free(huge_table_t *table, uint32_t region, size_t bytes)
 void huge_note_taken(huge_table_t *table, uint32_t region, size_t bytes)
 {
     change(table, region, -1, -bytes);
+    if (table->filling == region + 1 && table->region[region].free_pages == 0)
+        table->filling = 0; // it is full: what comes free in it from now on is not ahead of its use
 }
 
 static void leave(huge_table_t *table, uint32_t region, huge_state_t state)

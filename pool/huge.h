@@ -3,12 +3,13 @@
 //   zone   | region 0 | region 1 | region 2 | ...
 //            plain      huge       empty
 //
-//   plain --huge_back--> huge --given back whole--> empty --huge_back--> huge
-//     ^                   |                           |
+//   plain --huge_back, huge_collapse--> huge --given back whole--> empty --huge_back--> huge
+//     ^                   |                                          |
 //     '-- a part of it is given back,  or  a page of it is wanted, but not all of it: huge_split
 //
 // All of a huge region is resident, touched or not. So its pages that nobody owns are dirty ones, all of them, and who
-// asks what is resident needs no further rule. Of these bytes the budget is told: what is free in a region that is being
+// asks what is resident needs no further rule. (Where a region was collapsed, pages that were in use then hold more than
+// their owners know of, until they come back.) Of these bytes the budget is told: what is free in a region that is being
 // filled, or that still holds a used page, cannot be given back without splitting the huge page, and is excused up to a
 // point (budget.h). A region that is free whole is given back like any other memory, all at once.
 //
@@ -42,7 +43,7 @@ typedef struct huge_region {
 typedef struct huge_table {
     huge_region_t *region; // [const] the caller's memory, zero at the start; NULL: the zone has no huge pages
     uint32_t backed;       // regions that are not plain
-    uint32_t filling;      // the one that was backed last, plus 1: what is free in it is ahead of its use
+    uint32_t filling;      // the one that was backed last, plus 1, until it is full: what is free in it is ahead of its use
     uint16_t pages_each;   // [const] pages in a region
 } huge_table_t;
 
@@ -53,6 +54,12 @@ bool huge_wanted(const char *before, size_t bytes, bool carved);
 // Backs an unused region, which is resident then. again: it may have been used before. False: the kernel has none to
 // give, and it is not asked again for a while; the region is plain and not resident. No lock is needed.
 bool huge_back(char *start, bool again);
+// Whether the heap is on its way back to where it was, with room for a region: what is missing in one that is partly in use
+// will be touched soon. Quick, for huge_wanted is to be asked, too.
+bool huge_is_return(void);
+// As huge_back, for such a region. What is in use in it stays what it is, resident or not as its owners know; all else is
+// resident then, and unchanged. No lock is needed, but what nobody uses of it must be the caller's alone.
+bool huge_collapse(char *start);
 // The region opts out again.
 void huge_split(char *start);
 

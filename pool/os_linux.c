@@ -36,6 +36,11 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 
+// Linux 6.1.
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 static const size_t memory_claimed_at_least = (size_t)64 << 20;
 static const long wait_ns = 10 * 1000 * 1000;
 
@@ -360,6 +365,23 @@ bool os_huge_page(char *start, size_t bytes, bool again)
     if (asked)
         os_purge(start, bytes);
     return false;
+}
+
+bool os_huge_page_collapse(char *start, size_t bytes)
+{
+    if (advise(start, bytes, MADV_HUGEPAGE) == 0 && advise(start, bytes, MADV_COLLAPSE) == 0)
+        return true;
+    os_no_huge_pages(start, bytes);
+    return false;
+}
+
+bool os_gives_huge_pages(size_t bytes)
+{
+    char *probe = os_reserve(bytes, bytes);
+    bool given = probe != NULL && os_commit(probe, bytes) && os_huge_page(probe, bytes, false);
+    if (probe != NULL)
+        os_unmap(probe, bytes);
+    return given;
 }
 
 void os_name(void *start, size_t bytes, const char *name)

@@ -48,6 +48,11 @@ void os_no_huge_pages(void *start, size_t bytes);
 // Backs an unused range of a huge page's size and alignment by one: resident then, and zero. again: it may have been
 // touched before. False: there is none to be had, and the range is not resident and opts out.
 RARE bool os_huge_page(char *start, size_t bytes, bool again);
+// The same for a range that is partly in use: what it holds stays, the rest reads as zero. (Linux 6.1)
+RARE bool os_huge_page_collapse(char *start, size_t bytes);
+// Whether the kernel backs memory that asks for it by huge pages of so many bytes: a collapse would be done even where the
+// machine's owner wants none.
+RARE bool os_gives_huge_pages(size_t bytes);
 RARE unsigned os_resident_percent(const char *start, size_t bytes);
 // Shows `name` in /proc/PID/maps as [anon:name], where the kernel can.
 void os_name(void *start, size_t bytes, const char *name);

@@ -282,6 +282,11 @@ static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
     return page;
 }
 
+static bool is_free(const zone_t *zone, uint32_t index)
+{
+    return bitset_has(&zone->dirty, index) || bitset_has(&zone->clean, index);
+}
+
 static char *region_start(const zone_t *zone, uint32_t region)
 {
     return zone->base + ((size_t)region << HUGE_SHIFT);
@@ -438,11 +443,24 @@ static void late_push(page_t *page)
                                                   memory_order_relaxed));
 }
 
+// Of a page in a huge region all is resident, whatever its owner knew of.
+static void page_soil_all(page_t *page)
+{
+    if (page_is_small(page)) {
+        page->soiled = (uint16_t)bits_mask(page_steps(page));
+    } else {
+        page->dirty_bits = bits_mask(page_class(page)->block_count);
+        page->clean_bits = 0;
+    }
+}
+
 static void page_put(page_t *page)
 {
     zone_t *zone = &zones[page->zone];
-    size_t dirty_bytes = zone_page_dirty_bytes(page);
     uint32_t index = (uint32_t)(page - zone->pages);
+    if (unlikely(zone->huge.backed != 0) && huge_state(&zone->huge, index >> region_shift(zone)) == HUGE_RESIDENT)
+        page_soil_all(page);
+    size_t dirty_bytes = zone_page_dirty_bytes(page);
     bitset_add(dirty_bytes != 0 ? &zone->dirty : &zone->clean, index);
     budget_retain(dirty_bytes);
     if (unlikely(zone->huge.backed != 0))
@@ -487,18 +505,47 @@ static uint32_t unused_region(const zone_t *zone)
     return first;
 }
 
-// The pages of an unused region leave the set of clean ones, or are no longer fresh. False: they cannot be committed.
-static bool region_take(zone_t *zone, uint32_t first, unsigned class)
+// The first page of the region of the zone's next page, if that is no huge one and at least half of it is unused, though not
+// all; else BITSET_NONE. When no page is dirty: so what is not clean is in use.
+static uint32_t partly_unused_region(const zone_t *zone)
+{
+    uint32_t each = zone->huge.pages_each, lowest = bitset_lowest(&zone->clean), first = lowest & ~(each - 1);
+    if (zone->huge.region == NULL || lowest == BITSET_NONE || zone->bound - first < each ||
+        huge_state(&zone->huge, first >> region_shift(zone)) != HUGE_PLAIN)
+        return BITSET_NONE;
+    uint32_t end = first + each, fresh = end > zone->fresh ? end - zone->fresh : 0;
+    if (bitset_count_in(&zone->clean, first, end) + fresh < each - each / 8)
+        return BITSET_NONE;
+    for (uint32_t i = first; i < end - fresh; i++)
+        if (zone->pages[i].place == PAGE_WITHDRAWN || zone->pages[i].place == PAGE_GUARD)
+            return BITSET_NONE;
+    return first;
+}
+
+#define REGION_PAGES_MAX (HUGE_BYTES >> LOW_PAGE_SHIFT)
+
+// Pages of a region, a bit each.
+typedef struct region_pages {
+    uint64_t words[REGION_PAGES_MAX / 64];
+} region_pages_t;
+
+// The pages of a region that nobody uses leave the set of clean ones, or are no longer fresh. False: they cannot be
+// committed.
+static bool region_take(zone_t *zone, uint32_t first, unsigned class, region_pages_t *taken)
 {
     uint32_t end = first + zone->huge.pages_each;
+    *taken = (region_pages_t){0};
     while (zone->committed < end)
         if (!zone_commit_more(zone))
             return false;
     for (uint32_t i = first; i < end; i++) {
+        if (i < zone->fresh && !bitset_has(&zone->clean, i))
+            continue;
         if (i < zone->fresh)
             bitset_remove(&zone->clean, i);
         else
             page_begin(zone, i, class)->place = PAGE_FREE;
+        taken->words[(i - first) / 64] |= (uint64_t)1 << (i - first) % 64;
     }
     if (end > zone->fresh)
         fresh_set(zone, end);
@@ -513,29 +560,54 @@ static void page_soil(page_t *page, unsigned class, bool soiled)
         page->soiled = soiled ? (uint16_t)bits_mask(page_steps(page)) : 0;
 }
 
-// The lock is held before, and afterwards if true. used: something of it was used before.
-static bool region_back(zone_t *zone, uint32_t first, unsigned class, bool used)
+// What a region does for its next life: backed by a new huge page; or, if some of its pages are in use, collapsed into one.
+typedef enum region_way { REGION_NEW, REGION_AGAIN, REGION_COLLAPSE } region_way_t;
+
+static bool region_ask(zone_t *zone, char *start, region_way_t way)
+{
+    if (way == REGION_COLLAPSE)
+        return huge_collapse(start);
+    bool backed = huge_back(start, way == REGION_AGAIN);
+    if (way == REGION_AGAIN)
+        os_name(start, HUGE_BYTES, zone_name(zone)); // else it would not merge with its neighbours
+    return backed;
+}
+
+// The region is a huge page now. Pages that came back while the lock was not held are resident whole, too.
+static void region_note_backed(zone_t *zone, uint32_t first)
+{
+    huge_note_backed(&zone->huge, first >> region_shift(zone));
+    for (uint32_t i = first; i < first + zone->huge.pages_each; i++) {
+        size_t dirty_bytes = zone_page_dirty_bytes(&zone->pages[i]);
+        if (!is_free(zone, i))
+            continue;
+        bitset_remove(dirty_bytes != 0 ? &zone->dirty : &zone->clean, i);
+        budget_release(dirty_bytes);
+        page_put(&zone->pages[i]);
+    }
+}
+
+// The lock is held before, and afterwards if true.
+static bool region_back(zone_t *zone, uint32_t first, unsigned class, const region_pages_t *taken, region_way_t way)
 {
     uint32_t region = first >> region_shift(zone), end = first + zone->huge.pages_each;
     char *start = region_start(zone, region);
-    bool again = used && huge_state(&zone->huge, region) != HUGE_EMPTY;
     budget_excuse(BUDGET_FILLING, HUGE_BYTES); // so that no other thread counts on the same proportion
-    lock_give(&zone_lock); // the region is ours alone now
-    bool backed = huge_back(start, again);
-    if (again)
-        os_name(start, HUGE_BYTES, zone_name(zone)); // else it would not merge with its neighbours
+    lock_give(&zone_lock); // what was taken of the region is ours alone now
+    bool backed = region_ask(zone, start, way);
     bool locked = zone_lock_take();
     budget_unexcuse(BUDGET_FILLING, HUGE_BYTES);
     if (locked && backed)
-        huge_note_backed(&zone->huge, region);
+        region_note_backed(zone, first);
     else if (locked)
         huge_note_plain(&zone->huge, region);
     else if (backed)
         huge_split(start); // nobody will know that it is one
-    for (uint32_t i = first; i < end; i++) {
-        page_soil(&zone->pages[i], class, backed);
-        page_return(&zone->pages[i], locked);
-    }
+    for (uint32_t i = first; i < end; i++)
+        if (taken->words[(i - first) / 64] >> (i - first) % 64 & 1) {
+            page_soil(&zone->pages[i], class, backed);
+            page_return(&zone->pages[i], locked);
+        }
     return locked;
 }
 
@@ -548,21 +620,33 @@ static zone_t *zone_to_take_from(unsigned kind)
     return NULL;
 }
 
-// Where the next page of the kind would be the first of its region, all of that may become resident at once. False: the
-// lock is not held any more.
+// Where the next page of the kind would be the first of its region, all of that may become resident at once; and so may the
+// rest of a region of which some is in use, if the heap comes back to where it was. False: the lock is not held any more.
 static bool regions_back(unsigned kind, unsigned class)
 {
     zone_t *zone = zone_to_take_from(kind);
-    uint32_t first = zone == NULL || zone->dirty.count != 0 ? BITSET_NONE : unused_region(zone);
+    if (zone == NULL || zone->dirty.count != 0)
+        return true;
+    region_pages_t taken;
+    region_way_t way = REGION_NEW;
+    uint32_t first = unused_region(zone);
+    if (first == BITSET_NONE && huge_is_return()) {
+        first = partly_unused_region(zone);
+        way = REGION_COLLAPSE;
+    }
     if (likely(first == BITSET_NONE))
         return true;
     bool used = first < zone->fresh;
+    if (way == REGION_NEW && used && huge_state(&zone->huge, first >> region_shift(zone)) != HUGE_EMPTY)
+        way = REGION_AGAIN;
+    // Blocks of 1 to 4 KiB are touched in each OS page, or in every second one: where such were, they need no proof of it.
+    bool carved = kind < SMALL_ZONES || (kind == SMALL_ZONES && used);
     size_t before = (size_t)first << zone->shift;
-    if (!huge_wanted(zone->base + before, before, kind < SMALL_ZONES) || !region_take(zone, first, class))
+    if (!huge_wanted(zone->base + before, before, carved) || !region_take(zone, first, class, &taken))
         return true;
     if (used)
         budget_regret(BUDGET_WHOLE, HUGE_BYTES >> regret_shift);
-    return region_back(zone, first, class, used);
+    return region_back(zone, first, class, &taken, way);
 }
 
 bool zone_has_dirty(unsigned class)
@@ -639,11 +723,6 @@ static bool runs_on(const zone_t *zone, uint32_t index)
 static uint32_t pages_grain(const zone_t *zone)
 {
     return (uint32_t)size_max(os_page_bytes() >> zone->shift, 1);
-}
-
-static bool is_free(const zone_t *zone, uint32_t index)
-{
-    return bitset_has(&zone->dirty, index) || bitset_has(&zone->clean, index);
 }
 
 // x86's kernel flushes a range of up to 33 OS pages from the TLB one by one (tlb_single_page_flush_ceiling), a longer one at

@@ -44,6 +44,14 @@ static uint32_t below_slowly(uint32_t bound)
     return bound > 0 ? bound - 1 : BITSET_NONE;
 }
 
+static uint32_t count_slowly(uint32_t from, uint32_t end)
+{
+    uint32_t count = 0;
+    for (uint32_t i = from; i < end; i++)
+        count += flags[i];
+    return count;
+}
+
 TestSuite(bitset, .init = set_start, .fini = set_end);
 
 Test(bitset, the_empty_set_has_no_member)
@@ -84,6 +92,9 @@ Test(bitset, it_says_what_an_array_of_flags_says)
         cr_assert_eq(bitset_next(&set, at), next_slowly(at), "next from %u", at);
         cr_assert_eq(bitset_below(&set, at), below_slowly(at), "below %u", at);
         cr_assert_eq(bitset_lowest(&set), next_slowly(0));
+        uint32_t end = (uint32_t)(at + support_random(&random) % (BOUND - at + 1));
+        cr_assert_eq(bitset_count_in(&set, at, end), count_slowly(at, end), "from %u below %u", at, end);
+        cr_assert_eq(bitset_count_in(&set, at & ~31u, (at & ~31u) + 32), count_slowly(at & ~31u, (at & ~31u) + 32));
     }
 }
 

@@ -13,12 +13,15 @@
 #define MOST  (110 * MIB / SMALL)
 
 static void *blocks[MOST];
-static bool refuses;
-static unsigned asked, backed;
+static bool refuses, gives_none;
+static unsigned asked, backed, collapsed;
 static uint64_t now_ms = 1000000;
 
 bool __wrap_os_huge_page(char *start, size_t bytes, bool again);
 bool __real_os_huge_page(char *start, size_t bytes, bool again);
+bool __wrap_os_huge_page_collapse(char *start, size_t bytes);
+bool __real_os_huge_page_collapse(char *start, size_t bytes);
+bool __wrap_os_gives_huge_pages(size_t bytes);
 uint64_t __wrap_os_now_ms(void);
 
 // A kernel without huge pages is stood in for by touching the range: what follows is the same.
@@ -32,6 +35,21 @@ bool __wrap_os_huge_page(char *start, size_t bytes, bool again)
         for (size_t at = 0; at < bytes; at += os_page_bytes())
             *(volatile char *)(start + at) = 0;
     return true;
+}
+
+bool __wrap_os_huge_page_collapse(char *start, size_t bytes)
+{
+    collapsed++;
+    if (!__real_os_huge_page_collapse(start, bytes))
+        for (volatile char *at = start; at < start + bytes; at += os_page_bytes())
+            *at = *at;
+    return true;
+}
+
+bool __wrap_os_gives_huge_pages(size_t bytes)
+{
+    (void)bytes;
+    return !gives_none;
 }
 
 uint64_t __wrap_os_now_ms(void)
@@ -148,6 +166,62 @@ Test(huge, a_heap_that_comes_back_has_as_much_ahead_as_it_uses)
     cr_assert_eq(backed, 1);
     cr_assert_leq(resident_of_heap(), 5 * MIB);
     require_books();
+}
+
+#define KEPT_EVERY 3000 // blocks: not even one in a region of 2 MiB
+
+// A heap of 30 MiB, which is below what gets huge pages at first, is emptied but for a block here and there, and comes back.
+static void come_back_to_what_stayed(void)
+{
+    fill_to(30 * MIB);
+    for (size_t i = 0; i < used_count; i++)
+        if (i % KEPT_EVERY != 0)
+            pool_free(blocks[i]);
+    cr_assert_leq(resident_of_heap(), 3 * MIB);
+    backed = 0;
+    for (size_t i = 0; i < used_count; i++)
+        if (i % KEPT_EVERY != 0)
+            memset(blocks[i] = pool_malloc(SMALL), 0x5a, SMALL);
+    for (size_t i = 0; i < used_count; i++)
+        cr_assert(blocks[i] != NULL && *(char *)blocks[i] == 0x5a && memcmp(blocks[i], (char *)blocks[i] + 1, SMALL - 1) == 0);
+    cr_assert_leq(resident_of_heap(), 32 * MIB);
+    require_books();
+}
+
+Test(huge, a_heap_that_comes_back_fills_regions_of_which_little_stayed_in_use)
+{
+    come_back_to_what_stayed();
+    cr_assert_geq(collapsed, 6);
+    empty();
+    cr_assert_leq(resident_of_heap(), 2 * MIB);
+    require_books();
+}
+
+Test(huge, where_the_kernel_gives_none_nothing_is_collapsed)
+{
+    refuses = gives_none = true;
+    come_back_to_what_stayed();
+    cr_assert_eq(collapsed, 0);
+}
+
+Test(huge, what_comes_free_in_a_region_that_was_full_is_not_ahead_of_its_use)
+{
+    const size_t page_bytes = HUGE_BYTES / 32;
+    huge_region_t region = {0};
+    huge_table_t table = {.region = &region, .pages_each = 32};
+    budget_use(16 * MIB);
+    budget_unuse(8 * MIB);
+    huge_note_backed(&table, 0);
+    for (unsigned i = 0; i < 32; i++)
+        huge_note_free(&table, 0, page_bytes);
+    budget_retain(31 * page_bytes);
+    huge_note_taken(&table, 0, page_bytes);
+    cr_assert_eq(budget_kept(), 0, "all of it is ahead of its use");
+    for (unsigned i = 0; i < 31; i++)
+        huge_note_taken(&table, 0, page_bytes);
+    for (unsigned i = 0; i < 31; i++)
+        huge_note_free(&table, 0, page_bytes);
+    cr_assert_geq(budget_kept(), MIB);
 }
 
 Test(huge, a_kernel_that_refuses_is_not_asked_again_for_a_while)

@@ -136,6 +136,19 @@ Test(os_linux, what_is_made_usable_is_locked_if_wanted_and_not_resident)
     cr_assert_eq(resident, 0);
 }
 
+Test(os_linux, a_collapse_keeps_what_is_there)
+{
+    const size_t huge_bytes = 2 * MIB;
+    char *start = os_map(huge_bytes, huge_bytes);
+    memset(start + os_page_bytes(), 0x5a, os_page_bytes());
+    bool done = os_huge_page_collapse(start, huge_bytes); // not before Linux 6.1
+    os_gives_huge_pages(huge_bytes);
+    if (done)
+        cr_assert_eq(books_resident(start, start + huge_bytes), huge_bytes);
+    cr_assert(start[os_page_bytes()] == 0x5a && start[2 * os_page_bytes() - 1] == 0x5a);
+    cr_assert(start[0] == 0 && start[2 * os_page_bytes()] == 0 && start[huge_bytes - 1] == 0);
+}
+
 Test(os_linux, moved_memory_keeps_its_contents_and_leaves_usable_addresses)
 {
     char *old = os_map(MIB, os_page_bytes()), *new = os_map(2 * MIB, os_page_bytes());
