@@ -28,6 +28,12 @@ static inline unsigned bits_highest(uint64_t word)
     return 63u ^ (unsigned)__builtin_clzll(word); // not a difference: so it is one instruction
 }
 
+// The word turned to the right: bit `count` % 64 becomes bit 0. One instruction.
+static inline uint64_t bits_turn(uint64_t word, unsigned count)
+{
+    return word >> (count % 64) | word << (-count % 64);
+}
+
 // Set bits in word, by the parallel sums of Hacker's Delight, 5-1: the baseline x86-64 has no instruction for it, and
 // the compiler's substitute is a call with a table.
 static inline unsigned bits_count(uint64_t word)

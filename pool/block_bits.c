@@ -9,11 +9,13 @@ unsigned harden_level;
 size_t harden_tail_bytes;
 uint64_t harden_key;
 block_bits_table_t block_bits_tables[ZONES_MAX];
+uintptr_t block_bits_low, block_bits_high;
+bool harden_frees_quick;
 
 void block_bits_start(unsigned level)
 {
     __atomic_store_n(&harden_level, level, __ATOMIC_RELAXED); // pool_malloc_slow may be reading it
-    harden_tail_bytes = level != 0 ? sizeof(uint64_t) : 0;
+    harden_tail_bytes = level != 0 ? HARDEN_TAIL_BYTES : 0;
     harden_key = level != 0 ? os_random() : 0;
 }
 
@@ -27,9 +29,14 @@ static unsigned words_of(const zone_t *zone)
     return (unsigned)((((size_t)1 << zone->shift) / smallest + 63) / 64);
 }
 
+static size_t plane_bytes(const zone_t *zone)
+{
+    return align_up((size_t)zone->bound * words_of(zone) * sizeof(uint64_t), os_page_bytes());
+}
+
 static size_t table_bytes(const zone_t *zone)
 {
-    return align_up((size_t)zone->bound * words_of(zone) * 3 * sizeof(uint64_t), os_page_bytes());
+    return 3 * plane_bytes(zone);
 }
 
 // Two threads may want a zone's first table at once; the other fields say the same in both.
@@ -42,11 +49,23 @@ static bool table_make(const zone_t *zone)
         return false;
     os_name(base, bytes, "tarn metadata");
     __atomic_store_n(&table->pages, zone->pages, __ATOMIC_RELAXED);
+    __atomic_store_n(&table->plane_words, plane_bytes(zone) / sizeof(uint64_t), __ATOMIC_RELAXED);
     __atomic_store_n(&table->words, words_of(zone), __ATOMIC_RELAXED);
-    __atomic_store_n(&table->bytes_a_page, words_of(zone) * 3 * (uint32_t)sizeof(uint64_t), __ATOMIC_RELAXED);
     if (!__atomic_compare_exchange_n(&table->base, &nothing, base, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         os_unmap(base, bytes);
     return true;
+}
+
+_Static_assert(SMALL_BLOCKS_MAX / 8 == 2 * sizeof(page_t), "block_bits_free_low");
+_Static_assert(HIGH_PAGE_BYTES / (LOW_CLASSES * GRANULE_BYTES) / 8 == sizeof(page_t) / 2, "block_bits_free_high");
+
+void block_bits_tables_start(void)
+{
+    if (!table_make(zone_get(0)) || !table_make(zone_get(1)))
+        return;
+    block_bits_low = (uintptr_t)block_bits_tables[0].base - (uintptr_t)zone_get(0)->pages * 2;
+    block_bits_high = (uintptr_t)block_bits_tables[1].base - (uintptr_t)zone_get(1)->pages / 2;
+    __atomic_store_n(&harden_frees_quick, harden_level == HARDEN_SHORT, __ATOMIC_RELAXED);
 }
 
 bool block_bits_begin(page_t *page)
@@ -55,8 +74,9 @@ bool block_bits_begin(page_t *page)
     if (__atomic_load_n(&block_bits_tables[page->zone].base, __ATOMIC_ACQUIRE) == NULL && !table_make(zone))
         return false;
     block_word_t *words = block_bits_free(page);
-    for (unsigned i = 0; i < 3 * block_bits_words(page); i++)
+    for (unsigned i = 0; i < block_bits_words(page); i++)
         atomic_store_explicit(&words[i], 0, memory_order_relaxed);
+    assert(block_bits_waiting(page) == 0); // such blocks count as used, and an empty page has none
     return true;
 }
 
@@ -71,6 +91,19 @@ bool block_bits_bounds(unsigned index, char **start, char **end)
 
 // --- carving ---------------------------------------------------------------------------------------------------------
 
+// As block_bits_put of each of the blocks first..end-1.
+static void put_all(page_t *page, unsigned first, unsigned end)
+{
+    block_word_t *words = block_bits_free(page);
+    for (unsigned at = first / 64; at * 64 < end; at++) {
+        unsigned low = at * 64 < first ? first % 64 : 0, high = (unsigned)size_min(end - at * 64, 64);
+        uint64_t bits = bits_mask(high) & ~bits_mask(low);
+        atomic_store_explicit(&words[at], atomic_load_explicit(&words[at], memory_order_relaxed) | bits,
+                              memory_order_relaxed);
+        page->free_words |= (uint64_t)1 << at;
+    }
+}
+
 bool block_bits_carve(page_t *page, uint64_t random)
 {
     assert(page->free_words == 0 && page_can_carve(page));
@@ -80,8 +113,7 @@ bool block_bits_carve(page_t *page, uint64_t random)
     page->carved |= (uint16_t)(1u << step);
     page->soiled |= (uint16_t)(1u << step);
     page->carved_count += end - first;
-    for (unsigned i = first; i < end; i++)
-        block_bits_put(page, i);
+    put_all(page, first, end);
     return soiled == 0;
 }
 
@@ -147,10 +179,10 @@ unsigned block_bits_collect(page_t *page, uint64_t word, unsigned *twice, unsign
 
 unsigned block_bits_waiting(const page_t *page)
 {
-    const block_word_t *pending = block_bits_pending(page);
+    const block_word_t *words = block_bits_free(page);
     unsigned count = 0;
-    for (unsigned i = 0; i < 2 * block_bits_words(page); i++)
-        count += bits_count(atomic_load_explicit(&pending[i], memory_order_relaxed));
+    for (unsigned i = 0; i < block_bits_words(page); i++)
+        count += bits_count(block_bits_elsewhere(page, &words[i]));
     return count;
 }
 

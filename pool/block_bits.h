@@ -1,9 +1,12 @@
 // pool/block_bits.h - hardened small pages: which blocks are free is known by bits out of band, and not by links in
 // the blocks themselves. Under harden=0 there are none, and nothing here is called.
 //
-//   a page's bits, in a table beside its zone     free [w]     [owner]  blocks to give
-//   a bit a block; w = 16 words low, 4 high,      pending [w]  [atomic] freed by others, not yet taken back
-//   1 medium                                      held [w]     [atomic] freed, and kept back for a while (harden.c)
+//   a table beside the zone:   free     |w words of page 0|of page 1| ...    [owner]  blocks to give
+//   a bit a block              pending  |                 |         | ...    [atomic] freed by others, not yet taken back
+//                              held     |                 |         | ...    [atomic] freed, and kept back for a while
+//                                                                                     (harden.c)
+//   w = 16 low, 4 high, 1 medium. A page's words follow from its descriptor's address by a shift; and since most pages have
+//   no bit in the other two, those stay untouched.
 //
 // A small block is not carved, or its bit is set in one of the three, or it is live. So a double free is seen exactly,
 // whoever frees; no write through a dangling pointer reaches a list; and the next block to give is drawn by chance.
@@ -26,10 +29,20 @@
 
 // Behind the usable bytes of each hardened small or medium block stands its canary: harden_tail_bytes, 0 without
 // hardening. Only the block's own holder writes and checks it, so no other thread can come in between.
+#define HARDEN_TAIL_BYTES sizeof(uint64_t)
 POOL_LOCAL extern size_t harden_tail_bytes;
 POOL_LOCAL extern uint64_t harden_key;
 
+// The level at which calls have short ways of their own; above, more is done with each block.
+#define HARDEN_SHORT 1
+
 void block_bits_start(unsigned level);
+// The tables of the first zones are made. Level 1 and up.
+void block_bits_tables_start(void);
+
+// HARDEN_SHORT, there are those tables, and no block was ever sampled: then frees have a short way. [atomic] relaxed: whoever
+// frees a sampled block has seen what followed its sampling.
+POOL_LOCAL extern bool harden_frees_quick;
 
 // Every byte is above 127, so that no text, and no 0, can be mistaken for it.
 static inline uint64_t harden_canary(const void *block)
@@ -45,10 +58,10 @@ static inline uint64_t *harden_canary_place(void *block, size_t block_bytes)
 // Two threads may make a zone's table at once: then each field is written twice with the same value, so it is read by a
 // relaxed load. Whoever has a page of the zone has seen one of the two.
 typedef struct block_bits_table {
-    char *base;            // [const] once it is there
-    page_t *pages;         // [const] of the zone
-    uint32_t words;        // [const] in each of the three: a power of two
-    uint32_t bytes_a_page; // [const] three times `words`
+    char *base;         // [const] once it is there
+    page_t *pages;      // [const] of the zone
+    size_t plane_words; // [const] from a word of free to its word of pending, and from there to that of held
+    uint32_t words;     // [const] a page has in each: a power of two
 } block_bits_table_t;
 
 POOL_LOCAL extern block_bits_table_t block_bits_tables[ZONES_MAX];
@@ -65,18 +78,36 @@ static inline block_word_t *block_bits_free(const page_t *page)
     const block_bits_table_t *table = &block_bits_tables[page->zone];
     uintptr_t pages = (uintptr_t)__atomic_load_n(&table->pages, __ATOMIC_RELAXED);
     size_t index = ((uintptr_t)page - pages) / sizeof(page_t);
-    return (block_word_t *)(__atomic_load_n(&table->base, __ATOMIC_RELAXED) +
-                            index * __atomic_load_n(&table->bytes_a_page, __ATOMIC_RELAXED));
+    return (block_word_t *)__atomic_load_n(&table->base, __ATOMIC_RELAXED) + index * block_bits_words(page);
+}
+
+static inline size_t block_bits_plane_words(const page_t *page)
+{
+    return __atomic_load_n(&block_bits_tables[page->zone].plane_words, __ATOMIC_RELAXED);
 }
 
 static inline block_word_t *block_bits_pending(const page_t *page)
 {
-    return block_bits_free(page) + block_bits_words(page);
+    return block_bits_free(page) + block_bits_plane_words(page);
 }
 
 static inline block_word_t *block_bits_held(const page_t *page)
 {
-    return block_bits_free(page) + 2 * block_bits_words(page);
+    return block_bits_free(page) + 2 * block_bits_plane_words(page);
+}
+
+// The same of pages in the first two zones, whose tables are made at the start: 128 bytes a descriptor of 64, and 32. Where
+// a table's first word would be that of a descriptor at address 0.
+POOL_LOCAL extern uintptr_t block_bits_low, block_bits_high; // [const] after the start
+
+static inline block_word_t *block_bits_free_low(const page_t *page)
+{
+    return (block_word_t *)(block_bits_low + (uintptr_t)page * 2);
+}
+
+static inline block_word_t *block_bits_free_high(const page_t *page)
+{
+    return (block_word_t *)(block_bits_high + (uintptr_t)page / 2);
 }
 
 static inline uint64_t block_bits_of(unsigned index)
@@ -85,11 +116,11 @@ static inline uint64_t block_bits_of(unsigned index)
 }
 
 // What is pending or held of the blocks that a word of free tells about.
-static inline uint64_t block_bits_elsewhere(const page_t *page, const block_word_t *word)
+static inline __attribute__((always_inline)) uint64_t block_bits_elsewhere(const page_t *page, const block_word_t *word)
 {
-    unsigned words = block_bits_words(page);
-    return atomic_load_explicit(word + words, memory_order_relaxed) |
-           atomic_load_explicit(word + 2 * words, memory_order_relaxed);
+    size_t plane_words = block_bits_plane_words(page);
+    return atomic_load_explicit(word + plane_words, memory_order_relaxed) |
+           atomic_load_explicit(word + 2 * plane_words, memory_order_relaxed);
 }
 
 // The block was freed, by whoever, and has not been handed out since.

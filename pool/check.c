@@ -86,9 +86,28 @@ static const char *head_check(heap_t *heap, unsigned class)
     return page == NULL || page->place == PAGE_CURRENT ? NULL : "the current page is not in its place";
 }
 
+// Hardened: what is drawn from next is a word of the current page's that has blocks.
+static const char *draw_check(heap_t *heap, unsigned class)
+{
+    const small_draw_t *draw = &heap->draw[class];
+    page_t *page = heap->small[class].current;
+    if (draw->quick > heap->small[class].handed)
+        return "more blocks are ahead than were ever handed out";
+    if (harden_level == 0 || draw->word == NULL)
+        return draw->word == NULL ? NULL : "blocks are drawn where nothing is hardened";
+    if (page == NULL || draw->page != page || draw->words != block_bits_free(page))
+        return "blocks are drawn from a page that is not the current one";
+    size_t at = (size_t)(draw->word - draw->words);
+    if (at >= block_bits_words(page) || draw->base != page_block(page, (unsigned)at * 64) || draw->quick == 0)
+        return "a draw does not know what it draws from";
+    return *draw->word != 0 ? NULL : "a draw finds nothing";
+}
+
 static const char *small_bin_check(heap_t *heap, unsigned class)
 {
     const char *wrong = head_check(heap, class);
+    if (wrong == NULL)
+        wrong = draw_check(heap, class);
     for (unsigned bucket = 0; wrong == NULL && bucket < BUCKETS; bucket++)
         wrong = list_check(heap, heap->small[class].bucket[bucket], class, bucket);
     if (wrong == NULL)

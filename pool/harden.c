@@ -50,17 +50,83 @@ static page_t *current_with_free(heap_t *heap, unsigned class)
     return page;
 }
 
+// The first word that has any: so what is free gathers at the page's end. The page has one.
+static void word_take_up(small_draw_t *draw, page_t *page)
+{
+    if (draw->page != page) {
+        draw->page = page;
+        draw->words = block_bits_free(page);
+        draw->block_bytes = page_class(page)->block_bytes;
+    }
+    unsigned at = bits_lowest(page->free_words);
+    uint64_t free = atomic_load_explicit(&draw->words[at], memory_order_relaxed);
+    draw->word = &draw->words[at];
+    draw->base = page->start + (size_t)at * 64 * draw->block_bytes;
+    draw->low = bits_lowest(free);
+    draw->width = bits_highest(free) - draw->low + 1;
+}
+
+// A word of which the last block was drawn is none that has free ones.
+static void word_leave(small_draw_t *draw)
+{
+    block_word_t *word = draw->word;
+    draw->word = NULL;
+    if (word != NULL && atomic_load_explicit(word, memory_order_relaxed) == 0)
+        draw->page->free_words &= ~((uint64_t)1 << (word - draw->words));
+}
+
+static void draw_take_up(heap_t *heap, size_t class)
+{
+    small_draw_t *draw = &heap->draw[class];
+    page_t *page = heap->small[class].current;
+    word_leave(draw);
+    if (draw->quick != 0 && page != NULL && page->free_words != 0)
+        word_take_up(draw, page);
+}
+
+block_t *heap_harden_draw_again(heap_t *heap, size_t class)
+{
+    uint64_t rest;
+    draw_take_up(heap, class);
+    block_t *block = heap_harden_draw(heap, class, &rest);
+    return block == NULL ? NULL : heap_harden_drawn(heap, class, block, rest);
+}
+
+void *heap_harden_drawn_last(heap_t *heap, size_t class, void *block)
+{
+    draw_take_up(heap, class);
+    return block;
+}
+
+// Until the next block that is looked at: the one behind each 64th is, and a sample.
+static void quick_again(heap_t *heap, unsigned class)
+{
+    small_bin_t *bin = &heap->small[class];
+    small_draw_t *draw = &heap->draw[class];
+    uint64_t noted = -bin->handed % HARDEN_NOTED_EVERY, sampled_at = heap->gaps.small_at[class];
+    uint64_t sampled = sampled_at > bin->handed ? sampled_at - bin->handed - 1 : 0;
+    uint64_t random = block_bits_random(&heap->harden_random);
+    draw->chance = random ^ random >> 32; // the upper half is the better one
+    draw->quick = heap_requested_exact ? 0 : (uint32_t)size_min(noted, sampled);
+    bin->handed += draw->quick;
+}
+
 block_t *heap_harden_take(heap_t *heap, unsigned class)
 {
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
+    small_draw_t *draw = &heap->draw[class];
+    word_leave(draw);
     if (unlikely(page == NULL || page->free_words == 0) && (page = current_with_free(heap, class)) == NULL)
         return NULL;
+    bin->handed -= draw->quick;
     unsigned index = block_bits_take(page, block_bits_random(&heap->harden_random));
     page->left++;
     if (unlikely(bin->handed + 1 >= heap->gaps.small_at[class]))
         heap_sample_cut(heap, class, 1);
     bin->handed++;
+    quick_again(heap, class);
+    draw_take_up(heap, class);
     return (block_t *)page_block(page, index);
 }
 
@@ -79,31 +145,6 @@ static bool free_remote(heap_t *heap, page_t *page, unsigned index)
     if (!already)
         heap_adopt_page(heap, page); // its owner may have ended
     return !already;
-}
-
-// Each word once: block_bits_is_freed and block_bits_put in one. At this level nothing is held, and what is pending is read
-// only where something may be.
-bool heap_harden_free_quick(page_t *page, void *block)
-{
-    const size_class_t *class = page_class(page);
-    size_t offset = (size_t)((char *)block - page->start);
-    unsigned index = size_class_index_exact(class, offset);
-    if (unlikely(harden_level >= HARDEN_HOLDS || page_owner(page) != heap_self)) // what follows is the owner's to read
-        return false;
-    if (unlikely(index >= class->block_count || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
-                 *harden_canary_place(block, class->block_bytes) != harden_canary(block)))
-        return false;
-    block_word_t *word = block_bits_free(page) + index / 64;
-    uint64_t before = atomic_load_explicit(word, memory_order_relaxed), freed = before;
-    if (unlikely(atomic_load_explicit(&page->remote, memory_order_relaxed) != 0))
-        freed |= block_bits_elsewhere(page, word);
-    if (unlikely(freed >> (index % 64) & 1))
-        return false;
-    atomic_store_explicit(word, before | block_bits_of(index), memory_order_relaxed);
-    page->free_words |= (uint64_t)1 << index / 64;
-    if (unlikely(--page->left == 0) && page->place != PAGE_CURRENT)
-        heap_page_event(page);
-    return true;
 }
 
 bool heap_harden_free(heap_t *heap, page_t *page, unsigned index)

@@ -356,6 +356,8 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class, b
     page_t *page = next_page(heap, bin, class, may_be_fresh), *old = bin->current;
     if (page == NULL)
         return NULL;
+    if (unlikely(harden_level != 0))
+        heap_harden_drop(heap, class);
     bin->current = page;
     bin->turn = ++heap->turns;
     small_see(heap, class);
@@ -547,6 +549,8 @@ static void current_flush(heap_t *heap, unsigned class)
     if (page == NULL)
         return;
     heap_collect(heap, page, false);
+    if (unlikely(harden_level != 0))
+        heap_harden_drop(heap, class);
     bin->current = NULL;
     page->place = PAGE_UNLISTED;
     heap_settle(heap, page);

@@ -28,7 +28,7 @@ typedef struct small_bin {
     page_id_t bucket[BUCKETS];    // [owner] pages with blocks on their list, by fullness
     page_id_t scanned;            // [owner] nearly empty pages that purge.c need not look at
     page_id_t uncarved;           // [owner] pages with an empty list and carve steps left
-    uint64_t handed;              // [owner] blocks ever put on the head list
+    uint64_t handed;              // [owner] blocks ever put on the head list; hardened: see heap_harden_ahead
     uint32_t turn;                // [owner] heap->turns when it last took another page
     handover_t handover;
     bool short_refills;           // [owner] enough of the sizes asked for is known (requested.h), and blocks do not go one
@@ -59,6 +59,21 @@ typedef struct medium_last {
     uint64_t bit;         // [owner] its bit
     uint32_t block_bytes; // [owner]
 } medium_last_t;
+
+// Where a class's next blocks are drawn from, hardened: a word of the current page's bits. A cache line, so that its place
+// is a shift.
+typedef struct small_draw {
+    _Alignas(CACHE_LINE_BYTES) block_word_t *word; // [owner] it is not 0; NULL: heap_harden_draw_again is to look
+    block_word_t *words;  // [owner] the page's
+    page_t *page;         // [owner] that the word is of: the current one
+    char *base;           // [owner] block of the word's lowest bit
+    uint64_t chance;      // [owner] turned at each draw
+    uint32_t quick;       // [owner] blocks until the next that is looked at, which bin->handed has already
+    uint32_t block_bytes; // [owner] the class's
+    uint32_t low, width;  // [owner] the word's lowest bit when it was taken up, and from there to the highest, both included
+} small_draw_t;
+
+_Static_assert(sizeof(small_draw_t) == CACHE_LINE_BYTES, "one line each");
 
 // Frees of other heaps' small blocks, gathered by page.
 typedef struct ring_slot {
@@ -120,7 +135,9 @@ struct heap {
     size_sample_t sample[CLASS_COUNT]; // [owner]
     medium_bin_t medium[MEDIUM_CLASSES];
     sample_gaps_t gaps;                // [owner]
-    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner] last: only who frees others' blocks touches it
+    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner] only who frees others' blocks touches it
+    // Last: only hardened heaps touch it. The last one stays empty: no class is that large.
+    small_draw_t draw[SMALL_CLASSES + 2]; // [owner]
 };
 
 // The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its
@@ -138,15 +155,16 @@ POOL_LOCAL extern bool heap_one_by_one;
 
 // --- the hot paths -------------------------------------------------------------------------------------------------
 
-// slow: the head list is empty. beyond: the request is none of the small ones.
-static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t), void *(*beyond)(size_t))
+// slow: the head list is empty; it gets heap_self, too. beyond: the request is none of the small ones.
+static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t, heap_t *), void *(*beyond)(size_t))
 {
     if (unlikely(size_bytes > SMALL_MAX_BYTES))
         return beyond(size_bytes);
-    block_t **head = &heap_self->head[size_class_small(size_bytes)];
+    heap_t *heap = heap_self;
+    block_t **head = &heap->head[size_class_small(size_bytes)];
     block_t *block = *head;
     if (unlikely(block == NULL))
-        return slow(size_bytes);
+        return slow(size_bytes, heap);
     *head = block->next;
     return block;
 }
@@ -157,17 +175,25 @@ void heap_medium_event(page_t *page); // the same, or more is idle now than was 
 
 typedef enum heap_free_way { HEAP_FREED, HEAP_FREE_SLOW, HEAP_FREE_BEYOND } heap_free_way_t;
 
+// What a local free has found out of a block: nobody need do so again.
+typedef struct heap_found {
+    size_t offset;      // from the first zone's start
+    page_t *page;       // in the first zone: its page,
+    heap_t *owner_word; // and that one's owner word
+} heap_found_t;
+
 // Frees a block of the first zone that is the calling thread's. SLOW: it is not, or freed twice. BEYOND: it lies in another
-// zone, or in none. *offset: from the first zone's start, so that nobody need find out again.
-static inline heap_free_way_t heap_free_local(void *address, size_t *offset_out)
+// zone, or in none.
+static inline heap_free_way_t heap_free_local(void *address, heap_found_t *found)
 {
-    size_t offset = *offset_out = (uintptr_t)address - zone_front_base;
+    size_t offset = found->offset = (uintptr_t)address - zone_front_base;
     if (unlikely(offset >= zone_front_limit))
         return HEAP_FREE_BEYOND;
     // offset / LOW_PAGE_BYTES * sizeof(page_t), in one shift and one mask
     size_t place = offset >> (LOW_PAGE_SHIFT - PAGE_SHIFT) & ~(size_t)(sizeof(page_t) - 1);
-    page_t *page = (page_t *)((char *)zone_front_pages + place);
-    if (unlikely(page_owner_word(page) != heap_self))
+    page_t *page = found->page = (page_t *)((char *)zone_front_pages + place);
+    found->owner_word = page_owner_word(page);
+    if (unlikely(found->owner_word != heap_self))
         return HEAP_FREE_SLOW;
     block_t *block = address, *list = page->list;
     if (unlikely(block == list)) // freed twice in a row
@@ -179,14 +205,14 @@ static inline heap_free_way_t heap_free_local(void *address, size_t *offset_out)
     return HEAP_FREED;
 }
 
-static inline void heap_free_local_or(void *address, void (*slow)(void *), void (*beyond)(void *, size_t))
+static inline void heap_free_local_or(void *address, void (*slow)(void *, heap_found_t), void (*beyond)(void *, size_t))
 {
-    size_t offset;
-    heap_free_way_t way = heap_free_local(address, &offset);
+    heap_found_t found;
+    heap_free_way_t way = heap_free_local(address, &found);
     if (unlikely(way == HEAP_FREE_BEYOND))
-        return beyond(address, offset);
+        return beyond(address, found.offset);
     if (unlikely(way == HEAP_FREE_SLOW))
-        slow(address);
+        slow(address, found);
 }
 
 // The same for a block of the second zone. False: it is not the calling thread's, or freed twice.
@@ -221,15 +247,16 @@ static inline bool heap_free_medium_last(heap_t *heap, const void *block)
     return true;
 }
 
-// The same for any block of a medium page; its bit changes, and nothing of the block is touched. A double free is seen,
-// whoever freed it first. False: as above, or it is not the start of a block.
-static inline bool heap_free_medium_quick(heap_t *heap, void *address, page_t *page)
+// The same for any block of a medium page of the heap's; its bit changes, and nothing of the block is touched. A double free
+// is seen, whoever freed it first. hardened: its canary is looked at. False: as above, or it is not the start of a block.
+static inline __attribute__((always_inline)) bool heap_free_medium_own(heap_t *heap, void *address, page_t *page,
+                                                                       bool hardened)
 {
-    if (unlikely(page_owner_word(page) != heap))
-        return false;
     const size_class_t *class = page_class(page);
     unsigned index = size_class_index_exact(class, (size_t)((char *)address - page->start));
     if (unlikely(index >= class->block_count))
+        return false;
+    if (hardened && unlikely(*harden_canary_place(address, class->block_bytes) != harden_canary(address)))
         return false;
     uint64_t dirty = page->dirty_bits;
     if (unlikely((dirty | page->clean_bits | atomic_load_explicit(&page->remote, memory_order_relaxed)) >> index & 1))
@@ -239,6 +266,11 @@ static inline bool heap_free_medium_quick(heap_t *heap, void *address, page_t *p
     if (unlikely(--page->left == 0) || unlikely(idle_bytes > heap->idle_due_bytes))
         heap_medium_event(page);
     return true;
+}
+
+static inline bool heap_free_medium_quick(heap_t *heap, void *address, page_t *page)
+{
+    return likely(page_owner_word(page) == heap) && heap_free_medium_own(heap, address, page, false);
 }
 
 static inline ring_slot_t *heap_ring_slot(heap_t *heap, unsigned class)
@@ -312,6 +344,13 @@ bool heap_harden_page(page_t *page);
 // The level from which on freed blocks are zeroed, held back for a while, and looked at when they are handed out again.
 #define HARDEN_HOLDS 2
 
+// Of hardened requests of a class every so manieth is looked at: its size may be noted (requested.h). As of medium ones.
+#define HARDEN_NOTED_EVERY 64u
+// Six bits of `chance` say which block is drawn. Turned by seven bits, the 64 draws until it is renewed have all different
+// ones.
+#define HARDEN_CHANCE_TURN 7u
+_Static_assert(HARDEN_NOTED_EVERY <= 64 && HARDEN_CHANCE_TURN % 2 == 1, "a turn by an odd number comes round after 64");
+
 // Tells if a block that is about to be handed out is not all zero, and makes it so.
 void heap_harden_verify(void *block, size_t block_bytes);
 // A freed block is zeroed and held back; the oldest ones become free instead. False: another thread has just freed it.
@@ -328,10 +367,83 @@ static inline void heap_harden_born(void *block, size_t block_bytes, bool clean)
 }
 // Tells if the canary is not what it was, and puts it right.
 void heap_harden_dies(page_t *page, void *block);
-// As heap_take_one.
+// As heap_take_one. It is looked at: its size may be noted, and it may be a sample.
 block_t *heap_harden_take(heap_t *heap, unsigned class);
-// A local free that nothing is wrong with. False: any other, and nothing has happened.
-HARDENED bool heap_harden_free_quick(page_t *page, void *block);
+// Takes up another word, and draws from it. NULL: the next block is to be looked at, or the current page has none.
+block_t *heap_harden_draw_again(heap_t *heap, size_t class);
+// A draw was the last of its word, or the next block is to be looked at. Returns the block that was drawn, so that a call
+// can end in it.
+void *heap_harden_drawn_last(heap_t *heap, size_t class, void *block);
+// The current page changes.
+static inline void heap_harden_drop(heap_t *heap, size_t class)
+{
+    heap->draw[class].word = NULL;
+}
+
+// Of a small class, blocks that bin->handed has, and that have not been handed out.
+static inline unsigned heap_harden_ahead(const heap_t *heap, size_t class)
+{
+    return unlikely(harden_level != 0) ? heap->draw[class].quick : 0;
+}
+
+// The common case of a small hardened request: a block by chance of the word that is at hand. NULL: there is none. *rest:
+// what is left of the word, for heap_harden_drawn, which comes next.
+static inline block_t *heap_harden_draw(heap_t *heap, size_t class, uint64_t *rest)
+{
+    small_draw_t *draw = &heap->draw[class];
+    block_word_t *word = draw->word;
+    if (unlikely(word == NULL))
+        return NULL;
+    uint64_t free = atomic_load_explicit(word, memory_order_relaxed), chance = draw->chance;
+    unsigned turn = (unsigned)chance % 64 * draw->width / 64 + draw->low; // as block_bits_within
+    unsigned bit = (bits_lowest(bits_turn(free, turn)) + turn) % 64;
+    free &= ~((uint64_t)1 << bit);
+    atomic_store_explicit(word, free, memory_order_relaxed);
+    draw->chance = bits_turn(chance, HARDEN_CHANCE_TURN);
+    draw->page->left++;
+    *rest = free;
+    return (block_t *)(draw->base + (size_t)bit * draw->block_bytes);
+}
+
+static inline void *heap_harden_drawn(heap_t *heap, size_t class, void *block, uint64_t rest)
+{
+    if (unlikely(--heap->draw[class].quick == 0) || unlikely(rest == 0))
+        return heap_harden_drawn_last(heap, class, block);
+    return block;
+}
+
+// Level 1: whether a page with this owner word is the calling thread's. All hardened ones are marked, and a mosaic is no
+// heap's.
+static inline bool heap_harden_is_own(const heap_t *owner_word)
+{
+    return owner_word == (heap_t *)((uintptr_t)heap_self | PAGE_MARK);
+}
+
+// A free of a page that is the calling thread's, with nothing wrong. words: the page's free ones. Each word once:
+// block_bits_is_freed and block_bits_put in one. At this level nothing is held, and what is pending is read only where
+// something may be. False: any other, and nothing has happened.
+static inline __attribute__((always_inline)) bool heap_harden_free_own(page_t *page, void *block, block_word_t *words)
+{
+    const size_class_t *class = page_class(page);
+    size_t offset = (size_t)((char *)block - page->start);
+    unsigned index = size_class_index_exact(class, offset);
+    if (unlikely(index >= class->block_count || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
+                 *harden_canary_place(block, class->block_bytes) != harden_canary(block)))
+        return false;
+    block_word_t *word = words + index / 64;
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed), freed = before;
+    if (unlikely(atomic_load_explicit(&page->remote, memory_order_relaxed) != 0))
+        freed |= block_bits_elsewhere(page, word);
+    if (unlikely(freed >> (index % 64) & 1))
+        return false;
+    atomic_store_explicit(word, before | block_bits_of(index), memory_order_relaxed);
+    if (unlikely(before == 0))
+        page->free_words |= (uint64_t)1 << index / 64;
+    if (unlikely(--page->left == 0) && page->place != PAGE_CURRENT)
+        heap_page_event(page);
+    return true;
+}
+
 // Any heap's block, live as far as could be seen. heap may be heap_none. False: another thread has just freed it.
 bool heap_harden_free(heap_t *heap, page_t *page, unsigned index);
 void heap_harden_collect(heap_t *heap, page_t *page, uint64_t word);
@@ -351,7 +463,13 @@ void heap_medium_arm(heap_t *heap, unsigned class);
 // Whether the size of a class's block with this number is noted. The first is number 1.
 static inline bool heap_medium_is_noted(uint64_t number)
 {
-    return number <= HEAP_MEDIUM_NOTED_FIRST || number % HEAP_MEDIUM_NOTED_EVERY == 0 || heap_one_by_one;
+    return number <= HEAP_MEDIUM_NOTED_FIRST || number % HEAP_MEDIUM_NOTED_EVERY == 0 || heap_requested_exact;
+}
+
+// Whether the block with this number is left to the slow path: hardened, each is.
+static inline bool heap_medium_is_slow(uint64_t number)
+{
+    return heap_one_by_one || heap_medium_is_noted(number);
 }
 
 static inline uint64_t heap_medium_handed(const medium_bin_t *bin)

@@ -228,7 +228,7 @@ void heap_medium_arm(heap_t *heap, unsigned class)
 {
     medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
     uint64_t handed = heap_medium_handed(bin), sampled = heap->gaps.medium_at[class - CLASS_FIRST_MEDIUM];
-    bin->due_at = heap_medium_is_noted(handed + 1) ? handed + 1 : align_up(handed + 1, HEAP_MEDIUM_NOTED_EVERY);
+    bin->due_at = heap_medium_is_slow(handed + 1) ? handed + 1 : align_up(handed + 1, HEAP_MEDIUM_NOTED_EVERY);
     if (sampled > handed && sampled < bin->due_at)
         bin->due_at = sampled;
     bin->due_in = (uint32_t)(bin->due_at - handed);

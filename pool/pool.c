@@ -44,6 +44,8 @@ static bool start_locked(void)
     heap_one_by_one |= options.harden != 0;
     if (!zone_start())
         return false;
+    if (options.harden != 0)
+        block_bits_tables_start();
     large_start();
     if (options.harden >= HARDEN_TRAPS && options.trap_every != 0)
         trap_start(options.trap_every);
@@ -115,6 +117,8 @@ static block_t *alloc_small(heap_t *heap, unsigned class, size_t size_bytes)
         heap->head[class] = block->next;
         return block;
     }
+    if (unlikely(harden_level != 0) && (block = heap_harden_draw_again(heap, class)) != NULL) // an aligned one, mostly
+        return block;
     bool due = requested_refill_due(heap, class);
     if (likely(!heap_one_by_one))
         block = heap_refill(heap, class);
@@ -212,11 +216,8 @@ static unsigned class_for(size_t size_bytes)
     return size_bytes <= zone_max_bytes() - harden_tail_bytes ? size_class_of(size_bytes + harden_tail_bytes) : 0;
 }
 
-// Of hardened requests of a class every so manieth goes the long way, where its size may be noted.
-static const unsigned hardened_noted_every = 16;
-
 // pool_alloc_beyond_or has left the request to the slow path, and counted it: in the class of its size without the canary,
-// which may be another than it gets. Hardened, each block is due (heap_medium_is_noted).
+// which may be another than it gets. Hardened, each block is due (heap_medium_is_slow).
 static void medium_uncount(heap_t *heap, size_t size_bytes)
 {
     if (size_bytes - SMALL_MAX_BYTES - 1 >= MEDIUM_MAX_BYTES - SMALL_MAX_BYTES)
@@ -245,25 +246,42 @@ static __attribute__((noinline)) void *alloc_slow(size_t size_bytes)
     return alloc_or_retry(GRANULE_BYTES, size_bytes, class, &clean);
 }
 
-// The common case of a small hardened request is short: the current page has the block, its size is not to be noted, and
-// it is no sample.
+// The common case of a medium hardened request: the current page has a block that may be resident, and its size is not
+// noted. As heap_alloc_medium. Since each is due, due_at is its number. NULL: any other.
+static inline block_t *alloc_hardened_medium(heap_t *heap, size_t size_bytes)
+{
+    size_t index = size_class_medium(size_bytes + HARDEN_TAIL_BYTES) - CLASS_FIRST_MEDIUM;
+    medium_bin_t *bin = &heap->medium[index];
+    page_t *page = bin->current;
+    if (page == NULL || page->dirty_bits == 0 || bin->due_in != 1 || heap_medium_is_noted(bin->due_at) ||
+        bin->due_at == heap->gaps.medium_at[index])
+        return NULL;
+    void *block = page_block(page, bits_lowest(page->dirty_bits));
+    page->dirty_bits &= page->dirty_bits - 1;
+    heap->idle_bytes -= bin->block_bytes;
+    bin->due_at++;
+    heap_harden_born(block, bin->block_bytes, false);
+    return block;
+}
+
+// The common case of a hardened request is short: the current page has the block, and it is not to be looked at.
 static HARDENED void *alloc_hardened_quick(size_t size_bytes)
 {
     heap_t *heap = heap_self;
-    if (unlikely(size_bytes > SMALL_MAX_BYTES - harden_tail_bytes || heap_requested_exact)) {
+    uint64_t rest;
+    if (unlikely(size_bytes > SMALL_MAX_BYTES - HARDEN_TAIL_BYTES)) {
         medium_uncount(heap, size_bytes);
-        return alloc_slow(size_bytes);
+        bool is_medium = size_bytes <= MEDIUM_MAX_BYTES - HARDEN_TAIL_BYTES;
+        void *medium = likely(is_medium) ? alloc_hardened_medium(heap, size_bytes) : NULL;
+        return likely(medium != NULL) ? medium : alloc_slow(size_bytes);
     }
-    unsigned class = (unsigned)size_class_small(size_bytes + harden_tail_bytes);
-    small_bin_t *bin = &heap->small[class];
-    page_t *page = bin->current;
-    if (unlikely(page == NULL || page->free_words == 0 || bin->handed % hardened_noted_every == 0 ||
-                 bin->handed + 1 >= heap->gaps.small_at[class]))
+    size_t class = size_class_small(size_bytes + HARDEN_TAIL_BYTES);
+    void *block = heap_harden_draw(heap, class, &rest);
+    if (likely(block != NULL))
+        block = heap_harden_drawn(heap, class, block, rest);
+    else if ((block = heap_harden_draw_again(heap, class)) == NULL)
         return alloc_slow(size_bytes);
-    bin->handed++;
-    page->left++;
-    void *block = page_block(page, block_bits_take(page, block_bits_random(&heap->harden_random)));
-    heap_harden_born(block, page_class(page)->block_bytes, false);
+    heap_harden_born(block, heap->draw[class].block_bytes, false);
     return block;
 }
 
@@ -306,9 +324,16 @@ void *pool_refill_noted(size_t size_bytes, void *block)
     return block;
 }
 
-void *pool_malloc_refill(size_t size_bytes)
+static HARDENED void *malloc_hardened(size_t size_bytes, heap_t *heap)
 {
-    void *block = pool_refill_quick(size_bytes);
+    return pool_hardened_or(size_bytes, heap, pool_malloc_slow);
+}
+
+void *pool_malloc_refill(size_t size_bytes, heap_t *heap)
+{
+    if (unlikely(pool_draws()))
+        return malloc_hardened(size_bytes, heap);
+    void *block = pool_refill_quick(size_bytes, heap);
     return likely(block != NULL) ? block : pool_malloc_slow(size_bytes);
 }
 
@@ -530,7 +555,8 @@ static bool free_marked_quick(page_t *page, void *block)
     if (sample_find(block) != 0)
         return false;
     if (harden_level != 0)
-        return heap_harden_free_quick(page, block);
+        return harden_level < HARDEN_HOLDS && heap_harden_is_own(page_owner_word(page)) &&
+               heap_harden_free_own(page, block, block_bits_free(page));
     if (page_owner(page) != heap_self)
         return free_remote_quick(page, block);
     if (page->list == block)
@@ -565,6 +591,32 @@ void pool_free_slow(void *block)
     bool done = page != NULL && page_is_small(page) && free_small_quick(page, block);
     if (unlikely(!done))
         free_general(page, block);
+}
+
+HARDENED void pool_free_hardened(void *block, page_t *page)
+{
+    if (unlikely(!heap_harden_free_own(page, block, block_bits_free_low(page))))
+        pool_free_slow(block);
+}
+
+static HARDENED void free_hardened_medium(void *block)
+{
+    page_t *page = zone_page_of_first(block);
+    if (unlikely(page == NULL || !heap_harden_is_own(page_owner_word(page)) || page_is_small(page) ||
+                 !heap_free_medium_own(heap_self, block, page, true)))
+        pool_free_slow(block);
+}
+
+// In another zone than the first.
+static HARDENED void free_hardened_beyond(void *block)
+{
+    size_t offset = (uintptr_t)block - zone_high_base;
+    if (unlikely(offset >= zone_high_limit))
+        return free_hardened_medium(block);
+    page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
+    if (unlikely(!heap_harden_is_own(page_owner_word(page)) ||
+                 !heap_harden_free_own(page, block, block_bits_free_high(page))))
+        pool_free_slow(block);
 }
 
 // A program that allocates nothing frees what is not the pool's, at its end: for that it need not have the code below resident.
@@ -613,8 +665,12 @@ void pool_free_beyond(void *block, size_t offset)
     heap_free_way_t way = free_beyond(block, offset);
     if (unlikely(way == HEAP_FREE_BEYOND))
         return free_beyond_zones(block);
-    if (unlikely(way == HEAP_FREE_SLOW))
-        pool_free_slow(block);
+    if (unlikely(way == HEAP_FREE_SLOW)) {
+        if (unlikely(pool_frees_are_short()))
+            free_hardened_beyond(block);
+        else
+            pool_free_slow(block);
+    }
 }
 
 __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
@@ -635,10 +691,28 @@ __attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes
         pool_delete_slow(block, size_bytes);
 }
 
+// Level 1: usable bytes of a live small block of the calling thread's. 0: it may be any other.
+static HARDENED size_t usable_own(const void *block, page_t **page_out)
+{
+    page_t *page = *page_out = zone_page_of_first(block);
+    if (unlikely(page == NULL || !heap_harden_is_own(page_owner_word(page)) || !page_is_small(page)))
+        return 0;
+    const size_class_t *class = page_class(page);
+    size_t offset = (size_t)((const char *)block - page->start);
+    unsigned index = size_class_index_exact(class, offset);
+    if (unlikely(index >= class->block_count || !(page->carved >> (offset >> CARVE_SHIFT) & 1) ||
+                 block_bits_is_freed(page, index)))
+        return 0;
+    return class->block_bytes - HARDEN_TAIL_BYTES;
+}
+
 // Usable bytes of a live block; 0 and a report if it is none. *page: the page it is in, NULL for a large block.
 static size_t usable(const char *function, void *block, page_t **page)
 {
     unsigned index;
+    size_t own_bytes = unlikely(pool_draws()) ? usable_own(block, page) : 0;
+    if (own_bytes != 0)
+        return own_bytes;
     *page = zone_page_of(block);
     if (*page != NULL) {
         const char *wrong = NULL;

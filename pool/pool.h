@@ -44,12 +44,13 @@ bool pool_start(void);
 // All allocation functions return NULL when there is no memory or the request is over PTRDIFF_MAX. Blocks are aligned
 // to 16 bytes at least. A size of 0 is served as 1.
 void *pool_malloc_slow(size_t size_bytes);
-void *pool_malloc_refill(size_t size_bytes); // the same, for a head list that has run out
+void *pool_malloc_refill(size_t size_bytes, heap_t *heap); // the same, for a head list of heap_self that has run out
 void *pool_refill_noted(size_t size_bytes, void *block); // a refill has found the block; the request is noted
 void *pool_calloc(size_t size_bytes); // zeroed; the caller has multiplied, and checked the overflow
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of two
 void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
 void pool_free_slow(void *block);
+HARDENED void pool_free_hardened(void *block, page_t *page); // the same at level 1: its page is the calling thread's
 void pool_free_beyond(void *block, size_t offset); // the same; offset: from the first zone's start, which it is not in
 void pool_delete_slow(void *block, size_t size_bytes);
 void pool_delete_beyond(void *block, size_t size_bytes, size_t offset);
@@ -133,9 +134,8 @@ static inline void *pool_alloc_large_quick(size_t size_bytes)
 
 // A small request whose head list has run out while the current page has blocks on its own list: the common refill, so
 // short. It does what heap_refill does then. NULL: any other request.
-static inline __attribute__((always_inline)) void *pool_refill_quick(size_t size_bytes)
+static inline __attribute__((always_inline)) void *pool_refill_quick(size_t size_bytes, heap_t *heap)
 {
-    heap_t *heap = heap_self;
     size_t class = size_class_small(size_bytes); // 0 has no page
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
@@ -162,6 +162,31 @@ static inline __attribute__((always_inline)) void *pool_refill_quick(size_t size
     if (unlikely(noted))
         return pool_refill_noted(size_bytes, list);
     return list;
+}
+
+// Level 1: no head list ever has a block, and a refill is a draw (block_bits.h). Above, more is done with each block. In a
+// thread without a heap another may be at the start, which sets the level.
+static inline bool pool_draws(void)
+{
+    return __atomic_load_n(&harden_level, __ATOMIC_RELAXED) == HARDEN_SHORT;
+}
+
+// As harden_frees_quick says.
+static inline bool pool_frees_are_short(void)
+{
+    return __atomic_load_n(&harden_frees_quick, __ATOMIC_RELAXED);
+}
+
+// A small request of level 1.
+static inline void *pool_hardened_or(size_t size_bytes, heap_t *heap, void *(*slow)(size_t))
+{
+    uint64_t rest;
+    size_t class = size_class_small(size_bytes + HARDEN_TAIL_BYTES);
+    void *block = heap_harden_draw(heap, class, &rest);
+    if (unlikely(block == NULL))
+        return slow(size_bytes);
+    *harden_canary_place(block, heap->draw[class].block_bytes) = harden_canary(block);
+    return heap_harden_drawn(heap, class, block, rest);
 }
 
 // Up to here a block is cleared in place: a call of the C library's memset, which wider stores make faster from here
@@ -252,19 +277,28 @@ static inline void *pool_realloc(void *block, size_t size_bytes)
     return likely(pool_realloc_stays(block, size_bytes)) ? block : pool_realloc_slow(block, size_bytes);
 }
 
+// Of the first zone, and not for the fast path.
+static inline void pool_free_found(void *block, heap_found_t found)
+{
+    if (unlikely(pool_frees_are_short()) && heap_harden_is_own(found.owner_word))
+        pool_free_hardened(block, found.page);
+    else
+        pool_free_slow(block);
+}
+
 static inline void pool_free(void *block)
 {
-    heap_free_local_or(block, pool_free_slow, pool_free_beyond);
+    heap_free_local_or(block, pool_free_found, pool_free_beyond);
 }
 
 // C++'s sized delete. What is said of the size is compared where blocks are hardened (pool_told), and not trusted: since
 // such frees leave the fast path, it costs others nothing.
 static inline void pool_delete(void *block, size_t size_bytes)
 {
-    size_t offset;
-    heap_free_way_t way = heap_free_local(block, &offset);
+    heap_found_t found;
+    heap_free_way_t way = heap_free_local(block, &found);
     if (unlikely(way == HEAP_FREE_BEYOND))
-        return pool_delete_beyond(block, size_bytes, offset);
+        return pool_delete_beyond(block, size_bytes, found.offset);
     if (unlikely(way == HEAP_FREE_SLOW))
         pool_delete_slow(block, size_bytes);
 }

@@ -551,7 +551,7 @@ static uint64_t class_handed(unsigned class)
         }
         page_t *page = heap->small[class].head_page;
         bool counts = page != NULL && (page->class == class || page_is_mosaic(page));
-        handed += heap->small[class].handed - (counts ? head_count(heap, page, class) : 0);
+        handed += heap->small[class].handed - (counts ? head_count(heap, page, class) : 0) - heap_harden_ahead(heap, class);
     }
     return handed;
 }

@@ -102,9 +102,16 @@ static __attribute__((noinline)) void *new_beyond(size_t size_bytes)
     return pool_alloc_beyond_or(size_bytes, new_slow, new_large);
 }
 
-static __attribute__((noinline)) void *new_refill(size_t size_bytes)
+static HARDENED void *new_hardened(size_t size_bytes, heap_t *heap)
 {
-    void *block = pool_refill_quick(size_bytes);
+    return pool_hardened_or(size_bytes, heap, new_slow);
+}
+
+static __attribute__((noinline)) void *new_refill(size_t size_bytes, heap_t *heap)
+{
+    if (unlikely(pool_draws()))
+        return new_hardened(size_bytes, heap);
+    void *block = pool_refill_quick(size_bytes, heap);
     return likely(block != NULL) ? block : new_slow(size_bytes);
 }
 

@@ -30,9 +30,16 @@ static NOINLINE void *malloc_slow(size_t size_bytes)
     return or_enomem(pool_malloc_slow(size_bytes));
 }
 
-static NOINLINE void *malloc_refill(size_t size_bytes)
+static HARDENED void *malloc_hardened(size_t size_bytes, heap_t *heap)
 {
-    void *block = pool_refill_quick(size_bytes);
+    return pool_hardened_or(size_bytes, heap, malloc_slow);
+}
+
+static NOINLINE void *malloc_refill(size_t size_bytes, heap_t *heap)
+{
+    if (unlikely(pool_draws()))
+        return malloc_hardened(size_bytes, heap);
+    void *block = pool_refill_quick(size_bytes, heap);
     return likely(block != NULL) ? block : malloc_slow(size_bytes);
 }
 

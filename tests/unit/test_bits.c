@@ -35,6 +35,13 @@ Test(bits, lowest_and_highest_find_the_outermost_bits)
         }
 }
 
+Test(bits, a_turn_moves_every_bit_and_loses_none)
+{
+    for (unsigned bit = 0; bit < 64; bit++)
+        for (unsigned count = 0; count <= 128; count++)
+            cr_assert_eq(bits_turn((uint64_t)1 << bit, count), (uint64_t)1 << ((bit + 128 - count) % 64));
+}
+
 Test(bits, mask_has_the_lowest_bits_and_no_other)
 {
     for (unsigned count = 0; count <= 64; count++)

@@ -13,6 +13,14 @@ static void start_hardened(void)
 
 TestSuite(block_bits, .init = start_hardened);
 
+static void double_free_is_told(void *block)
+{
+    unsigned before = support_misuses;
+    pool_free(block);
+    cr_assert(support_misuses == before + 1 && strcmp(support_misuse.what, "double free") == 0);
+    cr_assert_null(check_pool(), "%s", check_pool());
+}
+
 static page_t *begun_page(unsigned class)
 {
     void *block = pool_malloc(class * GRANULE_BYTES); // so that there is a heap
@@ -98,16 +106,89 @@ Test(block_bits, a_block_that_owner_and_another_free_at_once_is_counted_once_and
     cr_assert_null(block_bits_check(page));
 }
 
+// In words that a carve step fills, and in those that it leaves a few blocks in.
 Test(block_bits, the_order_of_blocks_is_not_that_of_their_addresses)
 {
-    unsigned rises = 0;
-    char *last = pool_malloc(64);
-    for (unsigned i = 0; i < 60; i++) {
-        char *block = pool_malloc(64);
-        rises += block > last;
-        last = block;
+    static const size_t sizes[] = {24, 56, 184, 600, 1016};
+    for (unsigned size = 0; size < sizeof(sizes) / sizeof(sizes[0]); size++) {
+        unsigned rises = 0;
+        char *last = pool_malloc(sizes[size]);
+        for (unsigned i = 0; i < 60; i++) {
+            char *block = pool_malloc(sizes[size]);
+            rises += block > last;
+            last = block;
+        }
+        cr_assert(rises > 10 && rises < 50, "%zu bytes: %u of 60 lie above the one before", sizes[size], rises);
     }
-    cr_assert(rises > 10 && rises < 50, "%u of 60 lie above the one before", rises);
+}
+
+// The short way of malloc: to the last block of each page, and back from a page that others are freed in meanwhile.
+Test(block_bits, a_draw_gives_no_block_twice)
+{
+    static void *blocks[4000];
+    static const size_t sizes[] = {1, 56, 200, 248, 249, 1000, 1016};
+    for (unsigned size = 0; size < sizeof(sizes) / sizeof(sizes[0]); size++) {
+        for (unsigned i = 0; i < 4000; i++) {
+            blocks[i] = pool_malloc(sizes[size]);
+            *(unsigned char *)blocks[i] = (unsigned char)size;
+            if (i % 3 == 2) {
+                cr_assert_eq(*(unsigned char *)blocks[i / 2], size);
+                *(unsigned char *)blocks[i / 2] = 0xff;
+                pool_free(blocks[i / 2]);
+                blocks[i / 2] = pool_malloc(sizes[size]);
+                *(unsigned char *)blocks[i / 2] = (unsigned char)size;
+            }
+            if (i % 50 == 0)
+                cr_assert_null(check_pool(), "%s", check_pool());
+        }
+        for (unsigned i = 0; i < 4000; i++) {
+            cr_assert_eq(*(unsigned char *)blocks[i], size);
+            *(unsigned char *)blocks[i] = 0xff;
+            pool_free(blocks[i]);
+        }
+    }
+    cr_assert_eq(support_misuses, 0);
+}
+
+Test(block_bits, a_page_that_is_not_the_current_one_any_more_is_drawn_from_no_more)
+{
+    for (unsigned i = 0; i < 3; i++)
+        pool_malloc(56);
+    unsigned class = (unsigned)size_class_small(64);
+    cr_assert_not_null(heap_self->draw[class].word);
+    heap_flush(heap_self);
+    cr_assert_null(heap_self->draw[class].word);
+    cr_assert_null(check_pool(), "%s", check_pool());
+    cr_assert_not_null(pool_malloc(56));
+}
+
+Test(block_bits, the_words_of_a_page_are_found_by_a_shift)
+{
+    for (unsigned class = 1; class <= SMALL_CLASSES; class++) {
+        page_t *page = begun_page(class);
+        block_word_t *words = class <= LOW_CLASSES ? block_bits_free_low(page) : block_bits_free_high(page);
+        cr_assert_eq(words, block_bits_free(page), "class %u", class);
+    }
+}
+
+Test(block_bits, medium_blocks_by_the_short_way_are_told_of_as_small_ones)
+{
+    char *blocks[100];
+    for (unsigned i = 0; i < 100; i++)
+        blocks[i] = pool_malloc(5000);
+    for (unsigned i = 0; i < 100; i++)
+        pool_free(blocks[i]);
+    for (unsigned i = 0; i < 100; i++)
+        blocks[i] = pool_malloc(5000);
+    cr_assert_eq(support_misuses, 0);
+    pool_free(blocks[50]);
+    double_free_is_told(blocks[50]);
+    blocks[51][pool_usable_size(blocks[51])]++;
+    pool_free(blocks[51]);
+    cr_assert_str_eq(support_misuse.what, "its end was written over");
+    pool_free(blocks[52] + GRANULE_BYTES);
+    cr_assert_str_eq(support_misuse.what, "not the start of a block");
+    cr_assert_null(check_pool(), "%s", check_pool());
 }
 
 Test(block_bits, a_write_through_a_dangling_pointer_reaches_no_list)
@@ -124,14 +205,6 @@ Test(block_bits, a_write_through_a_dangling_pointer_reaches_no_list)
     cr_assert_null(check_pool(), "%s", check_pool());
 }
 
-static void double_free_is_told(void *block)
-{
-    unsigned before = support_misuses;
-    pool_free(block);
-    cr_assert(support_misuses == before + 1 && strcmp(support_misuse.what, "double free") == 0);
-    cr_assert_null(check_pool(), "%s", check_pool());
-}
-
 Test(block_bits, a_double_free_is_told_however_late_and_the_heap_stays_whole)
 {
     void *blocks[200];
@@ -141,6 +214,27 @@ Test(block_bits, a_double_free_is_told_however_late_and_the_heap_stays_whole)
         pool_free(blocks[i]);
     for (unsigned i = 0; i < 200; i += 3)
         double_free_is_told(blocks[i]);
+}
+
+// The page began another life since, and canaries of the one before are still there.
+Test(block_bits, a_free_of_what_is_not_carved_yet_is_told)
+{
+    char *blocks[1000];
+    unsigned told = 0;
+    for (unsigned i = 0; i < 1000; i++)
+        blocks[i] = pool_malloc(56);
+    for (unsigned i = 0; i < 1000; i++)
+        pool_free(blocks[i]);
+    heap_flush(heap_self);
+    page_t *page = support_page(pool_malloc(56));
+    for (unsigned i = 0; i < 1000; i++)
+        if (support_page(blocks[i]) == page && !(page->carved >> (blocks[i] - page->start) / CARVE_BYTES & 1)) {
+            pool_free(blocks[i]);
+            cr_assert_eq(support_misuses, ++told);
+            cr_assert_str_eq(support_misuse.what, "double free, or never allocated");
+        }
+    cr_assert_gt(told, 0);
+    cr_assert_null(check_pool(), "%s", check_pool());
 }
 
 static void free_it(void *block)

@@ -79,23 +79,34 @@ Test(sample, a_weight_is_one_over_the_chance)
 }
 
 // The chance that a gap of blocks is at least `blocks` is exp(-blocks * size / rate): in bins of one chance each.
-Test(sample, gaps_between_sampled_blocks_are_those_of_the_rate)
+static void gaps_are_those_of_the_rate(size_t size_bytes, size_t block_bytes, size_t rate, unsigned count)
 {
-    const size_t size = 64, rate = 65536;
     unsigned counts[BINS] = {0}, total = 0, last = 0;
     profile(rate, 7);
-    for (unsigned i = 1; total < 20000; i++) {
+    for (unsigned i = 1; total < count; i++) {
         uint32_t before = births;
-        pool_free(pool_malloc(size));
+        pool_free(pool_malloc(size_bytes));
         if (births == before)
             continue;
-        double per_block = (double)size / (double)rate;
+        double per_block = (double)block_bytes / (double)rate;
         double least = exp(-(double)(i - last) * per_block), most = exp(-(double)(i - last - 1) * per_block);
         counts[(unsigned)((least + most) / 2 * BINS)]++;
         total++;
         last = i;
     }
     cr_assert_lt(chi_square(counts, total), chi_square_most);
+    cr_assert_eq(births, deaths);
+}
+
+Test(sample, gaps_between_sampled_blocks_are_those_of_the_rate)
+{
+    gaps_are_those_of_the_rate(64, 64, 65536, 20000);
+}
+
+Test(sample, hardened_blocks_are_sampled_and_freed_as_others)
+{
+    support_harden = 1;
+    gaps_are_those_of_the_rate(64 - HARDEN_TAIL_BYTES, 64, 16384, 5000);
 }
 
 // --- totals ----------------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ Test(survey, live_blocks_and_bytes_are_exact_for_every_class)
     }
 }
 
-Test(survey, blocks_ever_allocated_are_exact)
+static void blocks_ever_allocated_are_counted(void)
 {
     for (unsigned i = 0; i < 3000; i++) {
         pool_malloc(200);
@@ -89,6 +89,18 @@ Test(survey, blocks_ever_allocated_are_exact)
     cr_assert_eq(class_for(200)->live_blocks, 3000);
     cr_assert_eq(class_for(9000)->allocated_total, 3000);
     cr_assert_eq(class_for(9000)->live_blocks, 0);
+}
+
+Test(survey, blocks_ever_allocated_are_exact)
+{
+    blocks_ever_allocated_are_counted();
+}
+
+// 3,000 is no multiple of what hardened blocks are counted by.
+Test(survey, blocks_ever_allocated_are_exact_where_they_are_hardened)
+{
+    support_harden = 1;
+    blocks_ever_allocated_are_counted();
 }
 
 Test(survey, free_blocks_beside_live_ones_are_holes)
