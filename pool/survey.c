@@ -85,12 +85,19 @@ static unsigned head_count(heap_t *heap, page_t *page, unsigned class)
     return count;
 }
 
-// The page that the heap's head list of a class is of, if it is another than its own. NULL: it is not.
+// The page that the heap's head list of a class is of. NULL: the list is empty; then the page's zone may have been left, and its
+// descriptor with it.
+static page_t *head_page(const heap_t *heap, unsigned class)
+{
+    page_t *page = heap->head[class] != NULL ? heap->small[class].head_page : NULL;
+    return page != NULL && (page->class == class || page_is_mosaic(page)) ? page : NULL;
+}
+
+// The same, if it is another than the heap's own. NULL: it is not.
 static page_t *head_page_elsewhere(const heap_t *heap, unsigned class)
 {
-    page_t *page = heap->small[class].head_page;
-    bool elsewhere = page != NULL && page != heap->small[class].current;
-    return elsewhere && (page->class == class || page_is_mosaic(page)) ? page : NULL;
+    page_t *page = head_page(heap, class);
+    return page != heap->small[class].current ? page : NULL;
 }
 
 static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
@@ -549,9 +556,9 @@ static uint64_t class_handed(unsigned class)
             handed += heap_medium_handed(&heap->medium[class - CLASS_FIRST_MEDIUM]);
             continue;
         }
-        page_t *page = heap->small[class].head_page;
-        bool counts = page != NULL && (page->class == class || page_is_mosaic(page));
-        handed += heap->small[class].handed - (counts ? head_count(heap, page, class) : 0) - heap_harden_ahead(heap, class);
+        page_t *page = head_page(heap, class);
+        handed += heap->small[class].handed - (page != NULL ? head_count(heap, page, class) : 0) -
+                  heap_harden_ahead(heap, class);
     }
     return handed;
 }

@@ -145,6 +145,7 @@ static void run_out_of_one_size_after_the_other(size_t least_bytes)
             size_t count;
             free_all(all_there_is(sizes[i], &count));
             CHECK(count * sizes[i] >= least_bytes, "round %zu: only %zu blocks of %zu bytes", round, count, sizes[i]);
+            CHECK(mallinfo2().uordblks < 8 * MIB, "%zu bytes are live", mallinfo2().uordblks); // a walk over what is left
         }
 }
 
