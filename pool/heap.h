@@ -66,7 +66,7 @@ typedef struct small_draw {
     _Alignas(CACHE_LINE_BYTES) block_word_t *word; // [owner] it is not 0; NULL: heap_harden_draw_again is to look
     block_word_t *words;  // [owner] the page's
     page_t *page;         // [owner] that the word is of: the current one
-    char *base;           // [owner] block of the word's lowest bit
+    char *base;           // [owner] block of the word's bit 0
     uint64_t chance;      // [owner] turned at each draw
     uint32_t quick;       // [owner] blocks until the next that is looked at, which bin->handed has already
     uint32_t block_bytes; // [owner] the class's
