@@ -853,6 +853,14 @@ static void *resize_large_or_move(void *block, size_t old_bytes, size_t size_byt
     return unlikely(guarded) ? move_to_large(block, old_bytes, size_bytes) : resized;
 }
 
+// As usable(), which has to be asked where this does not know.
+static inline size_t usable_at_a_glance(void *block, page_t **page)
+{
+    size_t offset;
+    *page = pool_small_page(block, &offset);
+    return *page != NULL && pool_seems_live(*page, block, offset) ? (size_t)(*page)->class << GRANULE_SHIFT : 0;
+}
+
 void *pool_realloc_slow(void *block, size_t size_bytes)
 {
     if (unlikely(pool_is_aside))
@@ -860,7 +868,9 @@ void *pool_realloc_slow(void *block, size_t size_bytes)
     if (block == NULL)
         return pool_malloc(size_bytes);
     page_t *page;
-    size_t old_bytes = usable("realloc", block, &page);
+    size_t old_bytes = usable_at_a_glance(block, &page);
+    if (unlikely(old_bytes == 0))
+        old_bytes = usable("realloc", block, &page);
     if (old_bytes == 0 || size_bytes > PTRDIFF_MAX)
         return NULL;
     if (trap_has(block) && size_bytes == old_bytes)

@@ -251,25 +251,33 @@ static inline bool pool_fits_in_place(size_t old_bytes, size_t size_bytes)
     return size_bytes <= old_bytes && size_bytes >= old_bytes / 2;
 }
 
-// A resize that changes nothing: the common case of a small block. False: any other, or something is wrong.
-static inline bool pool_realloc_stays(void *block, size_t size_bytes)
+// The page of small blocks that an address lies in, of the first two zones; and how far it is in the page's zone. NULL: none.
+static inline page_t *pool_small_page(const void *address, size_t *offset)
 {
-    size_t offset = (uintptr_t)block - zone_front_base;
-    page_t *page;
-    if (likely(offset < zone_front_limit)) {
-        page = &zone_front_pages[offset >> LOW_PAGE_SHIFT];
-    } else {
-        offset = (uintptr_t)block - zone_high_base;
-        if (unlikely(offset >= zone_high_limit))
-            return false;
-        page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
-    }
-    size_t block_bytes = (size_t)page->class << GRANULE_SHIFT;
-    if (unlikely(!pool_fits_in_place(block_bytes, size_bytes) || page_owner(page) == NULL || page->list == block))
+    *offset = (uintptr_t)address - zone_front_base;
+    if (likely(*offset < zone_front_limit))
+        return &zone_front_pages[*offset >> LOW_PAGE_SHIFT];
+    *offset = (uintptr_t)address - zone_high_base;
+    return likely(*offset < zone_high_limit) ? &zone_high_pages[*offset >> HIGH_PAGE_SHIFT] : NULL;
+}
+
+// What realloc needs to see at a glance of a block of class `page->class`. False: it is to be looked at closely.
+static inline bool pool_seems_live(page_t *page, const void *block, size_t offset)
+{
+    if (unlikely(page_owner(page) == NULL || page->list == block))
         return false;
     const size_class_t *class = page_class(page);
     size_t in_page = offset & (class->page_bytes - 1);
     return size_class_index_exact(class, in_page) < class->block_count && likely(!heap_one_by_one);
+}
+
+// A resize that changes nothing: the common case of a small block. False: any other, or something is wrong.
+static inline bool pool_realloc_stays(void *block, size_t size_bytes)
+{
+    size_t offset;
+    page_t *page = pool_small_page(block, &offset);
+    return page != NULL && likely(pool_fits_in_place((size_t)page->class << GRANULE_SHIFT, size_bytes)) &&
+           pool_seems_live(page, block, offset);
 }
 
 static inline void *pool_realloc(void *block, size_t size_bytes)

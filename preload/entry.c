@@ -99,7 +99,9 @@ static COLD void *realloc_failed(void *block, size_t size_bytes)
 
 static NOINLINE void *realloc_slow(void *block, size_t size_bytes)
 {
-    if (unlikely(size_bytes == 0 && block != NULL)) {
+    if (block == NULL)
+        return malloc(size_bytes);
+    if (unlikely(size_bytes == 0)) {
         pool_free(block);
         return NULL;
     }

@@ -255,13 +255,18 @@ static void phase_begin(uint64_t *random)
     }
 }
 
-// What is kept whole is looked at when a page becomes empty, so that is done here. The limit is that of before: it shrinks
-// with time, and may do so in between.
+// What is kept whole is looked at when a page becomes empty, so that is done here. The budget sinks with time: what is found
+// wrong counts if the clock stood meanwhile.
 static void budget_verify(void)
 {
-    size_t limit = budget_limit(BUDGET_WHOLE);
-    heap_purge_excess(heap_self);
-    size_t kept = budget_kept();
+    uint64_t before_ms;
+    size_t kept, limit;
+    do {
+        before_ms = os_now_ms();
+        heap_purge_excess(heap_self);
+        kept = budget_kept();
+        limit = budget_limit(BUDGET_WHOLE);
+    } while (kept > limit && os_now_ms() != before_ms);
     if (kept > limit)
         shadow_fail("%zu bytes are kept, and the budget is %zu", kept, limit);
 }
