@@ -120,20 +120,21 @@ void aside_thread_exit(void)
     pool_thread_exit();
 }
 
-// From prepare to the parent's or the child's end of it fork holds locks. Signal handlers may fork in between.
-static __thread unsigned forks __attribute__((tls_model("initial-exec")));
+// From prepare to the parent's or the child's end of it fork holds locks, and so does who looks at the whole heap. Signal
+// handlers may do either in between.
+static __thread unsigned begun __attribute__((tls_model("initial-exec"))); // [owner]
 
-void aside_fork_begin(void)
+void aside_hold(void)
 {
     if (pool_is_aside)
         heap_take();
-    else if (forks == 0)
+    else if (begun == 0)
         return;
-    forks++;
+    begun++;
 }
 
-void aside_fork_end(void)
+void aside_release(void)
 {
-    if (forks != 0 && --forks == 0)
+    if (begun != 0 && --begun == 0)
         heap_put_back();
 }

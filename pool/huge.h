@@ -49,7 +49,8 @@ typedef struct huge_table {
 
 void huge_start(huge_mode_t mode);
 // Whether another region is in proportion, behind `bytes` of addresses that end at `before`: what was filled densely so
-// far will be filled on. Under limit= none is: there, memory is counted before it is resident. carved: what is handed out there is touched in any case (small blocks).
+// far will be filled on. Under limit= none is: there, memory is counted before it is resident. carved: what is handed out
+// there is touched in any case (small blocks).
 bool huge_wanted(const char *before, size_t bytes, bool carved);
 // Backs an unused region, which is resident then. again: it may have been used before. False: the kernel has none to
 // give, and it is not asked again for a while; the region is plain and not resident. No lock is needed.
@@ -63,7 +64,7 @@ bool huge_collapse(char *start);
 // The region opts out again.
 void huge_split(char *start);
 
-// The books. A region was backed; its pages, which are all free, are noted one by one.
+// The books. A region was backed; its pages that are free are noted one by one.
 void huge_note_backed(huge_table_t *table, uint32_t region);
 // A page of it came free, or was taken: of no consequence unless the region is resident.
 void huge_note_free(huge_table_t *table, uint32_t region, size_t bytes);

@@ -222,6 +222,8 @@ bool os_commit(void *start, size_t bytes)
     if (unlikely(atomic_load_explicit(&commits_locked, memory_order_relaxed)) && !commit_lock(start, bytes))
         return false;
     bool done = mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
+    if (unlikely(!done && atomic_load_explicit(&commits_locked, memory_order_relaxed)))
+        KERNEL_CALL2(SYS_munlock, start, bytes); // else it would go on to count
     bool forbidden = !done && errno != ENOMEM; // a filter (seccomp) that knows of mmap alone
     errno = saved;
     done = done || (forbidden && map_anew(start, bytes));

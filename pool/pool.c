@@ -684,7 +684,7 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
 
 __attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
 {
-    heap_free_way_t way = free_beyond(block, offset); // hardened, it is never FREED
+    heap_free_way_t way = free_beyond(block, offset); // hardened, it is FREED for NULL alone
     bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 &&
                  !atomic_load_explicit(&pool_large_slowly, memory_order_relaxed) && large_free_warm(block);
     if (unlikely(way != HEAP_FREED && !ready))
@@ -853,12 +853,16 @@ static void *resize_large_or_move(void *block, size_t old_bytes, size_t size_byt
     return unlikely(guarded) ? move_to_large(block, old_bytes, size_bytes) : resized;
 }
 
-// As usable(), which has to be asked where this does not know.
+// As usable(), which has to be asked where this does not know. The block is about to be freed, so its carve step is looked
+// at, too: what went back with its step must not come onto a list.
 static inline size_t usable_at_a_glance(void *block, page_t **page)
 {
     size_t offset;
     *page = pool_small_page(block, &offset);
-    return *page != NULL && pool_seems_live(*page, block, offset) ? (size_t)(*page)->class << GRANULE_SHIFT : 0;
+    if (*page == NULL || !pool_seems_live(*page, block, offset) ||
+        looks_freed(*page, block, offset & (page_class(*page)->page_bytes - 1)))
+        return 0;
+    return (size_t)(*page)->class << GRANULE_SHIFT;
 }
 
 void *pool_realloc_slow(void *block, size_t size_bytes)
@@ -968,7 +972,7 @@ static bool fork_locks_take(void)
 
 void pool_fork_prepare(void)
 {
-    aside_fork_begin();
+    aside_hold();
     lock_fork_begin(fork_patience_ms());
     fork_taken = fork_taken << fork_digit | 1u << LOCK_RANKS;
     while (!fork_locks_take()) {
@@ -982,7 +986,7 @@ void pool_fork_parent(void)
     fork_locks_give();
     fork_taken >>= fork_digit;
     lock_fork_end();
-    aside_fork_end();
+    aside_release();
 }
 
 void pool_fork_child(void)
@@ -998,5 +1002,5 @@ void pool_fork_child(void)
         outer++;
     lock_fork_child_end(outer);
     os_lock(false); // a child inherits no lock on memory
-    aside_fork_end();
+    aside_release();
 }

@@ -88,8 +88,8 @@ RARE size_t aside_usable_size(void *block);
 RARE void aside_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable);
 RARE bool aside_trim(size_t keep_bytes);
 RARE void aside_thread_exit(void);
-RARE void aside_fork_begin(void);
-RARE void aside_fork_end(void);
+RARE void aside_hold(void);
+RARE void aside_release(void);
 
 // fork: prepare takes the locks, parent and child give them back; in the child the lost threads' heaps are lost (heap.h).
 // A lock that the calling thread holds already (fork in a signal handler) is passed over.

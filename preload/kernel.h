@@ -60,6 +60,11 @@ static inline void kernel_mlock2(uintptr_t start, size_t bytes, unsigned flags)
     KERNEL_CALL3(SYS_mlock2, start, bytes, flags);
 }
 
+static inline void kernel_munlock(uintptr_t start, size_t bytes)
+{
+    KERNEL_CALL2(SYS_munlock, start, bytes);
+}
+
 // What file is behind a descriptor. False: none.
 static inline bool kernel_file(int fd, struct stat *file)
 {

@@ -31,6 +31,15 @@ static RARE bool lock(const procfs_mapping_t *mapping, void *flags)
     return true;
 }
 
+// What cannot be accessed holds nothing, but counts as locked, and would become resident at once when it is made usable.
+static RARE bool unlock(const procfs_mapping_t *mapping, void *unused)
+{
+    (void)unused;
+    if (!holds_memory(mapping))
+        kernel_munlock(mapping->start, mapping->end - mapping->start);
+    return true;
+}
+
 // As mlockall. Returns 0, or -ENOMEM: it is too much all the same.
 static RARE int lock_each(int flags)
 {
@@ -48,11 +57,12 @@ EXPORT RARE int mlockall(int flags)
     bool current = (flags & MCL_CURRENT) != 0;
     pool_withdraw(); // without MCL_CURRENT, so that it is locked when it is made usable again
     int result = kernel_mlockall(flags);
-    bool reservations = result == 0 && current; // are locked, too, and usable memory of them would become resident at once
-    if (result == -ENOMEM && current)
+    if (result == 0 && current)
+        procfs_mappings(0, unlock, NULL);
+    else if (result == -ENOMEM && current)
         result = lock_each(flags);
     if (result == 0)
-        pool_lock(reservations || (flags & MCL_FUTURE) != 0);
+        pool_lock((flags & MCL_FUTURE) != 0);
     else
         errno = -result;
     return result == 0 ? 0 : -1;

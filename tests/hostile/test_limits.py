@@ -130,6 +130,19 @@ def fill():
         return {'preexec_fn': become, 'environment': {'LD_PRELOAD': str(library)}}
 
     @needs_root
+    def test_what_is_reserved_is_not_locked_by_one_who_then_drops_his_privileges(self):
+        """It would count against his limit, and none of his own memory could be locked any more."""
+        figures = self.run_script("""
+import os, resource
+assert lock(1) == 'locked'
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (8 << 20, 8 << 20))
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+blocks = fill(); block = bytearray(30 << 20)
+print(status('VmLck'))
+""")
+        self.assertLess(int(figures[0]), 100 * MIB)    # the program and its libraries
+
+    @needs_root
     def test_memory_is_given_back_although_all_is_locked(self):
         """Neither what is reserved becomes resident by mlockall, nor what was given back before or is so afterwards."""
         file = self.folder / 'json'

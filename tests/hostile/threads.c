@@ -212,6 +212,8 @@ static void *allocate_until_cancelled_anywhere(void *seed)
         if (random & 1)
             free(blocks[i]);
         blocks[i] = random & 1 ? malloc(size % 1000) : realloc(blocks[i], size % 1000 + 1);
+        if (random % 16 == 0)
+            CHECK(mallinfo2().uordblks != 0, "nothing is live");
     }
 }
 

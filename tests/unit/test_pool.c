@@ -301,3 +301,26 @@ Test(pool, a_free_of_a_page_that_went_back_is_reported)
     pool_free(blocks[0]);
     misused("free", blocks[0], "double free, or never allocated");
 }
+
+// Its page is there, and the block on no list: the step that it lay in was given back.
+Test(pool, realloc_of_a_block_whose_carve_step_went_back_is_reported)
+{
+    static void *blocks[2000];
+    unsigned reported = 0;
+    for (unsigned i = 0; i < 2000; i++)
+        blocks[i] = pool_malloc(256);
+    for (unsigned i = 0; i < 2000; i++)
+        if (i % 64 != 0)
+            pool_free(blocks[i]);
+    pool_trim(0);
+    for (unsigned i = 0; i < 2000 && reported < 10; i++) {
+        page_t *page = support_page(blocks[i]);
+        size_t step = (size_t)((char *)blocks[i] - page->start) / CARVE_BYTES;
+        if (page_owner(page) == NULL || page->carved >> step & 1)
+            continue;
+        cr_assert_null(pool_realloc(blocks[i], 5000));
+        misused("realloc", blocks[i], "not a live block");
+        reported++;
+    }
+    cr_assert_eq(reported, 10);
+}
