@@ -9,12 +9,17 @@
 __thread bool pool_is_aside;
 static __thread heap_t *heap_aside __attribute__((tls_model("initial-exec"))) = &heap_none;
 
+static void heap_get(void)
+{
+    pool_is_aside = false;
+    heap_self = heap_aside;
+}
+
 static void heap_take(void)
 {
     if (pool_hook_cancellable)
         pool_hook_cancellable(false);
-    pool_is_aside = false;
-    heap_self = heap_aside;
+    heap_get();
 }
 
 static void heap_put(void)
@@ -38,8 +43,7 @@ void pool_thread_cancellable(bool anywhere)
         atomic_store_explicit(&pool_large_slowly, true, memory_order_relaxed);
         heap_put();
     } else if (!anywhere && pool_is_aside) {
-        pool_is_aside = false;
-        heap_self = heap_aside;
+        heap_get();
     }
 }
 

@@ -143,18 +143,40 @@ static inline size_t size_next(size_t size_bytes)
     return size_bytes - past + step - 1;
 }
 
+// What a file of /proc says in KiB in the line that begins with `key` ("\nRss:"), in bytes.
+static inline size_t proc_bytes(const char *path, const char *key)
+{
+    char text[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = read(fd, text, sizeof text - 1);
+    CHECK(length > 0, "%s cannot be read", path);
+    close(fd);
+    text[length] = '\0';
+    const char *line = strstr(text, key);
+    CHECK(line != NULL, "no %s in %s", key + 1, path);
+    return strtoul(line + strlen(key), NULL, 10) * KIB;
+}
+
 // Resident memory of this process in bytes, exactly: statm's figure lags behind by some pages a processor.
 static inline size_t rss_bytes(void)
 {
-    char text[4096];
-    int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
-    ssize_t length = read(fd, text, sizeof text - 1);
-    CHECK(length > 0, "/proc/self/smaps_rollup cannot be read");
-    close(fd);
-    text[length] = '\0';
-    const char *line = strstr(text, "\nRss:");
-    CHECK(line != NULL, "no Rss in /proc/self/smaps_rollup");
-    return strtoul(line + strlen("\nRss:"), NULL, 10) * KIB;
+    return proc_bytes("/proc/self/smaps_rollup", "\nRss:");
+}
+
+// Up to 200 blocks, of the squares of 0, 1, 2... times `factor` bytes, are filled, looked at and freed.
+static inline void blocks_come_and_go(size_t count, size_t factor)
+{
+    void *blocks[200];
+    CHECK(count <= COUNT(blocks), "%zu blocks", count);
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = malloc(i * i * factor);
+        CHECK(blocks[i] != NULL, "no memory");
+        block_fill(blocks[i], i * i * factor, i);
+    }
+    for (size_t i = 0; i < count; i++) {
+        CHECK(block_is_filled(blocks[i], i * i * factor, i), "block %zu", i);
+        free(blocks[i]);
+    }
 }
 
 #endif

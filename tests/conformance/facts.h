@@ -37,6 +37,12 @@ static inline void fact_join(fact_t *fact)
     *last = fact;
 }
 
+static inline void child_ends_well(pid_t child)
+{
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0, "the child ended with status %#x", (unsigned)status);
+}
+
 static inline int fact_run(const char *name)
 {
     for (fact_t *fact = facts; fact != NULL; fact = fact->next)

@@ -129,13 +129,7 @@ static void fill_up(const char *unused)
 
 static size_t locked_bytes(void)
 {
-    char text[4096];
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    ssize_t length = read(fd, text, sizeof text - 1);
-    CHECK(length > 0, "/proc/self/status cannot be read");
-    close(fd);
-    text[length] = '\0';
-    return strtoul(strstr(text, "\nVmLck:") + strlen("\nVmLck:"), NULL, 10) * KIB;
+    return proc_bytes("/proc/self/status", "\nVmLck:");
 }
 
 // mlockall(flags): prints how that went, and whether more than the program's first pages are locked.

@@ -173,20 +173,11 @@ static void inherit(void)
 
 static void child_allocates(void)
 {
-    void *blocks[200];
     for (size_t i = 0; i < COUNT(inherited); i++) {
         CHECK(inherited[i] == NULL || block_is_filled(inherited[i], i * 7, i), "block %zu of the parent", i);
         free(inherited[i]);
     }
-    for (size_t i = 0; i < COUNT(blocks); i++) {
-        blocks[i] = malloc(i * i * 20);
-        CHECK(blocks[i] != NULL, "no memory");
-        block_fill(blocks[i], i * i * 20, i);
-    }
-    for (size_t i = 0; i < COUNT(blocks); i++) {
-        CHECK(block_is_filled(blocks[i], i * i * 20, i), "block %zu", i);
-        free(blocks[i]);
-    }
+    blocks_come_and_go(200, 20);
 }
 
 static void child_prints(void)

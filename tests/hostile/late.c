@@ -144,9 +144,7 @@ FACT(threads_end_and_processes_fork_after_dlclose)
     pid_t child = fork();
     if (child == 0)
         exit(EXIT_SUCCESS);
-    int status = -1;
-    waitpid(child, &status, 0);
-    CHECK(status == 0, "the child ended with status %#x", (unsigned)status);
+    child_ends_well(child);
 }
 
 FACT(loading_and_closing_it_again_and_again)

@@ -34,16 +34,7 @@ static const long written = 10 * 2 + 90 * 3;
 
 static void allocate(void)
 {
-    void *blocks[100];
-    for (size_t i = 0; i < COUNT(blocks); i++) {
-        blocks[i] = malloc(i * i * 40);
-        CHECK(blocks[i] != NULL, "no memory");
-        block_fill(blocks[i], i * i * 40, i);
-    }
-    for (size_t i = 0; i < COUNT(blocks); i++) {
-        CHECK(block_is_filled(blocks[i], i * i * 40, i), "block %zu", i);
-        free(blocks[i]);
-    }
+    blocks_come_and_go(100, 40);
 }
 
 static work_t *shared_work;
@@ -68,9 +59,7 @@ FACT(a_plugin_with_its_own_malloc_works_beside_the_program)
         work_in_thread((void *)3);
         exit(EXIT_SUCCESS);
     }
-    int status = -1;
-    waitpid(child, &status, 0);
-    CHECK(status == 0, "the child ended with status %#x", (unsigned)status);
+    child_ends_well(child);
 }
 
 FACT(namespaces_come_and_go)

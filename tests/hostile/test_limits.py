@@ -111,23 +111,11 @@ def fill():
 
 """
 
-    def run_script(self, script, options='stats=off', **more):
+    def run_script(self, script, options='stats=off'):
         result = self.run_program('/usr/bin/python3', '-c', self.SCRIPT + script, options=options,
-                                  **{**more, 'environment': {'PYTHONMALLOC': 'malloc', **more.get('environment', {})}})
+                                  environment={'PYTHONMALLOC': 'malloc'})
         self.assertEqual(result.returncode, 0, result.stderr)
         return result.stdout.split()
-
-    def as_nobody(self, lockable):
-        """Under a limit that counts; the library where such a user can reach it."""
-        library = shutil.copy(harness.LIBRARY, self.folder / 'libtarn.so')
-
-        def become():
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (lockable, lockable))
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
-        return {'preexec_fn': become, 'environment': {'LD_PRELOAD': str(library)}}
 
     @needs_root
     def test_what_is_reserved_is_not_locked_by_one_who_then_drops_his_privileges(self):

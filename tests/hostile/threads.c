@@ -262,9 +262,7 @@ FACT(threads_are_cancelled_in_the_midst_of_malloc_and_free)
                 use_everything(NULL);
                 _exit(EXIT_SUCCESS);
             }
-            int status = -1;
-            waitpid(child, &status, 0);
-            CHECK(status == 0, "the child ended with status %#x", (unsigned)status);
+            child_ends_well(child);
         }
     }
     stop = true;
