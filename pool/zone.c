@@ -514,14 +514,14 @@ static const unsigned collapse_used_shift = 3;
 static uint32_t partly_unused_region(const zone_t *zone)
 {
     uint32_t each = zone->huge.pages_each, lowest = bitset_lowest(&zone->clean), first = lowest & ~(each - 1);
-    if (zone->huge.region == NULL || lowest == BITSET_NONE || zone->bound - first < each ||
+    if (zone->huge.region == NULL || lowest == BITSET_NONE || zone->bound - first < each || zone->guards != 0 ||
         huge_state(&zone->huge, first >> region_shift(zone)) != HUGE_PLAIN)
         return BITSET_NONE;
     uint32_t end = first + each, fresh = end > zone->fresh ? end - zone->fresh : 0;
     if (bitset_count_in(&zone->clean, first, end) + fresh < each - (each >> collapse_used_shift))
         return BITSET_NONE;
     for (uint32_t i = first; i < end - fresh; i++)
-        if (zone->pages[i].place == PAGE_WITHDRAWN || zone->pages[i].place == PAGE_GUARD)
+        if (bitset_has(&zone->clean, i) && zone->pages[i].place == PAGE_WITHDRAWN) // what is used is its owner's to read
             return BITSET_NONE;
     return first;
 }
