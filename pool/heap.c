@@ -593,6 +593,7 @@ static void relist(heap_t *heap, page_t *page)
 
 void heap_class_relist(heap_t *heap, unsigned class)
 {
+    zone_stay_begin();
     for (unsigned i = 0; i < zone_count(); i++) {
         zone_t *zone = zone_get(i);
         uint32_t fresh = zone->kind == size_class_table[class].zone ? atomic_load(&zone->fresh) : 0;
@@ -600,6 +601,7 @@ void heap_class_relist(heap_t *heap, unsigned class)
             if (is_passed_over(heap, &zone->pages[page], class))
                 relist(heap, &zone->pages[page]);
     }
+    zone_stay_end();
 }
 
 void heap_borrowed_flush(heap_t *heap)

@@ -22,6 +22,18 @@ zone_place_t zone_places[ZONE_KINDS];
 size_t zone_first_count, zone_first_bytes, zone_first_mask;
 unsigned zone_first_shift;
 static _Atomic unsigned zones_used;
+static _Atomic unsigned zones_staying; // how many threads are between zone_stay_begin and zone_stay_end
+
+// What zone_page_of_later reads of a zone added since the start: a seqlock (Boehm, "Can seqlocks get along with
+// programming language memory models?", MSPC 2012), since the zone may be left meanwhile and its place be taken. No
+// fences, which ThreadSanitizer does not know: who reads what was stored after a change of generation sees the change.
+typedef struct zone_later {
+    _Atomic uint32_t generation; // how often a zone of this place was left
+    _Atomic uint32_t fresh, shift;
+    _Atomic uintptr_t base;
+    page_t *_Atomic pages;
+} zone_later_t;
+static zone_later_t zones_later[ZONES_MAX];
 static size_t max_bytes;
 
 // Bounds of a first zone's addresses. The least is what a small program touches; the most keeps all zones and the large
@@ -121,12 +133,16 @@ static bool zone_add(unsigned kind, char *base, size_t bytes)
     size_t bound = bytes >> shift;
     bound = size_min(bound, ((size_t)1 << PAGE_ID_ZONE_SHIFT) - 1);
     *zone = (zone_t){.base = base, .bound = (uint32_t)bound, .shift = (uint8_t)shift, .kind = (uint8_t)kind,
-                     .index = (uint8_t)index, .generation = zone->generation};
+                     .index = (uint8_t)index};
     if (!zone_meta_reserve(zone)) {
         zone->base = NULL;
         zone->bound = 0;
         return false;
     }
+    zone_later_t *later = &zones_later[index];
+    atomic_store_explicit(&later->base, (uintptr_t)base, memory_order_release);
+    atomic_store_explicit(&later->shift, shift, memory_order_release);
+    atomic_store_explicit(&later->pages, zone->pages, memory_order_release);
     os_name(base, bytes, zone_name(zone));
     atomic_store_explicit(&zones_used, (unsigned)size_max(index + 1, zone_count()), memory_order_release);
     return true;
@@ -193,6 +209,8 @@ static void fresh_set(zone_t *zone, uint32_t fresh)
     atomic_store_explicit(&zone->fresh, fresh, memory_order_release);
     if (zone->index < zone_first_count)
         atomic_store_explicit(&zone_places[zone->index].fresh, fresh, memory_order_release);
+    else
+        atomic_store_explicit(&zones_later[zone->index].fresh, fresh, memory_order_release);
 }
 
 // How far free may read a first zone's descriptors; NULL: the zone was added later.
@@ -989,11 +1007,12 @@ static size_t zone_leave(zone_t *zone)
     size_t bytes = (size_t)zone->bound << zone->shift;
     if (zone->base == NULL || zone->clean.count + zone->guards != zone->fresh)
         return 0;
-    atomic_fetch_add_explicit(&zone->generation, 1, memory_order_seq_cst);
-    atomic_store_explicit(&zone->fresh, 0, memory_order_seq_cst);
+    zone_later_t *later = &zones_later[zone->index];
+    atomic_fetch_add_explicit(&later->generation, 1, memory_order_relaxed);
+    atomic_store_explicit(&later->fresh, 0, memory_order_release);
     os_unmap(zone->base, bytes);
     os_unmap(zone->dirty.level[0], zone->meta_bytes); // its metadata starts there
-    *zone = (zone_t){.index = zone->index, .generation = zone->generation};
+    *zone = (zone_t){.index = zone->index};
     return bytes;
 }
 
@@ -1002,10 +1021,29 @@ size_t zone_leave_empty(void)
     size_t total = 0;
     if (!zone_lock_take())
         return 0;
-    for (unsigned i = (unsigned)zone_first_count; i < zone_count(); i++)
-        total += zone_leave(&zones[i]);
+    if (zones_staying == 0)
+        for (unsigned i = (unsigned)zone_first_count; i < zone_count(); i++)
+            total += zone_leave(&zones[i]);
     lock_give(&zone_lock);
     return total;
+}
+
+static void staying_add(unsigned count)
+{
+    bool locked = zone_lock_take(); // a zone being left is left whole before, or after
+    zones_staying += count;
+    if (locked)
+        lock_give(&zone_lock);
+}
+
+void zone_stay_begin(void)
+{
+    staying_add(1);
+}
+
+void zone_stay_end(void)
+{
+    staying_add(-1u);
 }
 
 // A zone may be left, and its place be taken by another one, while this looks at it. Neither can be the one that a live
@@ -1014,13 +1052,13 @@ page_t *zone_page_of_later(const void *address)
 {
     unsigned count = zone_count();
     for (unsigned i = (unsigned)zone_first_count; i < count; i++) {
-        zone_t *zone = &zones[i];
-        uint32_t generation = atomic_load_explicit(&zone->generation, memory_order_acquire);
-        uint32_t fresh = atomic_load_explicit(&zone->fresh, memory_order_acquire);
-        size_t index = ((uintptr_t)address - (uintptr_t)zone->base) >> zone->shift;
-        page_t *pages = zone->pages;
-        atomic_thread_fence(memory_order_acquire);
-        if (index < fresh && atomic_load_explicit(&zone->generation, memory_order_relaxed) == generation)
+        zone_later_t *later = &zones_later[i];
+        uint32_t generation = atomic_load_explicit(&later->generation, memory_order_acquire);
+        uint32_t fresh = atomic_load_explicit(&later->fresh, memory_order_acquire);
+        uintptr_t base = atomic_load_explicit(&later->base, memory_order_acquire);
+        size_t index = ((uintptr_t)address - base) >> atomic_load_explicit(&later->shift, memory_order_acquire);
+        page_t *pages = atomic_load_explicit(&later->pages, memory_order_acquire);
+        if (index < fresh && atomic_load_explicit(&later->generation, memory_order_relaxed) == generation)
             return &pages[index];
     }
     return NULL;

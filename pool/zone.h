@@ -31,7 +31,6 @@ typedef struct zone {
     _Atomic uint32_t fresh;     // pages ever used
     _Atomic uint32_t committed; // pages that may be used
     _Atomic uint32_t described; // pages whose descriptors may be read: as many as were ever committed
-    _Atomic uint32_t generation; // how often the zone was left: tells zone_page_of_later what it looks at
     bitset_t dirty, clean;      // free pages below fresh
     uint32_t guards;            // pages below fresh that are guards
     huge_table_t huge;
@@ -76,6 +75,9 @@ bool zone_purge_inside(const page_t *page, void *from, size_t bytes);
 RARE size_t zone_withdraw(void);
 // When addresses are refused: gives those of zones that were added and hold no used page back. Returns the bytes.
 RARE size_t zone_leave_empty(void);
+// Between the two no zone is left, so that descriptors of all zones can be read without the lock.
+RARE void zone_stay_begin(void);
+RARE void zone_stay_end(void);
 
 // What free needs of a zone of the start, in 16 bytes: an index is a shift.
 typedef struct zone_place {
