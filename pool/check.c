@@ -23,7 +23,7 @@ static const char *zone_page_check(zone_t *zone, uint32_t index, size_t *dirty_b
     if (page->place == PAGE_WITHDRAWN && !clean)
         return "a page whose memory was withdrawn is not free and clean";
     if (dirty)
-        *dirty_bytes += zone_page_dirty_bytes(page);
+        *dirty_bytes += page_dirty_bytes(page);
     if (dirty || clean)
         return page_used(page) == 0 ? NULL : "a free page has used blocks";
     heap_t *owner = page_owner(page);

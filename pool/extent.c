@@ -401,7 +401,7 @@ bool extent_grow(extent_id_t id, size_t grains)
 
 // --- when memory is refused ------------------------------------------------------------------------------------------
 
-// As zone.c says: each costs the process two mappings.
+// As zone_withdraw.c says: each costs the process two mappings.
 static const unsigned withdraw_runs_most = 4096;
 
 static size_t grains_withdraw(char *start, size_t grains)

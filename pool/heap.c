@@ -9,6 +9,8 @@
 
 #include "budget.h"
 #include "mosaic.h"
+#include "zone_leave.h"
+#include "zone_page.h"
 
 heap_t heap_none;
 __thread heap_t *heap_self __attribute__((tls_model("initial-exec"))) = &heap_none;

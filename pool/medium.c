@@ -4,6 +4,7 @@
 // The lowest dirty block goes first: what is resident is used again before anything fresh is touched.
 #include "budget.h"
 #include "heap.h"
+#include "zone_page.h"
 
 static const unsigned page_tries = 4; // pages looked at for the fullest one
 

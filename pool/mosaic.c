@@ -6,7 +6,8 @@
 #include "budget.h"
 #include "os_linux.h"
 #include "remote.h"
-#include "zone.h"
+#include "zone_page.h"
+#include "zone_purge.h"
 
 #define ROWS 13u // log2 of a run's granules: to a page of 64 KiB whole
 #define ROW_NONE ROWS

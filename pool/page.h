@@ -40,7 +40,7 @@ typedef enum page_place {
     PAGE_LISTED,    // in bucket `bucket`: has blocks to give
     PAGE_UNLISTED,  // no (small: few) blocks to give
     PAGE_MOSAIC,    // in no heap: see mosaic.h
-    PAGE_GUARD,     // never used: it cannot be accessed (zone.c)
+    PAGE_GUARD,     // never used: it cannot be accessed (zone_guard.h)
 } page_place_t;
 
 // How what is clean in a page became so: whose mistake it was if it is wanted again.
@@ -231,6 +231,8 @@ RARE const block_t *page_list_mend(page_t *page, const block_t **before);
 // Puts `count` used blocks, linked first to last, back on the list. last may be NULL if the list is empty and the blocks
 // end with NULL. The event, if one is due, is the caller's to see.
 void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count);
+// Resident bytes of a free page, at most.
+size_t page_dirty_bytes(const page_t *page);
 // The bucket for its number of used blocks.
 unsigned page_fullness(const page_t *page);
 

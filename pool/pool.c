@@ -11,6 +11,10 @@
 #include "reserve.h"
 #include "sample.h"
 #include "trap.h"
+#include "zone_guard.h"
+#include "zone_leave.h"
+#include "zone_purge.h"
+#include "zone_withdraw.h"
 
 // A thread that allocates after its heap has been given up this often is at its very end (the C library calls
 // destructors in four rounds): it borrows a heap for each call.
@@ -162,7 +166,7 @@ static bool give_back_all(heap_t *heap)
     return (given += large_purge(SIZE_MAX)) != 0;
 }
 
-// What was given back may still be held against the process (zone.c says how); it goes, too, and with it the pages that
+// What was given back may still be held against the process (zone_withdraw.h says how); it goes, too, and with it the pages that
 // blocks are taken from now.
 static void withdraw_all(heap_t *heap)
 {

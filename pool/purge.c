@@ -8,6 +8,7 @@
 #include "large.h"
 #include "mosaic.h"
 #include "os_linux.h"
+#include "zone_purge.h"
 
 #include <string.h>
 

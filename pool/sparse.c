@@ -6,6 +6,7 @@
 #include "budget.h"
 #include "heap.h"
 #include "mosaic.h"
+#include "zone_page.h"
 
 size_t heap_sparse_least_bytes = BUDGET_FLOOR_BYTES;
 

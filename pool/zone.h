@@ -1,12 +1,12 @@
-// pool/zone.h - the address ranges of pages, and the pages in them that nobody owns: get, give back, purge.
+// pool/zone.h - the address ranges of pages: reserved, committed, added to, and how a page is found by an address in it.
 //
 //   zone   | page 0 | page 1 | ... | fresh -> never used, readable | committed -> reserved only |
 //
 // One zone a kind (small low and high, medium 1..3) is reserved at the start, as large as the machine's memory and next to each
 // other; where addresses are scarce (RLIMIT_AS) they are modest, and more are added as needed. free finds a page by
 // arithmetic in the first small zone, and by zone_page_of everywhere else.
-// A free page is dirty (resident, in part at least) or clean (given back). Dirty ones go first, lowest address first;
-// purging starts at the highest address. Everything here is [LOCK_ZONES] unless said otherwise.
+// Which pages are free, and what becomes of them, is told above this file: zone_sets.h, zone_page.h (get and give back),
+// zone_purge.h. Everything here is [LOCK_ZONES] unless said otherwise.
 #ifndef TARN_ZONE_H
 #define TARN_ZONE_H
 
@@ -16,13 +16,13 @@
 #include "page.h"
 
 #define ZONES_MAX 16u // 4 bits of a page_id_t
-// The level from which on of each group of pages the last is a guard.
-#define HARDEN_GUARDS 2
+// Addresses become memory so many bytes at a time at least: few system calls.
+#define ZONE_COMMIT_LEAST_BYTES ((size_t)256 << 10)
 
 #define ZONE_KINDS (SMALL_ZONES + MEDIUM_ZONES)
 
 typedef struct zone {
-    char *base;       // [const] these five until the zone is left (zone_leave): then NULL and 0
+    char *base;       // [const] these five until the zone is left (zone_remove): then NULL and 0
     page_t *pages;    // [const] descriptors
     uint32_t bound;   // [const] pages reserved
     uint8_t shift;    // [const] log2 of the page size
@@ -57,27 +57,19 @@ bool zone_start(void);
 // Largest request that the zones serve; above it blocks are mapped alone.
 size_t zone_max_bytes(void);
 
-// Whether a page of the class would be one that is resident already. Read without the lock: about.
-bool zone_has_dirty(unsigned class);
-// A page for blocks of `class`, initialised, with owner. NULL: no memory.
-page_t *zone_page_alloc(unsigned class, heap_t *owner);
-// Takes back an empty page. Its owner's lists must have forgotten it.
-void zone_page_free(page_t *page);
-// Gives free pages' memory back, highest addresses first, until `bytes` are purged or none is left. Returns the bytes.
-// Huge pages that are free whole go whole. Those that are partly used: not at all, or, if need be, in part. long: only
-// runs that are cheap for their length.
-size_t zone_purge_long(size_t bytes);
-size_t zone_purge_whole(size_t bytes);
-size_t zone_purge(size_t bytes);
-// os_purge for a part of a page that its owner keeps: a huge page it lies in is split first.
-bool zone_purge_inside(const page_t *page, void *from, size_t bytes);
-// When memory is refused: what is clean is reserved only, so that others can have it. Returns the bytes.
-RARE size_t zone_withdraw(void);
-// When addresses are refused: gives those of zones that were added and hold no used page back. Returns the bytes.
-RARE size_t zone_leave_empty(void);
-// Between the two no zone is left, so that descriptors of all zones can be read without the lock.
-RARE void zone_stay_begin(void);
-RARE void zone_stay_end(void);
+// Another zone of the kind, twice as large as all that there are of it, or as large as can be had. False: no addresses.
+bool zone_extend(unsigned kind);
+// Gives up the addresses of one that was added, and its place. Nothing of it is in use.
+RARE void zone_remove(zone_t *zone);
+// Makes some more of its pages usable (`committed`), an eighth of what there is or at least one. False: no memory, or it is
+// all committed.
+bool zone_commit_more(zone_t *zone);
+// The next page that was never used, `zone->fresh` or behind it, gets its descriptor, initialised for blocks of `class`; it
+// must be committed. It can be found from its addresses when zone_fresh_set has passed it.
+page_t *zone_fresh_begin(zone_t *zone, uint32_t index, unsigned class);
+void zone_fresh_set(zone_t *zone, uint32_t fresh);
+// Pages a whole number of which makes up OS pages: 1 where a page is not smaller than those. No lock.
+uint32_t zone_grain(const zone_t *zone);
 
 // What free needs of a zone of the start, in 16 bytes: an index is a shift.
 typedef struct zone_place {
@@ -123,9 +115,13 @@ static inline page_id_t zone_page_id(const page_t *page)
     return (page_id_t)page->zone << PAGE_ID_ZONE_SHIFT | (page_id_t)(page - zones[page->zone].pages);
 }
 
-// Resident bytes of a free page, at most.
-size_t zone_page_dirty_bytes(const page_t *page);
+// log2 of the pages in a huge page. Where one is a page or less there are no regions (huge.h), and it is not asked for.
+static inline unsigned zone_region_shift(const zone_t *zone)
+{
+    return HUGE_SHIFT - zone->shift;
+}
 
+// Any thread, no lock. A zone that was left counts, with `base` NULL.
 unsigned zone_count(void);
 zone_t *zone_get(unsigned index);
 const char *zone_name(const zone_t *zone);

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "support.h"
+#include "zone_page.h"
 
 static void start_hardened(void)
 {
