@@ -119,6 +119,15 @@ bool budget_take(size_t bytes)
     return true;
 }
 
+bool budget_reuse(size_t kept_bytes, size_t used_bytes)
+{
+    size_t more = used_bytes > kept_bytes ? used_bytes - kept_bytes : 0;
+    if (!budget_take(more))
+        return false;
+    budget_use(used_bytes - more);
+    return true;
+}
+
 void budget_unuse(size_t bytes)
 {
     subtract(&used, bytes);

@@ -32,6 +32,9 @@ void budget_unuse(size_t bytes);
 // The same under a limit on both together, used and kept: false, and nothing is counted, if it would be passed. Before
 // memory becomes resident; what is large counts whole when it is handed out, since its touch cannot be refused.
 bool budget_take(size_t bytes);
+// The same for memory that counts `kept_bytes` among what is kept and `used_bytes` as used. The caller releases the
+// former afterwards: meanwhile it counts twice, and nobody else takes the room.
+bool budget_reuse(size_t kept_bytes, size_t used_bytes);
 void budget_limit_start(size_t most_bytes); // SIZE_MAX: none, as at first
 RARE bool budget_would_refuse(size_t bytes);
 bool budget_is_limited(void);

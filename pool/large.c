@@ -60,8 +60,8 @@ large_counts_t large_counts(void)
 static void *warm_revive(extent_t *extent)
 {
     extent_state_set(extent, EXTENT_LIVE);
+    budget_use(extent->used_bytes); // counted twice for a moment: so nobody else takes the room under a limit
     budget_release(extent->used_bytes);
-    budget_use(extent->used_bytes);
     return extent->start;
 }
 
@@ -161,15 +161,13 @@ static bool cache_fits(const extent_t *extent, size_t grains, size_t most_grains
            ((uintptr_t)extent->start & (alignment - 1)) == 0;
 }
 
-static extent_id_t cache_take(size_t grains, size_t most_grains, size_t alignment)
+static extent_id_t cache_find(size_t grains, size_t most_grains, size_t alignment)
 {
     extent_id_t best = 0, id = cache_newest;
     for (unsigned tries = 0; id != 0 && tries < cache_tries; tries++, id = extent_node(id)->next)
         if (cache_fits(extent_node(id), grains, most_grains, alignment) &&
             (best == 0 || extent_node(id)->grains < extent_node(best)->grains))
             best = id;
-    if (best != 0)
-        cache_remove(best);
     return best;
 }
 
@@ -471,16 +469,16 @@ static void *alloc_with_room(size_t alignment, size_t size_bytes, size_t room_by
         return NULL;
     warm_cool();
     bool guarded = is_guarded(alignment);
-    extent_id_t id = guarded ? 0 : cache_take(grains, room + (grains >> fit_slack_shift) + 1, alignment);
+    extent_id_t id = guarded ? 0 : cache_find(grains, room + (grains >> fit_slack_shift) + 1, alignment);
     *clean = id == 0;
     if (id != 0)
         dirty_bytes = extent_node(id)->used_bytes;
-    if (unlikely(!budget_take(bytes))) {
-        if (id != 0)
-            cache_add(id);
+    if (unlikely(!budget_reuse(dirty_bytes, bytes))) {
         lock_give(&extent_lock);
         return NULL;
     }
+    if (id != 0)
+        cache_remove(id);
     if (unlikely(guarded))
         id = guarded_get(bytes, alignment);
     if (id == 0)

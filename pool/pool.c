@@ -827,7 +827,7 @@ static void *move_to_large(void *block, size_t old_bytes, size_t size_bytes)
 
 static void *resize_large(void *block, size_t old_bytes, size_t size_bytes)
 {
-    if (likely(heap_sample_bytes == 0 || heap_self == &heap_none))
+    if (likely(heap_sample_bytes == 0))
         return large_resize(block, size_bytes);
     uint32_t sample = heap_sample_hold(block);
     void *resized = large_resize(block, size_bytes);

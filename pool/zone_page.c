@@ -41,11 +41,22 @@ static uint64_t clean_bits_after(const page_t *page, unsigned class)
     return bits_mask(info->block_count) & ~bits_mask((unsigned)size_min(first_clean, 64));
 }
 
+static size_t dirty_bytes_after(const page_t *page, unsigned class, uint64_t clean)
+{
+    const size_class_t *info = &size_class_table[class];
+    return page_is_small(page) ? page_dirty_bytes(page)
+                               : (size_t)(info->block_count - bits_count(clean)) * info->block_bytes;
+}
+
+// A block that is dirty in part counts whole. So a page may count for more than it does among what is kept, where its
+// blocks are smaller. NULL: there is no room for that under the limit.
 static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
 {
     page_t *page = &zone->pages[index];
-    zone_sets_remove_dirty(zone, index);
     uint64_t clean = zone->kind < SMALL_ZONES ? 0 : clean_bits_after(page, class);
+    if (unlikely(!budget_reuse(page_dirty_bytes(page), dirty_bytes_after(page, class, clean))))
+        return NULL;
+    zone_sets_remove_dirty(zone, index);
     page_init(page, class, false);
     if (zone->kind >= SMALL_ZONES) {
         page->clean_bits = clean;
@@ -83,8 +94,9 @@ static page_t *take_fresh(zone_t *zone, unsigned class)
 
 static page_t *take_from(zone_t *zone, unsigned class)
 {
-    if (zone->dirty.count != 0)
-        return take_dirty(zone, dirty_pick(zone, class), class);
+    page_t *page = zone->dirty.count == 0 ? NULL : take_dirty(zone, dirty_pick(zone, class), class);
+    if (likely(page != NULL))
+        return page;
     if (zone->clean.count != 0)
         return take_clean(zone, bitset_lowest(&zone->clean), class);
     return take_fresh(zone, class);
@@ -117,28 +129,6 @@ bool zone_has_dirty(unsigned class)
     return false;
 }
 
-// Limited: a page whose dirty blocks count more than there is room for comes clean. If the kernel refuses even that, the
-// limit is passed by less than a page.
-static RARE void page_use_limited(page_t *page)
-{
-    size_t page_bytes = page_class(page)->page_bytes, dirty_bytes = page_dirty_bytes(page);
-    if (page_bytes % os_page_bytes() != 0 || !zone_purge_inside(page, page->start, page_bytes)) {
-        budget_use(dirty_bytes);
-        return;
-    }
-    page_init(page, page->class, true);
-    page->purged = PURGED_WHOLE;
-    budget_purged(dirty_bytes);
-}
-
-// A block that is dirty in part counts whole. So a page may count for more than it did among what is kept, where its blocks
-// were smaller.
-static void page_use(page_t *page)
-{
-    if (unlikely(!budget_take(page_dirty_bytes(page))))
-        page_use_limited(page);
-}
-
 page_t *zone_page_alloc(unsigned class, heap_t *owner)
 {
     unsigned kind = size_class_table[class].zone;
@@ -152,8 +142,6 @@ page_t *zone_page_alloc(unsigned class, heap_t *owner)
         atomic_store_explicit(&page->owner, owner, memory_order_release);
     }
     lock_give(&zone_lock);
-    if (page != NULL)
-        page_use(page);
     return page;
 }
 
