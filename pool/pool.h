@@ -1,5 +1,8 @@
 // pool/pool.h - the allocator's front: what preload/ and the tests call. Nothing here has malloc's name.
 //
+// The slow paths are in six files: pool_alloc, pool_free, pool_realloc, pool_trim, pool_thread and pool_fork, each .c; pool.c is
+// the start, and what they ask of a pointer is in pool_pointer.c.
+//
 // The two hot functions are inline, so that malloc and free in preload/entry.c are one screen of code each. Everything
 // else is a call into the slow paths. All functions are thread safe; none sets errno; all of them work from the first
 // instruction of the process on (the pool starts itself on first use).
@@ -40,6 +43,7 @@ RARE __attribute__((weak)) bool pool_hook_foreign(const char *function, void *ad
 
 // Starts the pool if it has not been started. False if no address space could be had at all.
 bool pool_start(void);
+POOL_LOCAL extern _Atomic bool pool_started; // [atomic] whether it has been: set with release
 
 // All allocation functions return NULL when there is no memory or the request is over PTRDIFF_MAX. Blocks are aligned
 // to 16 bytes at least. A size of 0 is served as 1.

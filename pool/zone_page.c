@@ -5,9 +5,7 @@
 
 #include "budget.h"
 #include "misuse.h"
-#include "os_linux.h"
 #include "zone_guard.h"
-#include "zone_purge.h"
 #include "zone_region.h"
 #include "zone_sets.h"
 #include "zone_withdraw.h"

@@ -28,7 +28,9 @@ LAYERS = [
     ['medium', 'purge', 'registry', 'requested', 'sample', 'sparse'],
     ['harden', 'survey', 'check'],
     ['pool'],
-    ['aside'],
+    ['aside', 'pool_thread', 'pool_trim', 'pool_pointer', 'pool_fork'],
+    ['pool_alloc', 'pool_realloc'],
+    ['pool_free'],
 ]
 
 # Files whose name is not that of their noun.

@@ -1,0 +1,293 @@
+// pool/pool_free.c - frees that leave the fast path; and what they are told of the size. See pool.h.
+//
+// From the slowest way, which says what is wrong, to the quickest: each looks whether it can serve, and leaves the rest to the
+// one above.
+#include "pool.h"
+
+#include "mosaic.h"
+#include "os_linux.h"
+#include "pool_alloc.h"
+#include "pool_pointer.h"
+#include "pool_thread.h"
+#include "reserve.h"
+#include "sample.h"
+#include "trap.h"
+
+static void free_in_mosaic(page_t *page, void *block)
+{
+    bool emptied;
+    const char *wrong = mosaic_free(page, block, &emptied);
+    if (wrong != NULL)
+        misuse_tell("free", block, wrong, 0);
+    if (emptied && heap_self != &heap_none)
+        heap_purge_excess(heap_self);
+}
+
+static void free_medium(heap_t *heap, page_t *page, unsigned index, void *block)
+{
+    if (!heap_free_medium_of(heap, page, index))
+        misuse_tell("free", block, "double free", pool_pointer_block_bytes(page));
+}
+
+// False: another thread has just freed it, or this one has gathered it already.
+static bool free_small(heap_t *heap, page_t *page, unsigned index, void *block)
+{
+    if (unlikely(harden_level != 0))
+        return heap_harden_free(heap, page, index);
+    if (page_owner(page) != heap)
+        return heap_free_remote(heap, page, block);
+    heap_free_small(page, block);
+    return true;
+}
+
+static void free_in_page(page_t *page, void *block)
+{
+    unsigned index;
+    const char *wrong = page_is_mosaic(page) ? NULL : pool_pointer_wrong(page, block, &index); // mosaic_free looks itself
+    if (wrong != NULL) {
+        misuse_tell("free", block, wrong, pool_pointer_block_bytes(page));
+        return;
+    }
+    if (unlikely(harden_level != 0))
+        heap_harden_dies(page, block);
+    if (unlikely(page_is_marked(page)))
+        heap_sample_dies(block);
+    if (page_is_mosaic(page)) {
+        free_in_mosaic(page, block);
+        return;
+    }
+    heap_t *heap = heap_self;
+    if (heap == &heap_none && !pool_thread_has_ended() && (heap = pool_thread_heap()) == NULL)
+        heap = &heap_none; // a thread that only frees gathers what it frees, too
+    if (unlikely(harden_level >= HARDEN_HOLDS)) {
+        if (!heap_harden_hold(heap, page, index))
+            misuse_tell("free", block, "double free", pool_pointer_block_bytes(page));
+    } else if (!page_is_small(page))
+        free_medium(heap, page, index, block);
+    else if (!free_small(heap, page, index, block))
+        misuse_tell("free", block, "double free", pool_pointer_block_bytes(page));
+}
+
+static const char *large_wrong(large_result_t result)
+{
+    return result == LARGE_INTERIOR ? "not the start of a block" : "double free, or never allocated";
+}
+
+static RARE void free_trap(void *block)
+{
+    const char *wrong = trap_free(block);
+    if (wrong != NULL)
+        pool_pointer_tell_trap("free", block, wrong);
+}
+
+static void free_large(void *block)
+{
+    if (trap_has(block)) {
+        free_trap(block);
+        return;
+    }
+    if (reserve_has(block)) {
+        if (!reserve_free(block))
+            misuse_tell("free", block, "double free, or never allocated", 0);
+        return;
+    }
+    if (unlikely(heap_sample_bytes != 0))
+        heap_sample_dies(block);
+    large_result_t result = large_free(block);
+    if (result == LARGE_DONE || result == LARGE_BUSY)
+        return;
+    if (result == LARGE_FOREIGN && pool_hook_foreign && pool_hook_foreign("free", block))
+        return;
+    misuse_tell("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
+}
+
+// A free of another thread's small block that only gathers it: the common case of those. False: any other.
+static inline bool free_remote_quick(page_t *page, void *block)
+{
+    heap_t *heap = heap_self, *owner = page_owner(page);
+    if (unlikely(owner == NULL || owner == heap))
+        return false;
+    const size_class_t *class = page_class(page);
+    size_t offset = (size_t)((char *)block - page->start);
+    if (unlikely(size_class_index_exact(class, offset) >= class->block_count))
+        return false;
+    return !pool_pointer_looks_freed(page, block, offset) && heap_ring_add(heap, page, block);
+}
+
+// A small block of a marked page. Where the page holds a sample, most are another block: as the fast path would have done
+// it, then.
+static bool free_marked_quick(page_t *page, void *block)
+{
+    if (sample_find(block) != 0)
+        return false;
+    if (harden_level != 0)
+        return harden_level < HARDEN_HOLDS && heap_harden_is_own(page_owner_word(page)) &&
+               heap_harden_free_own(page, block, block_bits_free(page));
+    if (page_owner(page) != heap_self)
+        return free_remote_quick(page, block);
+    if (page->list == block)
+        return false;
+    heap_sample_unmark_stale(page);
+    heap_free_small(page, block);
+    return true;
+}
+
+static inline bool free_small_quick(page_t *page, void *block)
+{
+    return unlikely(page_is_marked(page)) ? free_marked_quick(page, block) : free_remote_quick(page, block);
+}
+
+static __attribute__((noinline)) void free_general(page_t *page, void *block)
+{
+    if (block == NULL)
+        return;
+    if (page == NULL && !large_in_range(block))
+        page = zone_page_of_later(block);
+    if (page != NULL)
+        free_in_page(page, block);
+    else
+        free_large(block);
+}
+
+void pool_free_slow(void *block)
+{
+    if (unlikely(pool_is_aside))
+        return aside_free(block);
+    page_t *page = zone_page_of_first(block);
+    bool done = page != NULL && page_is_small(page) && free_small_quick(page, block);
+    if (unlikely(!done))
+        free_general(page, block);
+}
+
+HARDENED void pool_free_hardened(void *block, page_t *page)
+{
+    if (unlikely(!heap_harden_free_own(page, block, block_bits_free_low(page))))
+        pool_free_slow(block);
+}
+
+static HARDENED void free_hardened_medium(void *block)
+{
+    page_t *page = zone_page_of_first(block);
+    if (unlikely(page == NULL || !heap_harden_is_own(page_owner_word(page)) || page_is_small(page) ||
+                 !heap_free_medium_own(heap_self, block, page, true)))
+        pool_free_slow(block);
+}
+
+// In another zone than the first.
+static HARDENED void free_hardened_beyond(void *block)
+{
+    size_t offset = (uintptr_t)block - zone_high_base;
+    if (unlikely(offset >= zone_high_limit))
+        return free_hardened_medium(block);
+    page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
+    if (unlikely(!heap_harden_is_own(page_owner_word(page)) ||
+                 !heap_harden_free_own(page, block, block_bits_free_high(page))))
+        pool_free_slow(block);
+}
+
+// A program that allocates nothing frees what is not the pool's, at its end: for that it need not have the code below resident.
+static __attribute__((noinline)) void free_unusual(void *block)
+{
+    if (unlikely(!atomic_load_explicit(&pool_started, memory_order_relaxed)) &&
+        (block == NULL || (pool_hook_foreign && pool_hook_foreign("free", block))))
+        return;
+    pool_free_slow(block);
+}
+
+// No block of a page. The profile looks each block up. A call of its own, so that the frees in pages need no stack.
+static __attribute__((noinline)) void free_beyond_zones(void *block)
+{
+    if (unlikely(atomic_load_explicit(&pool_large_slowly, memory_order_relaxed) || !large_free_warm(block)))
+        free_unusual(block);
+}
+
+// The zones of the start are of one size and stand side by side: each in turn takes its share off the offset. BEYOND: it lies
+// in none.
+static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset)
+{
+    const size_t zone_bytes = zone_first_bytes, descriptor = ~(sizeof(page_t) - 1);
+    size_t place; // offset / page * sizeof(page_t), in one shift and one mask
+    page_t *pages;
+    if ((offset -= zone_bytes) < zone_high_limit)
+        return heap_free_high(block, offset) ? HEAP_FREED : HEAP_FREE_SLOW;
+    heap_t *heap = heap_self;
+    if (heap_free_medium_last(heap, block))
+        return HEAP_FREED;
+    if (block == NULL) // as often as not in C programs, and else the longest way of all
+        return HEAP_FREED;
+    if ((offset -= zone_bytes) < zone_medium_limit[0])
+        pages = zone_medium_pages[0], place = offset >> (MEDIUM_1_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
+    else if ((offset -= zone_bytes) < zone_medium_limit[1])
+        pages = zone_medium_pages[1], place = offset >> (MEDIUM_2_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
+    else if ((offset -= zone_bytes) < zone_medium_limit[2])
+        pages = zone_medium_pages[2], place = offset >> (MEDIUM_3_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
+    else
+        return HEAP_FREE_BEYOND;
+    return heap_free_medium_quick(heap, block, (page_t *)((char *)pages + place)) ? HEAP_FREED : HEAP_FREE_SLOW;
+}
+
+void pool_free_beyond(void *block, size_t offset)
+{
+    heap_free_way_t way = free_beyond(block, offset);
+    if (unlikely(way == HEAP_FREE_BEYOND))
+        return free_beyond_zones(block);
+    if (unlikely(way == HEAP_FREE_SLOW)) {
+        if (unlikely(pool_frees_are_short()))
+            free_hardened_beyond(block);
+        else
+            pool_free_slow(block);
+    }
+}
+
+__attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
+{
+    if (unlikely(pool_is_aside))
+        return aside_delete(block, size_bytes);
+    if (unlikely(harden_level != 0))
+        pool_told("operator delete", block, GRANULE_BYTES, size_bytes, false);
+    pool_free_slow(block);
+}
+
+__attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
+{
+    heap_free_way_t way = free_beyond(block, offset); // hardened, it is FREED for NULL alone
+    bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 &&
+                 !atomic_load_explicit(&pool_large_slowly, memory_order_relaxed) && large_free_warm(block);
+    if (unlikely(way != HEAP_FREED && !ready))
+        pool_delete_slow(block, size_bytes);
+}
+
+// --- what a free is told of the size -----------------------------------------------------------------------------------
+
+// Of a block that is live as far as can be seen; 0: it is not, and its free tells.
+static size_t usable_quietly(void *block, page_t **page)
+{
+    unsigned index;
+    size_t bytes = 0;
+    const char *wrong;
+    *page = zone_page_of(block);
+    if (*page != NULL)
+        return page_is_mosaic(*page) || pool_pointer_wrong(*page, block, &index) != NULL ? 0 : pool_pointer_block_bytes(*page);
+    if (trap_has(block))
+        return trap_usable(block, &wrong);
+    return !reserve_has(block) && large_usable(block, &bytes) == LARGE_DONE ? bytes : 0;
+}
+
+void pool_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable)
+{
+    if (unlikely(pool_is_aside))
+        return aside_told(function, block, alignment, size_bytes, resizable);
+    page_t *page;
+    size_t bytes = block == NULL ? 0 : usable_quietly(block, &page);
+    if (bytes == 0 || (resizable && pool_fits_in_place(bytes, size_bytes)))
+        return;
+    bool right;
+    if (page != NULL)
+        right = page->class == pool_alloc_class(alignment, size_bytes);
+    else if (trap_has(block))
+        right = bytes == size_max(size_bytes, 1);
+    else
+        right = size_bytes <= bytes && bytes - size_bytes < os_page_bytes();
+    if (!right)
+        misuse_tell_size(function, block, bytes, size_bytes);
+}

@@ -1,0 +1,25 @@
+// pool/pool_pointer.h - what a pointer is that the program gave: a live block, or which mistake. The pool is only looked at.
+//
+// Mistakes come as the words that are told (misuse.h): "double free", "not the start of a block", ... A pointer that is none of
+// the pool's is known by its address alone. Any thread; large blocks are looked at under LOCK_LARGE, pages under none.
+#ifndef TARN_POOL_POINTER_H
+#define TARN_POOL_POINTER_H
+
+#include "pool.h"
+
+// What a pointer is that lies in a page, no mosaic; NULL if it may be a live block of it (*index).
+const char *pool_pointer_wrong(page_t *page, const void *address, unsigned *index);
+// Usable bytes of a live block; 0 and a report if it is none. *page: the page it is in, NULL for a large block.
+size_t pool_pointer_usable(const char *function, void *block, page_t **page);
+// Usable bytes of each block of a page. 0: blocks of several sizes, or none.
+size_t pool_pointer_block_bytes(page_t *page);
+// Reports the mistake, with what is known of the trap.
+RARE void pool_pointer_tell_trap(const char *function, const void *address, const char *wrong);
+
+// Whether a small block, `offset` bytes into its page, is not carved, or the last one that its owner freed.
+static inline bool pool_pointer_looks_freed(const page_t *page, const void *block, size_t offset)
+{
+    return !(page->carved >> (offset >> CARVE_SHIFT) & 1) || page->list == block;
+}
+
+#endif
