@@ -1,23 +1,11 @@
 // tests/unit/test_pool_alloc.c - allocation through the front: sizes, alignments, zeroes, and what is refused.
 #include <criterion/criterion.h>
 
-#include "check.h"
-#include "support.h"
+#include "fixture.h"
 
 #define MIB ((size_t)1 << 20)
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-static void end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
-TestSuite(pool_alloc, .init = begin, .fini = end, .timeout = 60);
+TestSuite(pool_alloc, .init = fixture_begin, .fini = fixture_end, .timeout = 60);
 
 Test(pool_alloc, blocks_are_aligned_to_16_bytes_at_every_size)
 {

@@ -1,23 +1,12 @@
 // tests/unit/test_pool_free.c - frees of what is not live: each is reported by its name, and the heap stays whole.
 #include <criterion/criterion.h>
 
-#include "check.h"
+#include "fixture.h"
 #include "misused.h"
 
 #define MIB ((size_t)1 << 20)
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-static void end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
-TestSuite(pool_free, .init = begin, .fini = end, .timeout = 60);
+TestSuite(pool_free, .init = fixture_begin, .fini = fixture_end, .timeout = 60);
 
 Test(pool_free, a_double_free_is_reported_and_the_heap_stays_whole)
 {

@@ -1,23 +1,12 @@
 // tests/unit/test_pool_pointer.c - what a pointer is: its usable size, or the mistake that it is.
 #include <criterion/criterion.h>
 
-#include "check.h"
+#include "fixture.h"
 #include "misused.h"
 
 #define MIB ((size_t)1 << 20)
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-static void end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
-TestSuite(pool_pointer, .init = begin, .fini = end, .timeout = 60);
+TestSuite(pool_pointer, .init = fixture_begin, .fini = fixture_end, .timeout = 60);
 
 Test(pool_pointer, null_can_be_freed_measured_and_resized)
 {

@@ -1,23 +1,12 @@
 // tests/unit/test_pool_realloc.c - realloc through the front: what stays, what moves, and what becomes large.
 #include <criterion/criterion.h>
 
-#include "check.h"
+#include "fixture.h"
 #include "misused.h"
 
 #define MIB ((size_t)1 << 20)
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-static void end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
-TestSuite(pool_realloc, .init = begin, .fini = end, .timeout = 60);
+TestSuite(pool_realloc, .init = fixture_begin, .fini = fixture_end, .timeout = 60);
 
 Test(pool_realloc, realloc_keeps_what_is_there_from_every_class_to_every_other)
 {

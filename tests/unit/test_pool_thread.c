@@ -1,21 +1,9 @@
 // tests/unit/test_pool_thread.c - a thread's heap, to its end and behind it.
 #include <criterion/criterion.h>
 
-#include "check.h"
-#include "support.h"
+#include "fixture.h"
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-static void end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
-TestSuite(pool_thread, .init = begin, .fini = end, .timeout = 60);
+TestSuite(pool_thread, .init = fixture_begin, .fini = fixture_end, .timeout = 60);
 
 static void end_again_and_again(void *unused)
 {

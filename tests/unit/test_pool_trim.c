@@ -2,22 +2,10 @@
 #include <criterion/criterion.h>
 
 #include "budget.h"
-#include "check.h"
+#include "fixture.h"
 #include "pool_trim.h"
-#include "support.h"
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-static void end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
-TestSuite(pool_trim, .init = begin, .fini = end, .timeout = 60);
+TestSuite(pool_trim, .init = fixture_begin, .fini = fixture_end, .timeout = 60);
 
 static void come_and_go(void)
 {

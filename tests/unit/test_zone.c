@@ -3,14 +3,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "fixture.h"
 #include "pages.h"
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-TestSuite(zone, .init = begin);
+TestSuite(zone, .init = fixture_begin);
 
 Test(zone, pages_stand_at_multiples_of_their_size_and_never_overlap)
 {
@@ -105,7 +101,7 @@ Test(zone_space, half_of_39_bits_of_addresses_is_left_to_the_program)
     address_space = (size_t)1 << 39;
     memory = (size_t)64 << 30;
     size_t before = addresses_in_use();
-    begin();
+    fixture_begin();
     cr_assert_not_null(pool_malloc((size_t)1 << 20)); // so that all tables exist
     cr_assert_leq(addresses_in_use() - before, address_space / 2);
     cr_assert_geq((size_t)zone_get(0)->bound << zone_get(0)->shift, (size_t)8 << 30);

@@ -2,17 +2,11 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 
-#include "check.h"
+#include "fixture.h"
 #include "pages.h"
-#include "support.h"
 #include "zone_purge.h"
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-TestSuite(zone_page, .init = begin);
+TestSuite(zone_page, .init = fixture_begin);
 
 Test(zone_page, the_lowest_dirty_page_comes_first_then_clean_ones_then_fresh_ones)
 {

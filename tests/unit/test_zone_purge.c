@@ -2,16 +2,12 @@
 #include <criterion/criterion.h>
 
 #include "books.h"
+#include "fixture.h"
 #include "os_linux.h"
 #include "pages.h"
 #include "zone_purge.h"
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-TestSuite(zone_purge, .init = begin);
+TestSuite(zone_purge, .init = fixture_begin);
 
 Test(zone_purge, purging_gives_the_highest_pages_back_and_only_as_much_as_wanted)
 {

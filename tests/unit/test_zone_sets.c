@@ -2,16 +2,11 @@
 #include <criterion/criterion.h>
 
 #include "budget.h"
-#include "check.h"
+#include "fixture.h"
 #include "pages.h"
 #include "zone_sets.h"
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-TestSuite(zone_sets, .init = begin);
+TestSuite(zone_sets, .init = fixture_begin);
 
 Test(zone_sets, a_page_is_dirty_if_anything_of_it_is_resident_and_counts_as_kept_then)
 {

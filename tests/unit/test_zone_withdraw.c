@@ -1,18 +1,12 @@
 // tests/unit/test_zone_withdraw.c - clean pages become reserved only when memory is refused, and can be had again.
 #include <criterion/criterion.h>
 
-#include "check.h"
+#include "fixture.h"
 #include "pages.h"
-#include "support.h"
 #include "zone_purge.h"
 #include "zone_withdraw.h"
 
-static void begin(void)
-{
-    cr_assert(pool_start());
-}
-
-TestSuite(zone_withdraw, .init = begin);
+TestSuite(zone_withdraw, .init = fixture_begin);
 
 #define MANY 64u
 

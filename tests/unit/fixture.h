@@ -1,0 +1,21 @@
+// tests/unit/fixture.h - a pool that is started before each test, and found whole after it. For tests with Criterion.
+#ifndef TARN_TEST_FIXTURE_H
+#define TARN_TEST_FIXTURE_H
+
+#include <criterion/criterion.h>
+
+#include "check.h"
+#include "support.h"
+
+static inline void fixture_begin(void)
+{
+    cr_assert(pool_start());
+}
+
+static inline void fixture_end(void)
+{
+    const char *wrong = check_pool();
+    cr_assert_null(wrong, "%s", wrong);
+}
+
+#endif
