@@ -24,7 +24,7 @@ typedef enum extent_state {
 
 typedef struct extent {
     char *start;
-    uint32_t grains; // direct: OS pages reserved before the block (large.c)
+    uint32_t grains; // direct: OS pages reserved before the block (large_direct.h)
     _Atomic uint8_t state; // [atomic] extent_state_t. LIVE to WARM and back without the lock, by compare-and-swap
     bool moved;   // a mapping of its own, after mremap: cannot merge with its neighbours until refreshed
     bool stained; // the kernel refused to take back what is behind used_bytes: no clean tail can be cut off

@@ -5,12 +5,14 @@
 //   free:  cached while the budget allows, oldest out first; else given back at once
 //   warm:  of the cached ones the last, to 1 MiB: a request of the same size takes it without the lock
 //
+// The addresses are extent.h's. Of blocks that live tells large_live.h, of those that are kept large_cache.h, of mappings of their
+// own large_direct.h; growing is in large_resize.c.
 // Thread safe; every function but those two takes LOCK_LARGE. Memory is given back without it; only commits, the cut of a shrunk block
 // and mremap run under it.
 #ifndef TARN_LARGE_H
 #define TARN_LARGE_H
 
-#include "extent.h"
+#include "large_live.h"
 
 void large_start(void);
 // NULL: no memory. *clean: the block reads as zero. alignment: a power of two.
@@ -19,14 +21,6 @@ void *large_alloc(size_t alignment, size_t size_bytes, bool *clean);
 void *large_alloc_growing(size_t size_bytes);
 // From this size on a block that grows is to be large; SIZE_MAX: there are no addresses for that.
 size_t large_growing_least(void);
-
-typedef enum large_result {
-    LARGE_DONE,
-    LARGE_FOREIGN,  // no large block's address range
-    LARGE_INTERIOR, // inside a large block, not its start
-    LARGE_FREED,    // the start of a block that is not live
-    LARGE_BUSY      // a fork does not finish: nothing was done
-} large_result_t;
 
 // Whether the address lies in the range of large blocks. Any thread, no lock.
 bool large_in_range(const void *block);
@@ -48,11 +42,7 @@ size_t large_purge(size_t bytes);
 // When memory is refused: free addresses are reserved only, so that others can have their memory. Returns the bytes.
 RARE size_t large_withdraw(void);
 
-typedef struct large_counts {
-    uint64_t live_blocks, live_bytes, requested_bytes, allocated_total;
-} large_counts_t;
+// Of all live blocks. Any thread.
 large_counts_t large_counts(void);
-// Direct mappings, for the survey: the first if id is 0. [LOCK_LARGE]
-extent_id_t large_direct_next(extent_id_t id);
 
 #endif

@@ -7,6 +7,7 @@
 #include "budget.h"
 #include "heap.h"
 #include "large.h"
+#include "large_direct.h"
 #include "mosaic.h"
 #include "os_linux.h"
 #include "registry.h"
@@ -454,7 +455,7 @@ static void large_survey(survey_t *out, window_t *window)
     for (extent_id_t id = large_direct_next(0); id != 0; id = large_direct_next(id)) {
         const extent_t *extent = extent_node(id);
         window->start = window->end = 0;
-        if (extent->state == EXTENT_LIVE) // else nothing of it is resident (large.c, guarded_free)
+        if (extent->state == EXTENT_LIVE) // else nothing of it is resident (large_direct.c, guarded_free)
             range_add(out, extent->start, extent->start + extent->used_bytes, "tarn large");
         extent_survey(out, extent, extent->used_bytes, window, (uintptr_t)extent->start + extent->used_bytes);
     }

@@ -6,7 +6,7 @@
 
 // What runs on and on over blocks' ends meets one. Where a guard is a mark in the page table, it costs addresses alone: a
 // sixteenth. Where it splits the mapping, it costs two of the 65,530 that a process may have, so groups are 1 MiB at least:
-// 20,480 mappings for a heap of 10 GiB, 30,000 for large blocks (large.c), 512 for traps. Beyond guards_most there are none.
+// 20,480 mappings for a heap of 10 GiB, 30,000 for large blocks (large_direct.c), 512 for traps. Beyond guards_most there are none.
 static const uint32_t group_pages = 16;
 static const size_t group_split_bytes = (size_t)1 << 20;
 static const unsigned guards_most = 12000;

@@ -1,0 +1,162 @@
+// pool/large_resize.c - a large block becomes longer or shorter, without a copy. See large.h.
+//
+//   in its own grains  ->  into free grains behind  ->  moved to where there is room for half as much again (mremap)
+//   ->  moved into a mapping of its own, where the range has no room
+//
+// A mapping of its own is resized by the kernel; one between guards only shrinks. All of it under LOCK_LARGE.
+#include "large.h"
+
+#include "budget.h"
+#include "large_direct.h"
+#include "os_linux.h"
+
+// A block that has to move to grow gets room for half as much again, in addresses alone.
+static const unsigned growth_shift = 1;
+// mremap leaves a mapping of its own behind for each block that was moved; the kernel's limit is 65530 in all.
+static const unsigned moved_most = 4096;
+
+// In place, in the grains it has. Shrinking gives the OS pages behind the end back, then the addresses.
+static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
+{
+    extent_t *extent = extent_node(id);
+    size_t before = extent->used_bytes, grains = large_live_grains(bytes);
+    large_live_trim(extent, before, bytes);
+    large_live_resized(extent, bytes, size_bytes);
+    if (!extent->stained && bytes < before && grains < extent->grains && !extent->moved)
+        extent_cut(id, grains);
+}
+
+// A place that was moved out of goes back to the range, unless somebody else's mapping has taken it.
+static void extent_leave(extent_id_t id, bool hole)
+{
+    extent_t *place = extent_node(id);
+    if (hole) {
+        extent_state_set(place, EXTENT_LOST);
+        return;
+    }
+    os_name(place->start, (size_t)place->grains << LARGE_GRAIN_SHIFT, "tarn large"); // else it would not merge
+    extent_put(id);
+}
+
+// The old addresses of a moved block go back to the range; the extent's node takes the new ones.
+static void place_swap(extent_id_t id, extent_id_t other, bool hole)
+{
+    extent_t *extent = extent_node(id), *place = extent_node(other), old = *extent;
+    extent->start = place->start;
+    extent->grains = place->grains;
+    large_live_moved += !old.moved;
+    extent->moved = true;
+    place->start = old.start;
+    place->grains = old.grains;
+    extent_swap_table(id, other);
+    extent_leave(other, hole);
+}
+
+static bool resize_by_move(extent_id_t id, size_t bytes)
+{
+    extent_t *extent = extent_node(id);
+    size_t room = bytes + (bytes >> growth_shift);
+    size_t grains = large_live_grains(room);
+    if (!extent->moved && large_live_moved >= moved_most)
+        return false;
+    extent_id_t other = extent_get(grains, LARGE_GRAIN_BYTES);
+    if (other == 0)
+        return false;
+    bool hole = false;
+    extent_t *place = extent_node(other);
+    if (!os_move(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT, place->start,
+                 (size_t)place->grains << LARGE_GRAIN_SHIFT, &hole)) {
+        extent_put(other);
+        return false;
+    }
+    place_swap(id, other, hole);
+    return true;
+}
+
+static bool resize_guarded(extent_t *extent, size_t bytes, size_t size_bytes)
+{
+    if (!large_direct_shrink_guarded(extent, bytes))
+        return false;
+    large_live_resized(extent, bytes, size_bytes);
+    return true;
+}
+
+static bool resize_direct(extent_id_t id, size_t bytes, size_t size_bytes)
+{
+    extent_t *extent = extent_node(id);
+    if (unlikely(extent->grains != 0))
+        return resize_guarded(extent, bytes, size_bytes);
+    char *start = os_resize(extent->start, extent->used_bytes, bytes);
+    if (start == NULL)
+        return false;
+    large_direct_remove(id);
+    extent->start = start;
+    large_direct_add(id);
+    large_live_resized(extent, bytes, size_bytes);
+    return true;
+}
+
+// Out of the range into a mapping of its own, when the range has no room: still without copying.
+static bool resize_to_direct(extent_id_t id, size_t bytes)
+{
+    extent_id_t other = large_direct_get(bytes, os_page_bytes());
+    if (other == 0)
+        return false;
+    extent_t *extent = extent_node(id), *place = extent_node(other);
+    bool hole = false;
+    place->used_bytes = bytes;
+    if (!os_move(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT, place->start, bytes, &hole)) {
+        large_direct_free(other);
+        return false;
+    }
+    // The node of the block stays; the one that was made for the mapping takes over the extent it leaves.
+    large_direct_remove(other);
+    extent_t old = *extent;
+    *extent = (extent_t){.start = place->start, .state = EXTENT_LIVE, .direct = true, .used_bytes = old.used_bytes,
+                         .requested_bytes = old.requested_bytes};
+    *place = (extent_t){.start = old.start, .grains = old.grains, .state = EXTENT_BUSY};
+    large_direct_add(id);
+    large_live_moved -= old.moved;
+    extent_swap_table(other, other);
+    extent_leave(other, hole);
+    return true;
+}
+
+static bool resize_locked(extent_id_t id, size_t size_bytes)
+{
+    extent_t *extent = extent_node(id);
+    size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
+    size_t grains = large_live_grains(bytes);
+    if (extent->direct)
+        return resize_direct(id, bytes, size_bytes);
+    if (grains <= extent->grains || extent_grow(id, grains) || resize_by_move(id, bytes))
+        resize_here(id, bytes, size_bytes);
+    else if (resize_to_direct(id, bytes))
+        large_live_resized(extent_node(id), bytes, size_bytes);
+    else
+        return false;
+    return true;
+}
+
+static bool resize_counted(extent_id_t id, size_t size_bytes)
+{
+    size_t before = extent_node(id)->used_bytes, bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
+    size_t more = bytes > before ? bytes - before : 0;
+    if (more != 0 && unlikely(!budget_take(more)))
+        return false;
+    if (resize_locked(id, size_bytes))
+        return true;
+    budget_unuse(more);
+    return false;
+}
+
+void *large_resize(void *block, size_t size_bytes)
+{
+    if (size_bytes > PTRDIFF_MAX || large_live_is_hopeless(size_bytes) || !lock_take(&extent_lock))
+        return NULL;
+    large_result_t result;
+    extent_id_t id = large_live_find(block, &result);
+    void *resized_block = id != 0 && resize_counted(id, size_bytes) ? extent_node(id)->start : NULL;
+    lock_give(&extent_lock);
+    return resized_block;
+}
