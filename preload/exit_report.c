@@ -79,10 +79,11 @@ static void compose(writer_t *writer, sheet_end_t ended_by, int value)
 {
     report_subject_t subject = {.program = process.name, .pid = process.pid};
     const survey_visitor_t *visitor = recorder_is_wanted() ? recorder_sheet_begin() : NULL;
-    sheet_take(&memory.sheet, ended_by, value, visitor, (procfs_buffer_t *)memory.text); // no text is in it yet
+    bool told = options.stats != STATS_OFF && (ended_by == END_REQUEST || text_wanted());
+    sheet_take(&memory.sheet, ended_by, value, told, visitor, (procfs_buffer_t *)memory.text); // no text is in it yet
     if (visitor != NULL)
         recorder_sheet_end(&memory.sheet);
-    if (options.stats == STATS_OFF || (ended_by != END_REQUEST && !text_wanted()))
+    if (!told)
         return;
     if (options.stats == STATS_JSON)
         report_json(writer, &memory.sheet, &subject);
@@ -197,7 +198,7 @@ static RARE void compose_limit(writer_t *writer, size_t size_bytes)
 {
     report_subject_t subject = {.program = process.name, .pid = process.pid};
     const survey_visitor_t *visitor = recorder_sheet_begin();
-    sheet_take(&memory.sheet, END_REQUEST, 0, visitor, (procfs_buffer_t *)memory.text);
+    sheet_take(&memory.sheet, END_REQUEST, 0, true, visitor, (procfs_buffer_t *)memory.text);
     if (visitor != NULL)
         recorder_sheet_end(&memory.sheet);
     limit_lines(writer, size_bytes);

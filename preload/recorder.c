@@ -33,16 +33,16 @@
 #define YOUNG_SAMPLES 16u
 #define OLD_SAMPLES 128u
 
-// A snapshot walks all of the heap. So they take at most 0.5 % of the processor time, and 1 ms: some eight small ones,
-// and 1 % of a program of 0.1 s.
+// A snapshot walks all of the heap. So they take at most 0.5 % of the processor time, and 0.25 ms: four small ones, and
+// 0.6 % more of a program of 0.04 s.
 #define SNAPSHOT_SHARE 200u // one in so many
-#define SNAPSHOT_CREDIT_NS 1000000u
+#define SNAPSHOT_CREDIT_NS 250000u
 
 // A high that comes too fast for that waits, and is taken on credit when it begins to fall: then it was a peak, and
 // nothing else would tell of it. What it costs the next ones have to wait for. A walk over fresh memory takes 3 to 4 %
 // of what its page faults took, whatever its size; so a program that has done as much again beside them can pay.
 #define PEAK_SHARE 50u
-#define PEAK_CREDIT_NS 2000000u
+#define PEAK_CREDIT_NS 500000u
 #define PEAK_SHIFT 2      // a fourth above what was seen: less is not worth a debt
 #define PEAK_FALL_SHIFT 6 // by 1/64: far less than what makes a high
 

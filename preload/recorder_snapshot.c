@@ -16,7 +16,7 @@
 #include "recorder_file.h"
 
 #define SNAPSHOTS_MOST 256
-#define CELLS_A_STEP 512u // 12 KiB: how the heap map grows
+#define CELLS_A_STEP 170u // 4 KiB: how the heap map grows
 #define CLASSES (SURVEY_CLASSES_MAX + 1)
 
 // Then the standard error of a charge is a third.

@@ -36,7 +36,7 @@ static void process_figures(sheet_t *sheet, uint64_t rss_bytes, uint64_t peak_rs
 
 // What the kernel says of the process is read after the survey, which touches memory of ours; the peak before, with the
 // threads: if it is reached now, it is what is resident in the end.
-void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor,
+void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, bool told, const survey_visitor_t *visitor,
                 procfs_buffer_t *buffer)
 {
     procfs_status_t status = procfs_status(buffer);
@@ -44,9 +44,9 @@ void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_vi
     sheet->value = value;
     sheet->threads = status.threads;
     survey_take_pages(&sheet->survey, visitor, locks_are_safe(sheet));
-    process_figures(sheet, procfs_rss_bytes(buffer), status.peak_rss_bytes);
+    process_figures(sheet, told ? procfs_rss_bytes(buffer) : procfs_rss_quick(buffer), status.peak_rss_bytes);
     sheet->limit_bytes = options.limit_bytes;
-    sheet->cgroup_limit_bytes = cgroup_limit_bytes(buffer);
+    sheet->cgroup_limit_bytes = told ? cgroup_limit_bytes(buffer) : 0;
 }
 
 void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor, procfs_buffer_t *buffer)

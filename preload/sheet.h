@@ -23,8 +23,9 @@ typedef struct sheet {
 
 // Fills *sheet; reads through *buffer; one call at a time (exit_report.c sees to it). After an end that may have
 // interrupted the allocator (a signal, and _exit in a signal handler) it takes no lock, nor where no other thread could
-// hold one. The survey's pages are shown to the visitor; NULL: to nobody.
-RARE void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, const survey_visitor_t *visitor,
+// hold one. The survey's pages are shown to the visitor; NULL: to nobody. Not told: it is for a recording alone, which
+// holds no limits, and whose snapshots all have the kernel's quick count of what is resident.
+RARE void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, bool told, const survey_visitor_t *visitor,
                      procfs_buffer_t *buffer);
 
 // For the recording, while the process runs: at little cost, so without the number of threads, and with the peak that
