@@ -93,6 +93,20 @@ module_seen_t module_of(uintptr_t address)
     return seen;
 }
 
+uint32_t stack_module(stack_modules_t *modules, uintptr_t address)
+{
+    for (uint32_t i = modules->count; i-- > 0;)
+        if (address - modules->seen[i].start < modules->seen[i].end - modules->seen[i].start)
+            return i;
+    if (modules->count == MODULES_A_STACK)
+        return MODULES_A_STACK;
+    module_seen_t seen = module_of(address);
+    if (seen.end == 0)
+        return MODULES_A_STACK;
+    modules->seen[modules->count] = seen;
+    return modules->count++;
+}
+
 // --- the records -----------------------------------------------------------------------------------------------------
 
 // The loader has no name for the program itself.

@@ -18,6 +18,17 @@ typedef struct module_seen {
 // The module of an address on the calling thread's own stack, which cannot be closed meanwhile. Takes no lock.
 RARE module_seen_t module_of(uintptr_t address);
 
+// The different modules of one stack, as far as there is room.
+#define MODULES_A_STACK 16u
+
+typedef struct stack_modules {
+    module_seen_t seen[MODULES_A_STACK];
+    uint32_t count;
+} stack_modules_t;
+
+// The index of the module of an address on it; MODULES_A_STACK: none, or no room.
+RARE uint32_t stack_module(stack_modules_t *modules, uintptr_t address);
+
 // Its number in the recording; 0: there was no room. [recorder_lock]
 RARE uint32_t recorder_module(const module_seen_t *seen, uint64_t now_ns);
 

@@ -10,45 +10,29 @@
 #include "recorder_modules.h"
 #include "recorder_sites.h"
 #include "stack.h"
+#include "stack_quick.h"
 
 #define EVENT_NS_MOST 50000u // more than that was not ours: the thread did not run
-#define MODULES_A_STACK 16 // different ones; beyond, frames have none
 
 // --- modules ---------------------------------------------------------------------------------------------------------
 
 typedef struct modules {
-    module_seen_t seen[MODULES_A_STACK];
-    uint32_t count;
-    uint8_t of_frame[STACK_DEPTH_MAX]; // index in seen; MODULES_A_STACK: none
+    stack_modules_t of_stack;
+    uint8_t of_frame[STACK_DEPTH_MAX]; // index in of_stack; MODULES_A_STACK: none
 } modules_t;
-
-static uint32_t module_find(modules_t *modules, uintptr_t address)
-{
-    for (uint32_t i = modules->count; i-- > 0;)
-        if (address - modules->seen[i].start < modules->seen[i].end - modules->seen[i].start)
-            return i;
-    if (modules->count == MODULES_A_STACK)
-        return MODULES_A_STACK;
-    module_seen_t seen = module_of(address);
-    if (seen.end == 0)
-        return MODULES_A_STACK;
-    modules->seen[modules->count] = seen;
-    return modules->count++;
-}
 
 static void modules_find(modules_t *modules, const stack_walk_t *walk)
 {
-    modules->count = 0;
     for (uint32_t i = 0; i < walk->depth; i++)
-        modules->of_frame[i] = (uint8_t)module_find(modules, walk->address[i] - 1);
+        modules->of_frame[i] = (uint8_t)stack_module(&modules->of_stack, walk->address[i] - 1);
 }
 
 // [recorder_lock]
 static void frames_make(call_stack_t *stack, const stack_walk_t *walk, const modules_t *modules, uint64_t now_ns)
 {
     uint64_t number[MODULES_A_STACK + 1];
-    for (uint32_t i = 0; i < modules->count; i++)
-        number[i] = recorder_module(&modules->seen[i], now_ns);
+    for (uint32_t i = 0; i < modules->of_stack.count; i++)
+        number[i] = recorder_module(&modules->of_stack.seen[i], now_ns);
     number[MODULES_A_STACK] = 0;
     stack->depth = walk->depth;
     stack->cut = walk->cut;
@@ -140,7 +124,9 @@ static uint32_t birth_take(const sample_t *sample, uint64_t now_ns)
     uintptr_t frames[STACK_DEPTH_MAX];
     stack_walk_t walk = {.address = frames, .most = STACK_DEPTH_MAX};
     modules_t modules;
-    stack_walk(&walk);
+    modules.of_stack.count = 0;
+    if (!stack_walk_quick(&walk, &modules.of_stack))
+        stack_walk(&walk);
     modules_find(&modules, &walk);
     self_look();
     return birth_locked(sample, &walk, &modules, now_ns);

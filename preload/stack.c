@@ -11,19 +11,20 @@
 
 #define LINE_BYTES 800
 
-// This library's own addresses, as the loader knows them. [const] from the first stack on: all write the same.
-static uintptr_t own_start, own_end;
+static stack_own_t own; // [const] from the first stack on: all write the same
 
-static void own_look(void)
+stack_own_t stack_own(void)
 {
-    module_seen_t own = module_of((uintptr_t)own_look);
-    own_start = own.start;
-    own_end = own.end;
+    if (own.end == 0) {
+        module_seen_t seen = module_of((uintptr_t)stack_own);
+        own = (stack_own_t){seen.start, seen.end, seen.identity};
+    }
+    return own;
 }
 
 static bool is_ours(uintptr_t address)
 {
-    return address >= own_start && address < own_end;
+    return address >= own.start && address < own.end;
 }
 
 // Every address is that of a return, so that readers may look up the byte before; where a signal interrupted, it is
@@ -48,8 +49,7 @@ static RARE _Unwind_Reason_Code frame_visit(struct _Unwind_Context *context, voi
 
 void stack_walk(stack_walk_t *walk)
 {
-    if (own_end == 0)
-        own_look();
+    stack_own();
     _Unwind_Backtrace(frame_visit, walk);
 }
 

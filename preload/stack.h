@@ -22,6 +22,14 @@ typedef struct stack_walk {
 // The frames of this library are left out.
 RARE void stack_walk(stack_walk_t *walk);
 
+// What of this library's own file the loader mapped: addresses from start on, below end.
+typedef struct stack_own {
+    uintptr_t start, end;
+    uint64_t identity; // see recorder_modules.h
+} stack_own_t;
+
+RARE stack_own_t stack_own(void);
+
 // One line: "tarn:   allocated by thread 12: program+0x1234 < libc.so.6+0x5678". Offsets are the file's addresses, those of
 // the calls (the byte before the return). thread 0: it is not known.
 RARE void stack_tell(const char *what, uint32_t thread, const uintptr_t *address, uint32_t depth);
