@@ -40,9 +40,9 @@
 
 // A high that comes too fast for that waits, and is taken on credit when it begins to fall: then it was a peak, and
 // nothing else would tell of it. What it costs the next ones have to wait for. A walk over fresh memory takes 3 to 4 %
-// of what its page faults took, whatever its size; so a program that has done as much again beside them can pay.
-#define PEAK_SHARE 50u
-#define PEAK_CREDIT_NS 500000u
+// of what its page faults took, whatever its size; so a program that has done three times as much can pay.
+#define PEAK_SHARE 100u
+#define PEAK_CREDIT_NS 250000u
 #define PEAK_SHIFT 2      // a fourth above what was seen: less is not worth a debt
 #define PEAK_FALL_SHIFT 6 // by 1/64: far less than what makes a high
 
