@@ -2,7 +2,7 @@
 //
 //   profile_build.c    the process, its snapshots, threads, sizes
 //   profile_stacks.c   the stacks and the samples
-//   profile_close.c    the stacks' metrics: the estimates, closed against the balance sheet
+//   profile_close.c    the stacks' metrics: the estimates, closed against the balance sheet (profile_close.h)
 //   profile_names.c    functions and lines for the addresses, and the frame to blame
 #ifndef TARN_TOOLS_PROFILE_BUILD_H
 #define TARN_TOOLS_PROFILE_BUILD_H
