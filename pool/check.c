@@ -65,24 +65,51 @@ static const char *list_check(heap_t *heap, page_id_t first, unsigned class, uns
     return NULL;
 }
 
+static unsigned used_most(page_t *page)
+{
+    return page_is_mosaic(page) ? page->mosaic->tiles.used_granules : page_used(page);
+}
+
+// A list of a class's blocks that are used as far as their page knows. page: all are of it; NULL: of any.
+static const char *list_is_of(const block_t *list, unsigned class, const page_t *page, unsigned most)
+{
+    unsigned length = 0;
+    const char *wrong;
+    for (const block_t *block = list; block != NULL; block = block->next) {
+        page_t *at = zone_page_of(block);
+        bool exact;
+        if (at == NULL || (page != NULL && at != page))
+            return "a head list leaves its page";
+        if (page_is_mosaic(at))
+            exact = mosaic_block_bytes(at, block, &wrong) == size_class_table[class].block_bytes;
+        else
+            page_block_index(at, block, &exact);
+        if (!exact || (at->class != class && !page_is_mosaic(at)))
+            return "a head list leads into a block";
+        if (++length > most)
+            return "a head list is longer than its page has used blocks";
+    }
+    return NULL;
+}
+
+static const char *ring_check(heap_t *heap, unsigned class)
+{
+    const ring_slot_t *slot = heap_ring_slot(heap, class);
+    unsigned length = 0;
+    for (const block_t *block = slot->first; block != NULL && length <= slot->count; block = block->next)
+        length++;
+    if (length != slot->count || slot->count > slot->most)
+        return "a place of the ring does not know how many blocks it has";
+    return list_is_of(slot->first, class, NULL, RING_BLOCKS) == NULL ? NULL : "the ring has what is no block of the class";
+}
+
 static const char *head_check(heap_t *heap, unsigned class)
 {
     page_t *page = heap->small[class].current, *head_page = heap->small[class].head_page;
-    unsigned length = 0;
-    const char *wrong;
-    for (const block_t *block = heap->head[class]; block != NULL; block = block->next) {
-        bool exact;
-        if (zone_page_of(block) != head_page)
-            return "a head list leaves its page";
-        if (page_is_mosaic(head_page))
-            exact = mosaic_block_bytes(head_page, block, &wrong) == size_class_table[class].block_bytes;
-        else
-            page_block_index(head_page, block, &exact);
-        if (!exact)
-            return "a head list leads into a block";
-        if (++length > (page_is_mosaic(head_page) ? head_page->mosaic->tiles.used_granules : page_used(head_page)))
-            return "a head list is longer than its page has used blocks";
-    }
+    const char *wrong = list_is_of(heap->head[class], class, head_page,
+                                   head_page != NULL ? used_most(head_page) : RING_BLOCKS);
+    if (wrong != NULL)
+        return wrong;
     return page == NULL || page->place == PAGE_CURRENT ? NULL : "the current page is not in its place";
 }
 
@@ -106,6 +133,8 @@ static const char *draw_check(heap_t *heap, unsigned class)
 static const char *small_bin_check(heap_t *heap, unsigned class)
 {
     const char *wrong = head_check(heap, class);
+    if (wrong == NULL)
+        wrong = ring_check(heap, class);
     if (wrong == NULL)
         wrong = draw_check(heap, class);
     for (unsigned bucket = 0; wrong == NULL && bucket < BUCKETS; bucket++)

@@ -244,19 +244,95 @@ static void hand_over(heap_t *heap, page_t *page, block_t *first, block_t *last,
     heap_adopt_page(heap, page);
 }
 
-static void slot_flush(heap_t *heap, ring_slot_t *slot)
+static bool is_in_page(const page_t *page, const block_t *block)
 {
-    ring_slot_t flushed = *slot;
-    heap->ring_used -= slot->count;
-    *slot = (ring_slot_t){0};
-    hand_over(heap, flushed.page, flushed.first, flushed.last, flushed.count);
+    return (uintptr_t)block - (uintptr_t)page->start < page_class(page)->page_bytes;
+}
+
+// Takes the blocks of its first one's page out of a list, and hands them over. Returns the rest.
+static block_t *list_hand_over_page(heap_t *heap, block_t *list)
+{
+    page_t *page = zone_page_of(list);
+    block_t *last = list, *rest = NULL, **link = &rest;
+    unsigned count = 1;
+    for (block_t *block = list->next; block != NULL; block = block->next)
+        if (is_in_page(page, block)) {
+            last = last->next = block;
+            count++;
+        } else {
+            *link = block;
+            link = &block->next;
+        }
+    *link = NULL;
+    if (page_owner(page) == heap) { // adopted since
+        page_put_list(page, list, last, count);
+        heap_settle(heap, page);
+    } else {
+        hand_over(heap, page, list, last, count);
+    }
+    return rest;
+}
+
+static void list_hand_over(heap_t *heap, block_t *list)
+{
+    while (list != NULL)
+        list = list_hand_over_page(heap, list);
+}
+
+// Ends the list behind its first `length` blocks; returns what is behind.
+static block_t *list_cut(block_t *list, unsigned length)
+{
+    for (unsigned i = 1; i < length; i++)
+        list = list->next;
+    block_t *rest = list->next;
+    list->next = NULL;
+    return rest;
+}
+
+// All of a class's blocks in the ring but the `stay` that came last.
+static block_t *slot_take(heap_t *heap, unsigned class, unsigned stay)
+{
+    ring_slot_t *slot = heap_ring_slot(heap, class);
+    block_t *list = slot->first;
+    heap->ring_bytes -= (size_t)(slot->count - stay) * class << GRANULE_SHIFT;
+    slot->count = (uint16_t)stay;
+    if (stay != 0)
+        return list_cut(list, stay);
+    slot->first = NULL;
+    return list;
+}
+
+// Pages of a class lie at multiples of their size.
+static void slot_is_for_a_page(ring_slot_t *slot, unsigned class)
+{
+    const size_class_t *info = &size_class_table[class];
+    slot->apart = ~((uintptr_t)info->page_bytes - 1);
+    slot->most = (uint16_t)size_min(RING_PAGE_BYTES / info->block_bytes, RING_PAGE_BLOCKS);
+}
+
+static void slot_is_borrowed(ring_slot_t *slot, unsigned class)
+{
+    slot->borrowed = true;
+    slot->apart = 0;
+    slot->most = (uint16_t)size_min(RING_SLOT_BYTES / size_class_table[class].block_bytes, RING_BLOCKS);
+}
+
+// A block of another page has come, or there are too many. Where the thread borrows, what came last stays: it is what the
+// next refill wants, and still in the processor's cache.
+static void slot_make_room(heap_t *heap, unsigned class)
+{
+    ring_slot_t *slot = heap_ring_slot(heap, class);
+    unsigned stay = slot->borrowed ? slot->count / 2 : 0;
+    if (!slot->borrowed)
+        slot_is_for_a_page(slot, class);
+    slot->borrowed = false;
+    list_hand_over(heap, slot_take(heap, class, stay));
 }
 
 void heap_ring_flush(heap_t *heap)
 {
-    for (unsigned i = 0; heap->ring_used != 0 && i < RING_SLOTS; i++)
-        if (heap->ring[i].count != 0)
-            slot_flush(heap, &heap->ring[i]);
+    for (unsigned class = 1; heap->ring_bytes != 0 && class <= SMALL_CLASSES; class++)
+        list_hand_over(heap, slot_take(heap, class, 0));
 }
 
 bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
@@ -267,19 +343,19 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
         return true;
     }
     ring_slot_t *slot = heap_ring_slot(heap, page->class);
-    if (slot->page == page && slot->first == block)
+    if (slot->first == block)
         return false;
-    if (slot->count != 0 && (slot->page != page || slot->room == 0))
-        slot_flush(heap, slot);
+    if (slot->most == 0)
+        slot_is_for_a_page(slot, page->class);
+    if (slot->count != 0 && (slot->count >= slot->most || !heap_ring_goes_with(slot, block)))
+        slot_make_room(heap, page->class);
+    if (heap->ring_bytes >= RING_BYTES)
+        heap_ring_flush(heap);
     if (page_owner(page) == heap) { // the flush has adopted it
         heap_free_small(page, block);
         return true;
     }
-    if (slot->count == 0) {
-        unsigned room = (unsigned)(RING_BYTES / page_class(page)->block_bytes);
-        *slot = (ring_slot_t){.page = page, .last = block, .room = (uint16_t)(room < RING_BLOCKS ? room : RING_BLOCKS)};
-    }
-    heap_ring_add(heap, page, block);
+    heap_ring_put(heap, page->class, block);
     return true;
 }
 
@@ -385,8 +461,6 @@ static page_t *current_find(heap_t *heap, unsigned class, bool fresh)
 {
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
-    if (heap->ring_used > RING_WAITING_MOST)
-        heap_ring_flush(heap);
     if (page != NULL && page->list == NULL)
         heap_collect(heap, page, false);
     if (page != NULL && page->list != NULL)
@@ -425,16 +499,6 @@ static inline page_t *current_sound(heap_t *heap, unsigned class, bool fresh)
     return page;
 }
 
-// Ends the list behind its first `length` blocks; returns what is behind.
-static block_t *list_cut(block_t *list, unsigned length)
-{
-    for (unsigned i = 1; i < length; i++)
-        list = list->next;
-    block_t *rest = list->next;
-    list->next = NULL;
-    return rest;
-}
-
 // How many of `count` blocks may become the head list: see sample.h.
 static inline unsigned sampled_length(heap_t *heap, unsigned class, unsigned count)
 {
@@ -450,19 +514,15 @@ static block_t *ring_borrow(heap_t *heap, unsigned class)
     ring_slot_t *slot = heap_ring_slot(heap, class);
     if (slot->count == 0)
         return NULL;
-    block_t *list = slot->first;
-    unsigned length = sampled_length(heap, class, slot->count);
-    heap->ring_used -= length;
+    unsigned count = slot->count, length = sampled_length(heap, class, count);
+    block_t *list = slot->first, *rest = length < count ? list_cut(list, length) : NULL;
+    slot->first = rest;
+    slot->count = (uint16_t)(count - length);
+    slot_is_borrowed(slot, class);
+    heap->ring_bytes -= (size_t)length * class << GRANULE_SHIFT;
     heap->small[class].handed += length;
-    heap->small[class].head_page = slot->page;
+    heap->small[class].head_page = NULL;
     small_see(heap, class);
-    if (length < slot->count) {
-        slot->first = list_cut(list, length);
-        slot->count = (uint16_t)(slot->count - length);
-        slot->room = (uint16_t)(slot->room + length);
-    } else {
-        *slot = (ring_slot_t){0};
-    }
     heap->head[class] = list->next;
     return list;
 }
@@ -490,7 +550,7 @@ block_t *heap_refill(heap_t *heap, unsigned class)
 {
     page_t *page = heap->small[class].current;
     block_t *list = NULL;
-    if (heap->ring_used != 0 && (page == NULL || page->list == NULL) && (list = ring_borrow(heap, class)) != NULL)
+    if (heap->ring_bytes != 0 && (page == NULL || page->list == NULL) && (list = ring_borrow(heap, class)) != NULL)
         return list;
     page = current_sound(heap, class, false);
     if (page == NULL && (list = mosaic_refill(heap, class)) != NULL)
@@ -538,7 +598,9 @@ static void head_flush(heap_t *heap, unsigned class)
         count++;
     heap->head[class] = NULL;
     bin->handed -= count;
-    if (bin->head_page == bin->current)
+    if (bin->head_page == NULL)
+        list_hand_over(heap, first);
+    else if (bin->head_page == bin->current)
         page_put_list(bin->current, first, last, count);
     else
         hand_over(heap, bin->head_page, first, last, count);
@@ -610,7 +672,8 @@ void heap_borrowed_flush(heap_t *heap)
 {
     for (uint64_t rest = heap->small_seen; rest != 0; rest &= rest - 1) {
         unsigned class = bits_lowest(rest) + 1;
-        if (heap->small[class].head_page != heap->small[class].current)
+        const small_bin_t *bin = &heap->small[class];
+        if (bin->head_page == NULL || bin->head_page != bin->current)
             head_flush(heap, class);
     }
 }

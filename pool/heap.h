@@ -23,8 +23,8 @@ typedef struct handover {
 
 typedef struct small_bin {
     page_t *current;              // [owner] the page that refills take from; NULL at first
-    page_t *head_page;            // [owner] the page whose blocks the head list has: the current one, or another heap's
-                                  // (borrowed); means nothing while the list is empty
+    page_t *head_page;            // [owner] the page whose blocks the head list has: the current one, or a mosaic; NULL: other
+                                  // heaps' pages (borrowed). Means nothing while the list is empty
     page_id_t bucket[BUCKETS];    // [owner] pages with blocks on their list, by fullness
     page_id_t scanned;            // [owner] nearly empty pages that purge.c need not look at
     page_id_t uncarved;           // [owner] pages with an empty list and carve steps left
@@ -75,11 +75,14 @@ typedef struct small_draw {
 
 _Static_assert(sizeof(small_draw_t) == CACHE_LINE_BYTES, "one line each");
 
-// Frees of other heaps' small blocks, gathered by page.
+// Frees of other heaps' blocks of one small class, the last one first. Of one page, so that what a thread holds back that
+// only frees keeps one page a class from becoming empty; but of any pages where the thread borrows them: then few are held
+// for long, and to hand each over alone would cost more than to hand it out again.
 typedef struct ring_slot {
-    page_t *page; // [owner]
-    block_t *first, *last;
-    uint16_t count, room; // blocks in it, blocks that may still come
+    block_t *first;       // [owner]
+    uintptr_t apart;      // [owner] address bits in which no two of its blocks may differ: those of a page's number, or none
+    uint16_t count, most; // [owner] blocks in it, and how many there may be; most is 0 until the first one comes
+    bool borrowed;        // [owner] a refill took its blocks since it was last full
 } ring_slot_t;
 
 // What the slow paths saw of the sizes asked for: the estimate of requested bytes rests on it.
@@ -109,7 +112,7 @@ struct heap {
     block_t *head[SMALL_CLASSES + 1]; // [owner] head[0] stays empty
     uint64_t small_seen, medium_seen; // [owner] classes that have a current page or a head list, a bit each: what
                                  // heap_flush has to look at
-    uint32_t ring_used;          // [owner] blocks in the ring
+    size_t ring_bytes;           // [owner] of the blocks in the ring
     medium_last_t last;          // [owner]
     size_t idle_bytes;           // [owner] free and resident in partly used pages, about
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
@@ -215,10 +218,14 @@ static inline void heap_free_local_or(void *address, void (*slow)(void *, heap_f
         slow(address, found);
 }
 
-// The same for a block of the second zone. False: it is not the calling thread's, or freed twice.
-static inline bool heap_free_high(void *address, size_t offset)
+static inline page_t *heap_high_page(size_t offset)
 {
-    page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
+    return &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
+}
+
+// The same for a block of the second zone. False: it is not the calling thread's, or freed twice.
+static inline bool heap_free_high(void *address, page_t *page)
+{
     if (unlikely(page_owner_word(page) != heap_self))
         return false;
     block_t *block = address, *list = page->list;
@@ -278,17 +285,28 @@ static inline ring_slot_t *heap_ring_slot(heap_t *heap, unsigned class)
     return &heap->ring[class - 1];
 }
 
-// A free of another heap's block, if its class's place in the ring is the page's, with room. False: not so, or freed twice.
-static inline bool heap_ring_add(heap_t *heap, const page_t *page, block_t *block)
+static inline bool heap_ring_goes_with(const ring_slot_t *slot, const block_t *block)
 {
-    ring_slot_t *slot = heap_ring_slot(heap, page->class);
-    if (unlikely(slot->page != page || slot->room == 0 || slot->first == block))
-        return false;
+    return (((uintptr_t)slot->first ^ (uintptr_t)block) & slot->apart) == 0;
+}
+
+static inline void heap_ring_put(heap_t *heap, unsigned class, block_t *block)
+{
+    ring_slot_t *slot = heap_ring_slot(heap, class);
     block->next = slot->first;
     slot->first = block;
     slot->count++;
-    slot->room--;
-    heap->ring_used++;
+    heap->ring_bytes += (size_t)class << GRANULE_SHIFT;
+}
+
+// A free of another heap's block, if its class's place in the ring has room for it. False: not so, or freed twice.
+static inline bool heap_ring_add(heap_t *heap, unsigned class, block_t *block)
+{
+    const ring_slot_t *slot = heap_ring_slot(heap, class);
+    if (unlikely(slot->count >= slot->most) || unlikely(slot->first == block) ||
+        unlikely(heap->ring_bytes >= RING_BYTES) || unlikely(!heap_ring_goes_with(slot, block)))
+        return false;
+    heap_ring_put(heap, class, block);
     return true;
 }
 

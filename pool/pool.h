@@ -54,9 +54,10 @@ void *pool_calloc(size_t size_bytes); // zeroed; the caller has multiplied, and 
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of two
 void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
 void pool_free_slow(void *block);
+void pool_free_others(void *block, page_t *page); // the same, of the first two zones: another thread's, in all likelihood
 HARDENED void pool_free_hardened(void *block, page_t *page); // the same at level 1: its page is the calling thread's
 void pool_free_beyond(void *block, size_t offset); // the same; offset: from the first zone's start, which it is not in
-void pool_delete_slow(void *block, size_t size_bytes);
+void pool_delete_slow(void *block, size_t size_bytes, page_t *small); // small: as found, in the first two zones; else NULL
 void pool_delete_beyond(void *block, size_t size_bytes, size_t offset);
 // The block is about to be freed by one who says what it asked for: told if that cannot be. resizable: realloc may have left
 // it where it was. harden_level is not 0.
@@ -144,8 +145,6 @@ static inline __attribute__((always_inline)) void *pool_refill_quick(size_t size
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
     if (unlikely(page == NULL || page->list == NULL || !bin->short_refills))
-        return NULL;
-    if (unlikely(heap->ring_used > RING_WAITING_MOST))
         return NULL;
     if (unlikely(!page_list_looks_right(page, &size_class_table[class]))) // heap_refill tells
         return NULL;
@@ -290,12 +289,12 @@ static inline void *pool_realloc(void *block, size_t size_bytes)
 }
 
 // Of the first zone, and not for the fast path.
-static inline void pool_free_found(void *block, heap_found_t found)
+static inline __attribute__((always_inline)) void pool_free_found(void *block, heap_found_t found)
 {
     if (unlikely(pool_frees_are_short()) && heap_harden_is_own(found.owner_word))
         pool_free_hardened(block, found.page);
     else
-        pool_free_slow(block);
+        pool_free_others(block, found.page);
 }
 
 static inline void pool_free(void *block)
@@ -312,7 +311,7 @@ static inline void pool_delete(void *block, size_t size_bytes)
     if (unlikely(way == HEAP_FREE_BEYOND))
         return pool_delete_beyond(block, size_bytes, found.offset);
     if (unlikely(way == HEAP_FREE_SLOW))
-        pool_delete_slow(block, size_bytes);
+        pool_delete_slow(block, size_bytes, found.page);
 }
 
 #endif

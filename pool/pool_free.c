@@ -111,7 +111,7 @@ static inline bool free_remote_quick(page_t *page, void *block)
     size_t offset = (size_t)((char *)block - page->start);
     if (unlikely(size_class_index_exact(class, offset) >= class->block_count))
         return false;
-    return !pool_pointer_looks_freed(page, block, offset) && heap_ring_add(heap, page, block);
+    return !pool_pointer_looks_freed(page, block, offset) && heap_ring_add(heap, page->class, block);
 }
 
 // A small block of a marked page. Where the page holds a sample, most are another block: as the fast path would have done
@@ -159,6 +159,17 @@ void pool_free_slow(void *block)
         free_general(page, block);
 }
 
+static inline bool free_others_quick(page_t *page, void *block)
+{
+    return likely(!page_is_marked(page)) && free_remote_quick(page, block);
+}
+
+void pool_free_others(void *block, page_t *page)
+{
+    if (unlikely(!free_others_quick(page, block)))
+        pool_free_slow(block);
+}
+
 HARDENED void pool_free_hardened(void *block, page_t *page)
 {
     if (unlikely(!heap_harden_free_own(page, block, block_bits_free_low(page))))
@@ -203,13 +214,16 @@ static __attribute__((noinline)) void free_beyond_zones(void *block)
 
 // The zones of the start are of one size and stand side by side: each in turn takes its share off the offset. BEYOND: it lies
 // in none.
-static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset)
+static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset, page_t **small)
 {
     const size_t zone_bytes = zone_first_bytes, descriptor = ~(sizeof(page_t) - 1);
     size_t place; // offset / page * sizeof(page_t), in one shift and one mask
     page_t *pages;
-    if ((offset -= zone_bytes) < zone_high_limit)
-        return heap_free_high(block, offset) ? HEAP_FREED : HEAP_FREE_SLOW;
+    *small = NULL;
+    if ((offset -= zone_bytes) < zone_high_limit) {
+        *small = heap_high_page(offset);
+        return heap_free_high(block, *small) ? HEAP_FREED : HEAP_FREE_SLOW;
+    }
     heap_t *heap = heap_self;
     if (heap_free_medium_last(heap, block))
         return HEAP_FREED;
@@ -228,19 +242,24 @@ static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *b
 
 void pool_free_beyond(void *block, size_t offset)
 {
-    heap_free_way_t way = free_beyond(block, offset);
+    page_t *small;
+    heap_free_way_t way = free_beyond(block, offset, &small);
     if (unlikely(way == HEAP_FREE_BEYOND))
         return free_beyond_zones(block);
     if (unlikely(way == HEAP_FREE_SLOW)) {
         if (unlikely(pool_frees_are_short()))
             free_hardened_beyond(block);
+        else if (small != NULL)
+            pool_free_others(block, small);
         else
             pool_free_slow(block);
     }
 }
 
-__attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
+__attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes, page_t *small)
 {
+    if (likely(harden_level == 0) && small != NULL && free_others_quick(small, block))
+        return;
     if (unlikely(pool_is_aside))
         return aside_delete(block, size_bytes);
     if (unlikely(harden_level != 0))
@@ -250,11 +269,12 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes)
 
 __attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
 {
-    heap_free_way_t way = free_beyond(block, offset); // hardened, it is FREED for NULL alone
+    page_t *small;
+    heap_free_way_t way = free_beyond(block, offset, &small); // hardened, it is FREED for NULL alone
     bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 &&
                  !atomic_load_explicit(&pool_large_slowly, memory_order_relaxed) && large_free_warm(block);
     if (unlikely(way != HEAP_FREED && !ready))
-        pool_delete_slow(block, size_bytes);
+        pool_delete_slow(block, size_bytes, small);
 }
 
 // --- what a free is told of the size -----------------------------------------------------------------------------------

@@ -70,42 +70,51 @@ typedef struct page_sums {
     uint64_t requested; // exact mode
 } page_sums_t;
 
-// Blocks on the heap's head list that belong to the page. Another thread may be popping: every link is checked.
-static unsigned head_count(heap_t *heap, page_t *page, unsigned class)
+static bool is_block_of(page_t *page, const block_t *block, unsigned class)
+{
+    bool exact = page_is_mosaic(page);
+    if (exact)
+        return true;
+    page_block_index(page, block, &exact);
+    return exact && page->class == class;
+}
+
+// Blocks of the class on a list, of one page; NULL: of any. Another thread may be changing it: every link is checked.
+static unsigned list_count(const block_t *list, page_t *page, unsigned class)
 {
     unsigned count = 0;
-    for (const block_t *block = heap->head[class]; block != NULL; block = block->next) {
-        bool exact = page_is_mosaic(page);
-        if (zone_page_of(block) != page)
-            break;
-        if (!exact)
-            page_block_index(page, block, &exact);
-        if (!exact || ++count > size_class_table[class].block_count)
+    for (const block_t *block = list; block != NULL; block = block->next) {
+        page_t *at = zone_page_of(block);
+        if (at == NULL || (page != NULL && at != page) || !is_block_of(at, block, class) ||
+            ++count > size_class_table[class].block_count)
             break;
     }
     return count;
 }
 
-// The page that the heap's head list of a class is of. NULL: the list is empty; then the page's zone may have been left, and its
-// descriptor with it.
-static page_t *head_page(const heap_t *heap, unsigned class)
+typedef enum head_kind { HEAD_OWN, HEAD_MOSAIC, HEAD_BORROWED } head_kind_t;
+
+// Where the blocks of a head list that is not empty come from. (Of an empty one, head_page may be of a zone that was left.)
+static head_kind_t head_kind(const heap_t *heap, unsigned class)
 {
-    page_t *page = heap->head[class] != NULL ? heap->small[class].head_page : NULL;
-    return page != NULL && (page->class == class || page_is_mosaic(page)) ? page : NULL;
+    const page_t *page = heap->small[class].head_page;
+    if (page == NULL)
+        return HEAD_BORROWED;
+    return page == heap->small[class].current ? HEAD_OWN : HEAD_MOSAIC;
 }
 
-// The same, if it is another than the heap's own. NULL: it is not.
-static page_t *head_page_elsewhere(const heap_t *heap, unsigned class)
+static unsigned head_count(const heap_t *heap, unsigned class)
 {
-    page_t *page = head_page(heap, class);
-    return page != heap->small[class].current ? page : NULL;
+    const block_t *list = heap->head[class];
+    return list == NULL ? 0 : list_count(list, heap->small[class].head_page, class);
 }
 
 static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
 {
     const size_class_t *class = &size_class_table[sums->class];
     uint64_t block_bytes = class->block_bytes, carved = size_min(page_carved_count(page), class->block_count);
-    uint64_t heads = page->place == PAGE_CURRENT ? head_count(owner, page, sums->class) : 0;
+    bool has_head = page->place == PAGE_CURRENT && owner->small[sums->class].head_page == page;
+    uint64_t heads = has_head ? head_count(owner, sums->class) : 0;
     uint64_t used = size_min(page_used(page), carved);
     uint64_t waiting = unlikely(harden_level != 0) ? block_bits_waiting(page) : remote_pending(page);
     sums->pending = size_min(waiting, used);
@@ -166,8 +175,11 @@ static void bits_add_list(dead_bits_t *bits, const page_t *page, const block_t *
 {
     unsigned most = page_class(page)->block_count;
     for (bool exact; list != NULL && most-- > 0; list = list->next) {
-        if (zone_page_of(list) != page)
+        page_t *at = zone_page_of(list);
+        if (at == NULL)
             return;
+        if (at != page) // in the ring there are others
+            continue;
         unsigned index = page_block_index(page, list, &exact);
         if (!exact)
             return;
@@ -178,9 +190,7 @@ static void bits_add_list(dead_bits_t *bits, const page_t *page, const block_t *
 static void bits_add_rings(dead_bits_t *bits, const page_t *page)
 {
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
-        for (unsigned i = 0; i < RING_SLOTS; i++)
-            if (heap->ring[i].count != 0 && heap->ring[i].page == page)
-                bits_add_list(bits, page, heap->ring[i].first);
+        bits_add_list(bits, page, heap_ring_slot(heap, page->class)->first);
 }
 
 static void bits_add_freed(dead_bits_t *bits, const page_t *page)
@@ -355,12 +365,8 @@ static void zone_survey(survey_t *out, zone_t *zone, window_t *window)
 static void rings_survey(survey_t *out)
 {
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
-        for (unsigned i = 0; i < RING_SLOTS; i++) {
-            ring_slot_t slot = heap->ring[i];
-            if (slot.count == 0 || slot.page == NULL || slot.count > RING_BLOCKS)
-                continue;
-            class_pending(&out->classes[slot.page->class - 1], slot.count);
-        }
+        for (unsigned class = 1; class <= SMALL_CLASSES; class++)
+            class_pending(&out->classes[class - 1], size_min(heap_ring_slot(heap, class)->count, RING_BLOCKS));
 }
 
 // What stands on head lists and belongs to other heaps' pages, or to mosaics.
@@ -368,12 +374,10 @@ static void borrowed_survey(survey_t *out)
 {
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
         for (unsigned i = 1; i <= SMALL_CLASSES; i++) {
-            page_t *page = head_page_elsewhere(heap, i);
-            if (page == NULL)
-                continue;
+            head_kind_t kind = head_kind(heap, i);
             survey_class_t *class = &out->classes[i - 1];
-            class_less(class, head_count(heap, page, i),
-                       page_is_mosaic(page) ? &class->holes_bytes : &class->pending_bytes);
+            if (kind != HEAD_OWN)
+                class_less(class, head_count(heap, i), kind == HEAD_MOSAIC ? &class->holes_bytes : &class->pending_bytes);
         }
 }
 
@@ -557,9 +561,7 @@ static uint64_t class_handed(unsigned class)
             handed += heap_medium_handed(&heap->medium[class - CLASS_FIRST_MEDIUM]);
             continue;
         }
-        page_t *page = head_page(heap, class);
-        handed += heap->small[class].handed - (page != NULL ? head_count(heap, page, class) : 0) -
-                  heap_harden_ahead(heap, class);
+        handed += heap->small[class].handed - head_count(heap, class) - heap_harden_ahead(heap, class);
     }
     return handed;
 }

@@ -219,16 +219,66 @@ static void free_into_ring(void *argument)
     void **frees = argument;
     page_t *page = support_page(frees[0]);
     pool_free(pool_malloc(1)); // this thread has a heap
-    for (unsigned i = 0; i < RING_BLOCKS; i++)
+    for (unsigned i = 0; i < RING_PAGE_BLOCKS; i++)
         pool_free(frees[i]);
-    cr_assert_eq(heap_self->ring_used, RING_BLOCKS);
+    cr_assert_eq(heap_self->ring_bytes, RING_PAGE_BLOCKS * SIZE);
     cr_assert_eq(remote_pending(page), 0, "they wait in the ring");
-    pool_free(frees[RING_BLOCKS]);
-    cr_assert_eq(remote_pending(page), RING_BLOCKS, "it was full");
-    cr_assert_eq(heap_self->ring_used, 1);
+    pool_free(frees[RING_PAGE_BLOCKS]);
+    cr_assert_eq(remote_pending(page), RING_PAGE_BLOCKS, "it was full");
+    cr_assert_eq(heap_self->ring_bytes, SIZE);
     heap_ring_flush(heap_self);
-    cr_assert_eq(heap_self->ring_used, 0);
-    cr_assert_eq(remote_pending(page), RING_BLOCKS + 1);
+    cr_assert_eq(heap_self->ring_bytes, 0);
+    cr_assert_eq(remote_pending(page), RING_PAGE_BLOCKS + 1);
+}
+
+static void free_of_two_pages(void *unused)
+{
+    (void)unused;
+    page_t *first = support_page(blocks[0]);
+    pool_free(pool_malloc(1)); // this thread has a heap
+    pool_free(blocks[0]);
+    pool_free(blocks[per_page]);
+    cr_assert_eq(remote_pending(first), 1, "only one page's blocks wait at a time");
+    cr_assert_eq(heap_self->ring_bytes, SIZE);
+    cr_assert_eq(pool_malloc(SIZE), blocks[per_page], "borrowed");
+    pool_free(blocks[per_page]);
+    for (unsigned i = 1; i < RING_BLOCKS; i++)
+        pool_free(blocks[i]);
+    cr_assert_eq(remote_pending(first), 1, "now blocks of any pages wait, and more");
+    cr_assert_eq(heap_self->ring_bytes, RING_BLOCKS * SIZE);
+    pool_free(blocks[RING_BLOCKS]);
+    cr_assert_eq(remote_pending(first), RING_BLOCKS / 2, "the older half has gone, by page");
+    cr_assert_eq(remote_pending(support_page(blocks[per_page])), 1);
+    for (unsigned i = RING_BLOCKS + 1; i < RING_BLOCKS * 3 / 2; i++)
+        pool_free(blocks[i]);
+    cr_assert_eq(heap_self->ring_bytes, RING_BLOCKS * SIZE);
+    pool_free(blocks[per_page + 1]);
+    cr_assert_eq(heap_self->ring_bytes, SIZE, "nothing was borrowed meanwhile: all goes");
+    pool_free(blocks[2 * per_page]);
+    cr_assert_eq(heap_self->ring_bytes, SIZE, "and again one page's blocks wait");
+}
+
+Test(heap, a_place_of_the_ring_that_is_borrowed_from_has_blocks_of_any_pages)
+{
+    fill_pages(4);
+    support_thread(free_of_two_pages, NULL);
+}
+
+static void free_all_classes(void *argument)
+{
+    pool_free(pool_malloc(1)); // this thread has a heap
+    for (void **frees = argument; *frees != NULL; frees++) {
+        pool_free(*frees);
+        cr_assert_leq(heap_self->ring_bytes, RING_BYTES + SMALL_MAX_BYTES);
+    }
+}
+
+Test(heap, the_ring_holds_back_no_more_than_its_bytes)
+{
+    static void *frees[SMALL_CLASSES * RING_BLOCKS + 1];
+    for (unsigned i = 0; i < SMALL_CLASSES * RING_BLOCKS; i++)
+        frees[i] = pool_malloc((i % SMALL_CLASSES + 1) * GRANULE_BYTES);
+    support_thread(free_all_classes, frees);
 }
 
 Test(heap, the_ring_holds_back_no_more_than_its_blocks)
@@ -243,12 +293,13 @@ static void free_one_a_class(void *argument)
     pool_free(pool_malloc(1)); // this thread has a heap
     for (unsigned i = 0; i < SMALL_CLASSES; i++)
         pool_free(frees[i]);
-    cr_assert_eq(heap_self->ring_used, SMALL_CLASSES);
+    size_t gathered = heap_self->ring_bytes;
+    cr_assert_eq(gathered, SMALL_CLASSES * (SMALL_CLASSES + 1) / 2 * GRANULE_BYTES);
     for (unsigned i = 0; i < SMALL_CLASSES; i++)
         cr_assert_eq(remote_pending(support_page(frees[i])), 0, "class %u", i + 1);
     void *again = pool_malloc(SIZE);
     cr_assert_eq(again, frees[size_class_small(SIZE) - 1], "borrowed");
-    cr_assert_eq(heap_self->ring_used, SMALL_CLASSES - 1);
+    cr_assert_eq(heap_self->ring_bytes, gathered - SIZE);
     pool_free(again);
 }
 
@@ -331,7 +382,7 @@ static void free_only(void *argument)
 {
     pool_free(argument);
     cr_assert_neq(heap_self, &heap_none);
-    cr_assert_eq(heap_self->ring_used, 1);
+    cr_assert_eq(heap_self->ring_bytes, SIZE);
 }
 
 Test(heap, a_thread_that_only_frees_gathers_what_it_frees)
