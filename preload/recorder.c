@@ -38,12 +38,18 @@
 #define SNAPSHOT_SHARE 200u // one in so many
 #define SNAPSHOT_CREDIT_NS 250000u
 
+#define SNAPSHOT_SHIFT 7 // a byte more costs 1/128 ns: 8 us a MiB
+
 // A high that comes too fast for that waits, and is taken on credit when it begins to fall: then it was a peak, and
-// nothing else would tell of it. What it costs the next ones have to wait for. A walk over fresh memory takes 3 to 4 %
-// of what its page faults took, whatever its size; so a program that has done three times as much can pay.
+// nothing else would tell of it. What it costs the next ones have to wait for. One that is far above what was seen may
+// cost 1 %; one that is a half above, which no program can repeat often, 2 % and 2 ms: a walk over fresh memory takes 3 to
+// 4 % of what its page faults took, whatever its size, so a program that has done as much again beside them can pay.
 #define PEAK_SHARE 100u
 #define PEAK_CREDIT_NS 250000u
-#define PEAK_SHIFT 2      // a fourth above what was seen: less is not worth a debt
+#define PEAK_SHIFT 2 // a fourth above: less is not worth a debt
+#define LEAP_SHARE 50u
+#define LEAP_CREDIT_NS 2000000u
+#define LEAP_SHIFT 1
 #define PEAK_FALL_SHIFT 6 // by 1/64: far less than what makes a high
 
 #define HIGH_SHIFT 4       // a new high is one by 1/16 and more; DESIGN says 5 %
@@ -54,10 +60,13 @@
 
 #define END_PATIENCE_MS 200
 
-// Samples may take 0.75 % of the processor time: with what they displace in the caches, 1 %. A program that does little
-// but allocate would pay 10 % for one each 512 KiB, and has many samples all the same.
+// Samples may take 0.5 % of the processor time: with what they displace in the caches, and with the frees in their pages
+// that look a block up, 1 %. A program that does little but allocate would pay 10 % for one each 512 KiB, and has many
+// samples all the same. Eight times too dear, they become four times rarer at once: on a busy machine that takes a dozen
+// samples during which the thread did not run, not one or two.
 #define PACE_BIRTHS 32u
-#define PACE_SHARE 133u
+#define PACE_SHARE 200u
+#define PACE_FAR 8u
 #define RATE_BYTES_MOST ((uint64_t)1 << 30)
 
 static struct timespec start_time;
@@ -363,11 +372,13 @@ static recording_reason_t reason_now(uint64_t now_ns, uint64_t glance, uint64_t 
     return now_ns - snapshot_last_ns > LONG_AGO_NS ? RECORDING_AT_TIME : 0;
 }
 
-// Whether one like the last would keep all of them within a share of the processor time.
-static bool is_affordable(unsigned share, uint64_t credit_ns)
+// Whether one now would keep all of them within a share of the processor time: one like the last, of what the heap has
+// become.
+static bool is_affordable(uint64_t glance, unsigned share, uint64_t credit_ns)
 {
     uint64_t allowed_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) / share + credit_ns;
-    return recorder_header->snapshots_cpu_ns + snapshot_cpu_ns <= allowed_ns;
+    uint64_t more_ns = glance > glance_last ? (glance - glance_last) >> SNAPSHOT_SHIFT : 0;
+    return recorder_header->snapshots_cpu_ns + snapshot_cpu_ns + more_ns <= allowed_ns;
 }
 
 static void high_wait(uint64_t glance, uint64_t live)
@@ -382,25 +393,32 @@ static bool has_fallen(uint64_t now, uint64_t top, uint64_t noise)
     return now + (top >> PEAK_FALL_SHIFT) + noise < top;
 }
 
-static bool is_far_above(uint64_t top, uint64_t seen)
+// Whether what waits is that far above what was seen.
+static bool is_far_above(unsigned shift)
 {
-    return top > seen + (seen >> PEAK_SHIFT);
+    return glance_top > glance_high + (glance_high >> shift) || live_top > live_high + (live_high >> shift);
 }
 
 static bool is_peak_over(uint64_t glance, uint64_t live)
 {
-    return high_waits && (is_far_above(glance_top, glance_high) || is_far_above(live_top, live_high)) &&
+    return high_waits && is_far_above(PEAK_SHIFT) &&
            (has_fallen(glance, glance_top, 0) || has_fallen(live, live_top, recorder_header->sample_bytes_now));
+}
+
+static bool is_peak_affordable(uint64_t glance)
+{
+    return is_affordable(glance, PEAK_SHARE, PEAK_CREDIT_NS) ||
+           (is_far_above(LEAP_SHIFT) && is_affordable(glance, LEAP_SHARE, LEAP_CREDIT_NS));
 }
 
 // What is due, and may be taken now; 0: nothing.
 static recording_reason_t reason_paid(uint64_t now_ns, uint64_t glance, uint64_t live)
 {
     recording_reason_t reason = reason_now(now_ns, glance, live);
-    if (reason == RECORDING_AT_REQUEST || (reason != 0 && is_affordable(SNAPSHOT_SHARE, SNAPSHOT_CREDIT_NS)))
+    if (reason == RECORDING_AT_REQUEST || (reason != 0 && is_affordable(glance, SNAPSHOT_SHARE, SNAPSHOT_CREDIT_NS)))
         return reason;
     if (is_peak_over(glance, live))
-        return is_affordable(PEAK_SHARE, PEAK_CREDIT_NS) ? RECORDING_AT_HIGH : 0;
+        return is_peak_affordable(glance) ? RECORDING_AT_HIGH : 0;
     if (reason == RECORDING_AT_HIGH)
         high_wait(glance, live);
     return 0;
@@ -488,7 +506,8 @@ void recorder_pace(void)
     pace_samples_ns = header->samples_ns;
     if (spent_ns > allowed_ns && rate_bytes < RATE_BYTES_MOST) {
         header->flags |= RECORDING_SPARSE;
-        rate_change(rate_bytes * 2);
+        rate_bytes *= spent_ns > allowed_ns * PACE_FAR ? 4 : 2;
+        rate_change(rate_bytes < RATE_BYTES_MOST ? rate_bytes : RATE_BYTES_MOST);
     } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes &&
                (header->flags & RECORDING_FULL_SAMPLES) == 0) {
         rate_change(rate_bytes / 2);
