@@ -11,18 +11,22 @@
 // --- what is remembered ----------------------------------------------------------------------------------------------
 //
 // Sets of four, a cache line each. Threads read and write them at any time: of an entry that is half another one's, the
-// key does not fit its rule. 4096 are enough for 2000 addresses with 5 % of their sets full; of the 64 KiB, only those
-// OS pages are resident that are in use.
+// key does not fit its rule. The first OS page alone is used until so many were pushed out that it is too small, then
+// twice as much, and so on: what then has another place is learnt again. 4096 are enough for 2000 addresses, with 5 % of
+// their sets full.
 
-#define SETS 1024u
+#define SETS_FIRST 64u // 4 KiB
+#define SETS_MOST 1024u
 #define WAYS 4u
+#define LOST_SHIFT 2 // one for every four sets: at two addresses a set, a twentieth of the sets are full
 
 typedef struct entry {
     _Atomic uint64_t check; // key ^ rule [atomic] relaxed, as the rule
     _Atomic uint64_t rule;  // 0: none yet
 } entry_t;
 
-static _Alignas(64) entry_t entries[SETS][WAYS];
+static _Alignas(4096) entry_t entries[SETS_MOST][WAYS];
+static _Atomic uint32_t sets_used = SETS_FIRST, lost; // [atomic] relaxed; lost: pushed out, since sets_used is so
 
 // Different addresses of one module have different keys.
 static uint64_t key_of(uintptr_t address, uint64_t identity)
@@ -32,7 +36,7 @@ static uint64_t key_of(uintptr_t address, uint64_t identity)
 
 static entry_t *set_of(uint64_t key)
 {
-    return entries[(key >> 32) % SETS];
+    return entries[(key >> 32) & (atomic_load_explicit(&sets_used, memory_order_relaxed) - 1)];
 }
 
 static stack_rule_t rule_remembered(uint64_t key)
@@ -46,6 +50,16 @@ static stack_rule_t rule_remembered(uint64_t key)
     return (stack_rule_t){RULE_NONE};
 }
 
+// Of two threads that double it at once, both write the same.
+static void one_is_lost(void)
+{
+    uint32_t used = atomic_load_explicit(&sets_used, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed) < used >> LOST_SHIFT || used == SETS_MOST)
+        return;
+    atomic_store_explicit(&sets_used, used * 2, memory_order_relaxed);
+    atomic_store_explicit(&lost, 0, memory_order_relaxed);
+}
+
 // In a free place, or in that of any other.
 static void rule_remember(uint64_t key, stack_rule_t rule)
 {
@@ -53,7 +67,10 @@ static void rule_remember(uint64_t key, stack_rule_t rule)
     unsigned at = 0;
     while (at < WAYS && atomic_load_explicit(&set[at].rule, memory_order_relaxed) != 0)
         at++;
-    at = at < WAYS ? at : (unsigned)(key % WAYS);
+    if (at == WAYS) {
+        one_is_lost();
+        at = (unsigned)(key % WAYS);
+    }
     atomic_store_explicit(&set[at].rule, rule.word, memory_order_relaxed);
     atomic_store_explicit(&set[at].check, key ^ rule.word, memory_order_relaxed);
 }
