@@ -98,6 +98,19 @@ uint64_t __wrap_os_now_ms(void)
     return now_ms;
 }
 
+// The model follows the pool when that starts, which may be at any call where the first ones were refused.
+bool __real_pool_start(void);
+bool __wrap_pool_start(void);
+bool __wrap_pool_start(void)
+{
+    static bool known;
+    bool started = __real_pool_start();
+    if (started && !known)
+        model_start(zone_max_bytes(), harden_tail_bytes);
+    known |= started;
+    return started;
+}
+
 static void refuse(unsigned calls, unsigned every)
 {
     refusals.calls = every == 0 ? 0 : calls & (CALL_ALL | CALL_HOLE);
@@ -120,10 +133,9 @@ static void settings_take(const uint8_t *data)
     refused_before = shadow.may_fail = settings.limit_bytes != 0 || refusals_address_limit != SIZE_MAX;
     refuse(CALL_ALL, data[2] < START_REFUSED ? 0 : data[2] - START_REFUSED);
     os_start();
-    bool started = pool_start();
-    if (!started && refusals.calls == 0)
+    model_start(MEDIUM_MAX_BYTES, 0);
+    if (!pool_start() && refusals.calls == 0)
         shadow_fail("the pool does not start");
-    model_start(started ? zone_max_bytes() : MEDIUM_MAX_BYTES, started ? harden_tail_bytes : 0);
 }
 
 // --- samples: a shadow of the table ----------------------------------------------------------------------------------
