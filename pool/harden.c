@@ -50,6 +50,22 @@ static page_t *current_with_free(heap_t *heap, unsigned class)
     return page;
 }
 
+// At level 1 the next block is one of a few neighbours: what is allocated one after the other stays together, and a program
+// that walks it in that order finds it in its caches. Of more where a block is longer, since it is a run of lines itself: a
+// block of 64 bytes is one of four, of 1 KiB one of a whole word's. Drawn from whole words, lua took 1.23 times level 0's
+// time, so 1.03 (decision 037).
+static const unsigned near_least = 4;
+static const unsigned near_bytes_each = 16;
+
+static void draw_from(small_draw_t *draw, uint64_t free)
+{
+    bool is_near = harden_level < HARDEN_HOLDS;
+    draw->low = is_near ? 0 : (uint8_t)bits_lowest(free);
+    draw->width = (uint8_t)(is_near ? size_max(near_least, draw->block_bytes / near_bytes_each)
+                                    : bits_highest(free) - draw->low + 1);
+    draw->follows = is_near ? 63 : 0;
+}
+
 // The first word that has any: so what is free gathers at the page's end. The page has one.
 static void word_take_up(small_draw_t *draw, page_t *page)
 {
@@ -62,8 +78,7 @@ static void word_take_up(small_draw_t *draw, page_t *page)
     uint64_t free = atomic_load_explicit(&draw->words[at], memory_order_relaxed);
     draw->word = &draw->words[at];
     draw->base = page->start + (size_t)at * 64 * draw->block_bytes;
-    draw->low = bits_lowest(free);
-    draw->width = bits_highest(free) - draw->low + 1;
+    draw_from(draw, free);
 }
 
 // A word of which the last block was drawn is none that has free ones.

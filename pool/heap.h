@@ -70,7 +70,8 @@ typedef struct small_draw {
     uint64_t chance;      // [owner] turned at each draw
     uint32_t quick;       // [owner] blocks until the next that is looked at, which bin->handed has already
     uint32_t block_bytes; // [owner] the class's
-    uint32_t low, width;  // [owner] the word's lowest bit when it was taken up, and from there to the highest, both included
+    uint8_t low, width;   // [owner] the next block is drawn from so many bits on from low; see draw_from
+    uint8_t follows;      // [owner] 63: instead of low (0), from the first free one; else 0
 } small_draw_t;
 
 _Static_assert(sizeof(small_draw_t) == CACHE_LINE_BYTES, "one line each");
@@ -413,7 +414,8 @@ static inline block_t *heap_harden_draw(heap_t *heap, size_t class, uint64_t *re
     if (unlikely(word == NULL))
         return NULL;
     uint64_t free = atomic_load_explicit(word, memory_order_relaxed), chance = draw->chance;
-    unsigned turn = (unsigned)chance % 64 * draw->width / 64 + draw->low; // as block_bits_within
+    unsigned first = (bits_lowest(free) & draw->follows) | draw->low;
+    unsigned turn = (unsigned)chance % 64 * draw->width / 64 + first; // as block_bits_within
     unsigned bit = (bits_lowest(bits_turn(free, turn)) + turn) % 64;
     free &= ~((uint64_t)1 << bit);
     atomic_store_explicit(word, free, memory_order_relaxed);
