@@ -220,9 +220,35 @@ static uint32_t find(uintptr_t key)
     return value;
 }
 
+// How many sampled blocks have each value of a hash; 255 stays. Most blocks that are looked up are none, and 0 says so
+// without the table: whoever frees a block has it from the malloc that counted it.
+#define CROWDS 4096u
+#define CROWD_MOST UINT8_MAX
+
+static _Atomic uint8_t crowds[CROWDS]; // [table] a child of fork has its parent's, and looks in vain
+
+static _Atomic uint8_t *crowd_of(const void *block)
+{
+    return &crowds[key_place((uintptr_t)block, CROWDS - 1)];
+}
+
+static void crowd_gain(const void *block)
+{
+    uint8_t count = atomic_load_explicit(crowd_of(block), memory_order_relaxed);
+    if (count < CROWD_MOST)
+        atomic_store_explicit(crowd_of(block), count + 1, memory_order_relaxed);
+}
+
+static void crowd_lose(const void *block)
+{
+    uint8_t count = atomic_load_explicit(crowd_of(block), memory_order_relaxed);
+    if (count < CROWD_MOST)
+        atomic_store_explicit(crowd_of(block), count - 1, memory_order_relaxed);
+}
+
 uint32_t sample_find(const void *block)
 {
-    if (atomic_load_explicit(&table_count, memory_order_relaxed) == 0)
+    if (likely(atomic_load_explicit(crowd_of(block), memory_order_relaxed) == 0))
         return 0;
     return find((uintptr_t)block);
 }
@@ -270,6 +296,8 @@ static bool insert(const void *block, uint32_t number, page_t *page)
         entry_remove(entry_find_locked((uintptr_t)block));
         done = false;
     }
+    if (done)
+        crowd_gain(block);
     lock_give(&table_lock);
     return done;
 }
@@ -282,6 +310,7 @@ static uint32_t take_out(const void *block)
     uint32_t number = entry == NULL ? 0 : atomic_load_explicit(&entry->value, memory_order_relaxed);
     if (entry != NULL) {
         entry_remove(entry);
+        crowd_lose(block);
         page_t *page = zone_page_of(block);
         if (page != NULL)
             page_loses(page);
