@@ -1,7 +1,7 @@
 // preload/stack_quick.h - the calling thread's stack, without the unwinder where all of its frames are of known kinds.
 //
 // The unwinder looks each frame's entry up and executes it up to the address, 20,000 instructions for a stack of twelve
-// frames, of which seven are this library's. Here the outcome is remembered by address (stack_rule.h): 40 a frame. It
+// frames, of which seven are this library's. Here the outcome is remembered by address (stack_rule.h): 80 a frame. It
 // takes no lock, allocates nothing, and reads the stack where the unwinder would.
 #ifndef TARN_STACK_QUICK_H
 #define TARN_STACK_QUICK_H
