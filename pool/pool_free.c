@@ -101,17 +101,21 @@ static void free_large(void *block)
     misuse_tell("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
 }
 
-// A free of another thread's small block that only gathers it: the common case of those. False: any other.
-static inline bool free_remote_quick(page_t *page, void *block)
+// Gathers a block of another heap's small page. False: it is not the start of one, or freed, or there is no room for it.
+static inline bool free_gather(heap_t *heap, page_t *page, void *block)
 {
-    heap_t *heap = heap_self, *owner = page_owner(page);
-    if (unlikely(owner == NULL || owner == heap))
-        return false;
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
     if (unlikely(size_class_index_exact(class, offset) >= class->block_count))
         return false;
     return !pool_pointer_looks_freed(page, block, offset) && heap_ring_add(heap, page->class, block);
+}
+
+// A free of another thread's small block that only gathers it: the common case of those. False: any other.
+static inline bool free_remote_quick(page_t *page, void *block)
+{
+    heap_t *heap = heap_self, *owner = page_owner(page);
+    return likely(owner != NULL && owner != heap) && free_gather(heap, page, block);
 }
 
 // A small block of a marked page. Where the page holds a sample, most are another block: as the fast path would have done
@@ -159,9 +163,13 @@ void pool_free_slow(void *block)
         free_general(page, block);
 }
 
+// The same for a page that has no mark, and is no mosaic: those go the long way. One look at the owner word says all three.
 static inline bool free_others_quick(page_t *page, void *block)
 {
-    return likely(!page_is_marked(page)) && free_remote_quick(page, block);
+    heap_t *heap = heap_self, *word = page_owner_word(page);
+    if (unlikely(((uintptr_t)word & (PAGE_MARK | PAGE_IN_MOSAIC)) != 0 || word == NULL || word == heap))
+        return false;
+    return free_gather(heap, page, block);
 }
 
 void pool_free_others(void *block, page_t *page)
