@@ -249,13 +249,37 @@ static bool is_in_page(const page_t *page, const block_t *block)
     return (uintptr_t)block - (uintptr_t)page->start < page_class(page)->page_bytes;
 }
 
-// Takes the blocks of its first one's page out of a list, and hands them over. Returns the rest.
-static block_t *list_hand_over_page(heap_t *heap, block_t *list)
+// Where a list that goes round begins to: the block that was freed twice. within: one of those that it goes round by.
+static RARE const block_t *circle_begin(const block_t *list, const block_t *within)
+{
+    const block_t *ahead = list, *around = within;
+    do { // ahead by as many as there are in the circle
+        ahead = ahead->next;
+        around = around->next;
+    } while (around != within);
+    for (; ahead != list; ahead = ahead->next)
+        list = list->next;
+    return list;
+}
+
+// It does not end where it should. next: behind the last block that was expected, NULL if it ended with `last`.
+static RARE void length_tell(const block_t *list, const block_t *last, const block_t *next, size_t block_bytes)
+{
+    if (next == NULL)
+        misuse_tell("free", last, "was written to after it was freed", block_bytes);
+    else
+        misuse_tell("free", circle_begin(list, next), "double free", block_bytes);
+}
+
+// Takes the blocks of its first one's page out of a list of *length, and hands them over. Returns the rest. If the list is
+// damaged, all of it is dropped.
+static block_t *list_hand_over_page(heap_t *heap, block_t *list, unsigned *length)
 {
     page_t *page = zone_page_of(list);
-    block_t *last = list, *rest = NULL, **link = &rest;
-    unsigned count = 1;
-    for (block_t *block = list->next; block != NULL; block = block->next)
+    block_t *last = list, *rest = NULL, **link = &rest, *block = list, *next;
+    unsigned count = 1, behind = *length - 1;
+    for (; (next = block->next) != NULL && behind != 0; behind--) {
+        block = next;
         if (is_in_page(page, block)) {
             last = last->next = block;
             count++;
@@ -263,7 +287,13 @@ static block_t *list_hand_over_page(heap_t *heap, block_t *list)
             *link = block;
             link = &block->next;
         }
+    }
+    if (unlikely(next != NULL || behind != 0)) {
+        length_tell(is_in_page(page, block) ? list : rest, block, next, page_class(page)->block_bytes);
+        return NULL;
+    }
     *link = NULL;
+    *length -= count;
     if (page_owner(page) == heap) { // adopted since
         page_put_list(page, list, last, count);
         heap_settle(heap, page);
@@ -273,10 +303,10 @@ static block_t *list_hand_over_page(heap_t *heap, block_t *list)
     return rest;
 }
 
-static void list_hand_over(heap_t *heap, block_t *list)
+static void list_hand_over(heap_t *heap, block_t *list, unsigned length)
 {
     while (list != NULL)
-        list = list_hand_over_page(heap, list);
+        list = list_hand_over_page(heap, list, &length);
 }
 
 // Ends the list behind its first `length` blocks; returns what is behind.
@@ -289,17 +319,19 @@ static block_t *list_cut(block_t *list, unsigned length)
     return rest;
 }
 
-// All of a class's blocks in the ring but the `stay` that came last.
-static block_t *slot_take(heap_t *heap, unsigned class, unsigned stay)
+// All of a class's blocks in the ring but the `stay` that came last are handed over.
+static void slot_hand_over(heap_t *heap, unsigned class, unsigned stay)
 {
     ring_slot_t *slot = heap_ring_slot(heap, class);
     block_t *list = slot->first;
-    heap->ring_bytes -= (size_t)(slot->count - stay) * class << GRANULE_SHIFT;
+    unsigned count = slot->count - stay;
+    heap->ring_bytes -= (size_t)count * class << GRANULE_SHIFT;
     slot->count = (uint16_t)stay;
     if (stay != 0)
-        return list_cut(list, stay);
-    slot->first = NULL;
-    return list;
+        list = list_cut(list, stay);
+    else
+        slot->first = NULL;
+    list_hand_over(heap, list, count);
 }
 
 // Pages of a class lie at multiples of their size.
@@ -326,13 +358,13 @@ static void slot_make_room(heap_t *heap, unsigned class)
     if (!slot->borrowed)
         slot_is_for_a_page(slot, class);
     slot->borrowed = false;
-    list_hand_over(heap, slot_take(heap, class, stay));
+    slot_hand_over(heap, class, stay);
 }
 
 void heap_ring_flush(heap_t *heap)
 {
     for (unsigned class = 1; heap->ring_bytes != 0 && class <= SMALL_CLASSES; class++)
-        list_hand_over(heap, slot_take(heap, class, 0));
+        slot_hand_over(heap, class, 0);
 }
 
 bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
@@ -599,7 +631,7 @@ static void head_flush(heap_t *heap, unsigned class)
     heap->head[class] = NULL;
     bin->handed -= count;
     if (bin->head_page == NULL)
-        list_hand_over(heap, first);
+        list_hand_over(heap, first, count);
     else if (bin->head_page == bin->current)
         page_put_list(bin->current, first, last, count);
     else

@@ -34,6 +34,7 @@ FREE = {
     'double_free_of_2000_bytes_in_a_page_given_up': DOUBLE_OR_NEVER,
     'double_free_of_64_bytes_by_another_thread': DOUBLE,
     'double_free_of_2000_bytes_by_another_thread': DOUBLE,
+    'delayed_double_free_of_64_bytes_by_another_thread': DOUBLE,
     'double_free_of_1_mib_by_another_thread': DOUBLE_LARGE,
     'free_of_64_bytes_by_the_owner_then_by_a_thread': DOUBLE,
     'free_of_2000_bytes_by_the_owner_then_by_a_thread': DOUBLE,

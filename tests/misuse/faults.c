@@ -250,6 +250,26 @@ FAULT(double_free_of_2000_bytes_by_another_thread)
     run(thread_frees_twice, announced_with_neighbours(2000));
 }
 
+// With frees between: what a thread gathers of others' blocks is looked at when it is handed over.
+static void *thread_frees_second_again(void *array)
+{
+    void **blocks = array;
+    for (size_t i = 0; i < 4; i++)
+        free(blocks[i]);
+    free(hide(blocks[1]));
+    free(blocks[4]);
+    return NULL;
+}
+
+FAULT(delayed_double_free_of_64_bytes_by_another_thread)
+{
+    static void *blocks[5];
+    for (size_t i = 0; i < 5; i++)
+        blocks[i] = malloc(64);
+    announce(blocks[1]);
+    run(thread_frees_second_again, blocks);
+}
+
 FAULT(double_free_of_1_mib_by_another_thread)
 {
     run(thread_frees_twice, announced_with_neighbours(MIB));
