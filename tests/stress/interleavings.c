@@ -62,6 +62,8 @@ static const scenario_t scenarios[] = {
     {"the owner gives both up, and lives", {{{GIVE_UP, 0, 0}, {GIVE_UP, 1, 0}, {LOOK, 0, 0}},
                                             {{FREE, 0, 0}, {FREE, 1, 0}}, {{FREE, 1, 1}, {FREE, 0, 1}}}},
     {"who adopts ends, too", {{{END, 0, 0}}, {{FREE, 0, 0}, {FREE, 1, 0}, {END, 0, 0}}, {{FREE, 0, 1}, {FREE, 1, 1}}}},
+    {"who frees adopts, and frees again", {{{LOOK, 0, 0}, {END, 0, 0}}, {{FREE, 0, 0}, {FREE, 0, 1}, {LOOK, 0, 0}},
+                                           {{FREE, 1, 0}, {FREE, 1, 1}, {END, 0, 0}}}},
     {"all end", {{{GIVE_UP, 0, 0}, {END, 0, 0}}, {{FREE, 0, 0}, {FREE, 1, 0}, {END, 0, 0}}, {{FREE, 1, 1}, {FREE, 0, 1}, {END, 0, 0}}}},
 };
 
@@ -165,9 +167,14 @@ static void settle(unsigned page)
 static void step_free(thread_t *thread, frame_t *frame, unsigned self)
 {
     block_t *block = &world.blocks[frame->page][frame->block];
-    (void)self;
     switch (frame->at++) {
     case 0:
+        if (world.owner[frame->page] == self) { // adopted since it was gathered: back at once
+            world.back[frame->page] |= (uint8_t)(1u << frame->block);
+            settle(frame->page);
+            frame->at = 5;
+            break;
+        }
         thread->saw_orphan = world.owner[frame->page] < HEAPS && world.orphan[world.owner[frame->page]];
         break;
     case 1:
