@@ -23,7 +23,7 @@ static _Atomic unsigned zones_used;
 // programming language memory models?", MSPC 2012), since the zone may be left meanwhile and its place be taken. No
 // fences, which ThreadSanitizer does not know: who reads what was stored after a change of generation sees the change.
 typedef struct zone_later {
-    _Atomic uint32_t generation; // how often a zone of this place was left
+    _Atomic uint32_t generation; // how often a zone of this place was left, or came
     _Atomic uint32_t fresh, shift;
     _Atomic uintptr_t base;
     page_t *_Atomic pages;
@@ -100,6 +100,13 @@ static bool zone_meta_reserve(zone_t *zone)
     return true;
 }
 
+// Before a zone leaves its place, and before another one comes there: whoever had read `fresh` of the first between the two
+// would else take it for the second's, whose pages may be larger, and find pages of the zones behind it there.
+static void generation_end(zone_later_t *later)
+{
+    atomic_fetch_add_explicit(&later->generation, 1, memory_order_acq_rel);
+}
+
 // A place that a zone has left, or a new one.
 static unsigned zone_index_free(void)
 {
@@ -126,6 +133,7 @@ static bool zone_add(unsigned kind, char *base, size_t bytes)
         return false;
     }
     zone_later_t *later = &zones_later[index];
+    generation_end(later);
     atomic_store_explicit(&later->base, (uintptr_t)base, memory_order_release);
     atomic_store_explicit(&later->shift, shift, memory_order_release);
     atomic_store_explicit(&later->pages, zone->pages, memory_order_release);
@@ -155,7 +163,7 @@ void zone_remove(zone_t *zone)
 {
     size_t bytes = (size_t)zone->bound << zone->shift;
     zone_later_t *later = &zones_later[zone->index];
-    atomic_fetch_add_explicit(&later->generation, 1, memory_order_relaxed);
+    generation_end(later);
     atomic_store_explicit(&later->fresh, 0, memory_order_release);
     os_unmap(zone->base, bytes);
     os_unmap(zone->dirty.level[0], zone->meta_bytes); // its metadata starts there
