@@ -1,6 +1,7 @@
 // preload/stack.c - see stack.h.
 #include "stack.h"
 
+#include <stdatomic.h>
 #include <unwind.h>
 
 #include "output.h"
@@ -11,19 +12,26 @@
 
 #define LINE_BYTES 800
 
-static stack_own_t own; // [const] from the first stack on: all write the same
+// From the first stack on: all write the same. [atomic] own_end: release behind the others, acquire before them
+static _Atomic uintptr_t own_start, own_end;
+static _Atomic uint64_t own_identity;
 
 stack_own_t stack_own(void)
 {
-    if (own.end == 0) {
+    uintptr_t end = atomic_load_explicit(&own_end, memory_order_acquire);
+    if (end == 0) {
         module_seen_t seen = module_of((uintptr_t)stack_own);
-        own = (stack_own_t){seen.start, seen.end, seen.identity};
+        atomic_store_explicit(&own_start, seen.start, memory_order_relaxed);
+        atomic_store_explicit(&own_identity, seen.identity, memory_order_relaxed);
+        atomic_store_explicit(&own_end, end = seen.end, memory_order_release);
     }
-    return own;
+    return (stack_own_t){atomic_load_explicit(&own_start, memory_order_relaxed), end,
+                         atomic_load_explicit(&own_identity, memory_order_relaxed)};
 }
 
 static bool is_ours(uintptr_t address)
 {
+    stack_own_t own = stack_own();
     return address >= own.start && address < own.end;
 }
 
@@ -49,7 +57,6 @@ static RARE _Unwind_Reason_Code frame_visit(struct _Unwind_Context *context, voi
 
 void stack_walk(stack_walk_t *walk)
 {
-    stack_own();
     _Unwind_Backtrace(frame_visit, walk);
 }
 

@@ -75,6 +75,13 @@ static void rule_remember(uint64_t key, stack_rule_t rule)
     atomic_store_explicit(&set[at].check, key ^ rule.word, memory_order_relaxed);
 }
 
+// Without a build-id a library that was built again, closed and opened once more cannot be told from what it was, if it is
+// as long and comes to the same place. The program itself, whose name the loader has as "", is never closed.
+static bool is_lasting(const module_seen_t *module)
+{
+    return module->build_id_bytes >= sizeof module->identity || module->path[0] == '\0';
+}
+
 static stack_rule_t rule_of(uintptr_t address, uint64_t identity)
 {
     uint64_t key = key_of(address, identity);
@@ -137,7 +144,12 @@ static bool walk_from(stack_walk_t *walk, stack_modules_t *modules, frame_t fram
         }
         if (module == MODULES_A_STACK)
             return false;
-        rule = rule_of(frame.address, is_ours ? own.identity : modules->seen[module].identity);
+        if (is_ours)
+            rule = rule_of(frame.address, own.identity);
+        else if (is_lasting(&modules->seen[module]))
+            rule = rule_of(frame.address, modules->seen[module].identity);
+        else
+            rule = stack_rule_of(frame.address);
     } while (rule_kind(rule) == RULE_STEP && frame_leave(&frame, rule));
     return rule_kind(rule) == RULE_END;
 }
