@@ -1,10 +1,13 @@
 // tests/recording/test_stacks.c - preload/stack_quick.h takes the stack that the unwinder takes, or leaves it to that.
 #include <alloca.h>
 #include <criterion/criterion.h>
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../preload/stack_quick.h"
 
@@ -165,6 +168,37 @@ Test(stacks, a_realigned_frame_does_not_lead_astray)
 {
     for (size_t bytes = 1; bytes < 1000; bytes += 51)
         cr_assert_neq(aligned(bytes).taken, DIFFERS);
+}
+
+static void compare_for_twin(void)
+{
+    seen = compare(MOST);
+}
+
+// The twin with this number, opened by one name for both. Returns where its function came to be.
+static void *twin_run(const char *name, const char *number)
+{
+    char file[4096];
+    snprintf(file, sizeof file, "%s%s.so", getenv("TARN_TEST_TWIN"), number);
+    unlink(name);
+    cr_assert_eq(symlink(file, name), 0);
+    void *library = dlopen(name, RTLD_NOW);
+    cr_assert_not_null(library);
+    void (*twin)(void (*)(void)) = (void (*)(void (*)(void)))dlsym(library, "twin");
+    twin(compare_for_twin);
+    dlclose(library);
+    unlink(name);
+    return (void *)twin;
+}
+
+Test(stacks, a_library_that_was_built_again_is_not_taken_for_what_it_was)
+{
+    char name[] = "/tmp/tarn-twin-XXXXXX";
+    cr_assert_geq(close(mkstemp(name)), 0);
+    void *first = twin_run(name, "1");
+    cr_assert_eq(seen.taken, QUICKLY);
+    cr_assert_eq(twin_run(name, "2"), first, "it came elsewhere: nothing was tried");
+    cr_assert_eq(seen.taken, QUICKLY);
 }
 
 static void *many(void *unused)
