@@ -59,6 +59,10 @@
 // Under RLIMIT_AS each of the four first zones, and the table of large blocks, takes this fraction of the addresses.
 #define LIMITED_FRACTION ((size_t)64)
 
+// Runs that are given up at once when memory is refused, in the zones and among large blocks: each costs the process two of
+// the 65,530 mappings that it may have.
+#define WITHDRAW_RUNS_MOST 4096u
+
 // Large: address space comes in grains, so that a block can grow a little in place and a table of starts stays small.
 #define LARGE_GRAIN_SHIFT 16
 #define LARGE_GRAIN_BYTES ((size_t)1 << LARGE_GRAIN_SHIFT)

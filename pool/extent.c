@@ -401,9 +401,6 @@ bool extent_grow(extent_id_t id, size_t grains)
 
 // --- when memory is refused ------------------------------------------------------------------------------------------
 
-// As zone_withdraw.c says: each costs the process two mappings.
-static const unsigned withdraw_runs_most = 4096;
-
 static size_t grains_withdraw(char *start, size_t grains)
 {
     size_t bytes = grains << LARGE_GRAIN_SHIFT;
@@ -429,7 +426,7 @@ size_t extent_withdraw(void)
 {
     size_t total = 0;
     unsigned runs = 0;
-    for (extent_id_t id = extent_first(); id != 0 && runs < withdraw_runs_most; id = extent_behind(id)) {
+    for (extent_id_t id = extent_first(); id != 0 && runs < WITHDRAW_RUNS_MOST; id = extent_behind(id)) {
         size_t bytes = free_withdraw(&nodes[id]);
         runs += bytes != 0;
         total += bytes;

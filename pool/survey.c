@@ -72,8 +72,8 @@ typedef struct page_sums {
 
 static bool is_block_of(page_t *page, const block_t *block, unsigned class)
 {
-    bool exact = page_is_mosaic(page);
-    if (exact)
+    bool exact;
+    if (page_is_mosaic(page))
         return true;
     page_block_index(page, block, &exact);
     return exact && page->class == class;

@@ -149,11 +149,9 @@ void zone_page_free(page_t *page)
     size_t dirty_bytes = page_dirty_bytes(page);
     atomic_store_explicit(&page->owner, NULL, memory_order_relaxed);
     page->place = PAGE_FREE;
-    if (zone_sets_lock()) {
-        zone_sets_put(page);
+    bool locked = zone_sets_lock();
+    zone_sets_return(page, locked);
+    if (locked)
         lock_give(&zone_lock);
-    } else {
-        zone_sets_put_late(page);
-    }
     budget_unuse(dirty_bytes);
 }

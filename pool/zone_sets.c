@@ -7,7 +7,7 @@
 // by the next holder of the lock.
 static _Atomic page_id_t late_pages;
 
-void zone_sets_put_late(page_t *page)
+static void put_late(page_t *page)
 {
     page_id_t first = atomic_load_explicit(&late_pages, memory_order_relaxed), id = zone_page_id(page);
     do
@@ -59,7 +59,7 @@ void zone_sets_return(page_t *page, bool locked)
     if (locked)
         zone_sets_put(page);
     else
-        zone_sets_put_late(page);
+        put_late(page);
 }
 
 void zone_sets_remove_dirty(zone_t *zone, uint32_t index)

@@ -13,9 +13,7 @@
 bool zone_sets_lock(void);
 // A page joins the sets, by what its descriptor says is resident of it. Its place is not PAGE_GUARD. [LOCK_ZONES]
 void zone_sets_put(page_t *page);
-// The same without the lock: when it is taken next.
-void zone_sets_put_late(page_t *page);
-// The one or the other. locked: zone_sets_lock gave the caller the lock.
+// The same, or when the lock is taken next. locked: zone_sets_lock gave the caller the lock.
 void zone_sets_return(page_t *page, bool locked);
 // A dirty page leaves the sets. [LOCK_ZONES]
 void zone_sets_remove_dirty(zone_t *zone, uint32_t index);

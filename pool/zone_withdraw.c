@@ -5,9 +5,8 @@
 #include "zone_region.h"
 #include "zone_sets.h"
 
-// Shorter runs are left alone: each can cost the process two mappings, of 65,530.
+// Shorter runs are left alone: each can cost the process two mappings (WITHDRAW_RUNS_MOST).
 static const size_t withdraw_least_bytes = (size_t)64 << 10;
-static const unsigned withdraw_runs_most = 4096;
 
 static size_t pages_withdraw(zone_t *zone, uint32_t first, uint32_t end)
 {
@@ -53,7 +52,7 @@ static size_t zone_withdraw_one(zone_t *zone)
     if (ahead != 0)
         atomic_store_explicit(&zone->committed, fresh, memory_order_release);
     uint32_t at = bitset_lowest(&zone->clean);
-    for (unsigned runs = 0; at != BITSET_NONE && runs < withdraw_runs_most; at = bitset_next(&zone->clean, end)) {
+    for (unsigned runs = 0; at != BITSET_NONE && runs < WITHDRAW_RUNS_MOST; at = bitset_next(&zone->clean, end)) {
         size_t bytes = clean_run_withdraw(zone, at, &end);
         runs += bytes != 0;
         total += bytes;
