@@ -8,9 +8,12 @@
 
 #define NONE UINT32_MAX
 
-// Sites by the hash of their stack: open addressing, number + 1, at most half full. [recorder_lock]
+// Sites by the hash of their stack: open addressing, number + 1, at most half full. Mapped for all that there may be; used
+// up to the mask, which doubles: few sites are on few OS pages. [recorder_lock]
+#define SITE_INDEX_FIRST ((size_t)1024) // one page of 4 KiB
+
 static uint32_t *site_index;
-static size_t site_index_mask;
+static size_t site_index_mask, site_index_mapped; // entries
 
 static uint32_t sample_free_first; // a free record's `site` is the number of the next; NONE ends
 static uint32_t sample_fresh;      // records from here on were never used
@@ -26,22 +29,27 @@ static recording_sample_t *sample_at(uint32_t number)
     return recorder_record(RECORDING_SAMPLES, number);
 }
 
-bool recorder_sites_start(void)
+static bool site_index_start(uint64_t capacity)
 {
-    uint64_t capacity = recorder_header->tables[RECORDING_SITES].capacity;
-    size_t entries = 1024;
+    size_t entries = SITE_INDEX_FIRST;
     while (entries < capacity * 2)
         entries *= 2;
-    if (site_index == NULL || site_index_mask != entries - 1)
+    if (site_index == NULL || site_index_mapped != entries)
         site_index = mmap(NULL, entries * sizeof *site_index, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
                           -1, 0);
     else
-        memset(site_index, 0, entries * sizeof *site_index);
-    if (site_index == MAP_FAILED) {
+        memset(site_index, 0, (site_index_mask + 1) * sizeof *site_index);
+    if (site_index == MAP_FAILED)
         site_index = NULL;
+    site_index_mapped = entries;
+    site_index_mask = SITE_INDEX_FIRST - 1;
+    return site_index != NULL;
+}
+
+bool recorder_sites_start(void)
+{
+    if (!site_index_start(recorder_header->tables[RECORDING_SITES].capacity))
         return false;
-    }
-    site_index_mask = entries - 1;
     sample_free_first = NONE;
     sample_fresh = 1; // 0 is "not sampled"
     recording_table_t *tables = recorder_header->tables;
@@ -51,6 +59,16 @@ bool recorder_sites_start(void)
 }
 
 // --- sites -----------------------------------------------------------------------------------------------------------
+
+static size_t site_index_place(uint64_t hash)
+{
+    return (hash >> 20) & site_index_mask;
+}
+
+static size_t site_index_next(size_t at)
+{
+    return (at + 1) & site_index_mask;
+}
 
 static uint64_t stack_hash(const call_stack_t *stack)
 {
@@ -95,12 +113,34 @@ static uint32_t site_add(const call_stack_t *stack, uint64_t hash, uint32_t clas
     return (uint32_t)number;
 }
 
+static void site_index_add(uint32_t number)
+{
+    size_t at = site_index_place(site_at(number)->stack_hash);
+    while (site_index[at] != 0)
+        at = site_index_next(at);
+    site_index[at] = number + 1;
+}
+
+// One that is too small begins anew, twice as large: all sites are in it but the first. (What it grows into is clear, but in
+// the child of a fork that came in the midst of this.)
+static void site_index_note(uint32_t number)
+{
+    size_t entries = site_index_mask + 1;
+    if (number * (size_t)2 <= entries || entries == site_index_mapped) {
+        site_index_add(number);
+        return;
+    }
+    memset(site_index, 0, 2 * entries * sizeof *site_index);
+    site_index_mask = 2 * entries - 1;
+    for (uint32_t i = 1; i <= number; i++)
+        site_index_add(i);
+}
+
 static uint32_t site_of(const call_stack_t *stack, uint32_t class, uint64_t now_ns)
 {
     uint64_t hash = stack_hash(stack);
     uint32_t twin = 0;
-    size_t at = (hash >> 20) & site_index_mask;
-    for (; site_index[at] != 0; at = (at + 1) & site_index_mask) {
+    for (size_t at = site_index_place(hash); site_index[at] != 0; at = site_index_next(at)) {
         const recording_site_t *site = site_at(site_index[at] - 1);
         if (!stack_is(site, hash, stack))
             continue;
@@ -110,7 +150,7 @@ static uint32_t site_of(const call_stack_t *stack, uint32_t class, uint64_t now_
     }
     uint32_t number = site_add(stack, hash, class, twin, now_ns);
     if (number != 0)
-        site_index[at] = number + 1;
+        site_index_note(number);
     return number;
 }
 

@@ -199,6 +199,16 @@ class Contents(Recorded):
                             and site.allocated_samples > 100))
         self.assertTrue(any(site.flags & 1 for site in recording.sites))
 
+    def test_each_of_many_stacks_is_one_site(self):
+        self.work('paths', 11, options='sample=256')    # blocks of 4000 bytes: all but one in millions
+        recording = self.only()
+        stacks = [(site.class_, *recording.frames(site)) for site in recording.sites[1:]]
+        self.assertEqual(len(stacks), len(set(stacks)))
+        sites = self.site_of(recording, 'known_leak')
+        self.assertEqual(len(sites), 2 ** 11)
+        self.assertGreater(sum(site.allocated_samples == 2 for site in sites), 0.999 * len(sites))
+        self.require_whole(recording)
+
     def test_without_a_profile_there_are_snapshots_only(self):
         self.work('leak', 8 << 20, 1000, options='profile=off')
         recording = self.only()

@@ -292,6 +292,32 @@ static int recursion(int count, char **arguments)
     return 0;
 }
 
+// --- many stacks -----------------------------------------------------------------------------------------------------
+
+// Each bit of the path is a call from another place.
+NEVER_INLINED static int path_take(unsigned path, unsigned depth)
+{
+    int result;
+    if (depth == 0)
+        result = known_leak(4000) != NULL;
+    else if (path & 1)
+        result = path_take(path >> 1, depth - 1);
+    else
+        result = path_take(path >> 1, depth - 1) + 1;
+    __asm__ volatile("" : : : "memory"); // none of the calls is the function's last
+    return result;
+}
+
+// 2 to the power of DEPTH stacks, each twice. worker paths DEPTH
+static int paths(int count, char **arguments)
+{
+    unsigned depth = count > 0 ? (unsigned)atoi(arguments[0]) : 11;
+    for (unsigned i = 0; i < 2u << depth; i++)
+        if (path_take(i, depth) == 0)
+            return 1;
+    return 0;
+}
+
 // Waits for what comes. worker idle
 static int idle(int count, char **arguments)
 {
@@ -315,7 +341,7 @@ int main(int count, char **arguments)
     static const program_t programs[] = {{"busy", busy},   {"pinned", pinned},       {"leak", leak},
                                          {"forks", forks}, {"exec", run_exec},       {"plugins", run_plugins},
                                          {"storm", storm}, {"recursion", recursion}, {"idle", idle},
-                                         {"spike", spike}};
+                                         {"spike", spike}, {"paths", paths}};
     for (unsigned i = 0; count > 1 && i < sizeof programs / sizeof *programs; i++)
         if (strcmp(arguments[1], programs[i].name) == 0)
             return programs[i].run(count - 2, arguments + 2);
