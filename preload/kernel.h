@@ -35,6 +35,16 @@ static inline ssize_t kernel_read(int fd, void *buffer, size_t size)
     return KERNEL_CALL3(SYS_read, fd, buffer, size);
 }
 
+static inline ssize_t kernel_pread(int fd, void *buffer, size_t size, uint64_t offset)
+{
+#if defined(__LP64__)
+    return KERNEL_CALL4(SYS_pread64, fd, buffer, size, offset);
+#else // how it is passed differs from machine to machine
+    (void)fd, (void)buffer, (void)size, (void)offset;
+    return -ENOSYS;
+#endif
+}
+
 static inline ssize_t kernel_write(int fd, const void *buffer, size_t size)
 {
     return KERNEL_CALL3(SYS_write, fd, buffer, size);
@@ -43,6 +53,11 @@ static inline ssize_t kernel_write(int fd, const void *buffer, size_t size)
 static inline void kernel_close(int fd)
 {
     KERNEL_CALL1(SYS_close, fd);
+}
+
+static inline void kernel_madvise(uintptr_t start, size_t bytes, int advice)
+{
+    KERNEL_CALL3(SYS_madvise, start, bytes, advice);
 }
 
 static inline int kernel_mlockall(int flags)

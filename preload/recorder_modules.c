@@ -52,12 +52,20 @@ static void build_id_in(module_seen_t *seen, const char *notes, size_t bytes)
     }
 }
 
-// The file's first page is mapped at the module's start, and says where its notes are.
-static void headers_read(module_seen_t *seen)
+// The file's first page is mapped at the module's start, and says where what is. NULL: it is not understood.
+static const ElfW(Ehdr) *header_of(const module_seen_t *seen)
 {
     const ElfW(Ehdr) *file = (const void *)(uintptr_t)seen->start;
     if (memcmp(file->e_ident, ELFMAG, SELFMAG) != 0 || file->e_phentsize != sizeof(ElfW(Phdr)) ||
         file->e_phoff + file->e_phnum * sizeof(ElfW(Phdr)) > 4096)
+        return NULL;
+    return file;
+}
+
+static void headers_read(module_seen_t *seen)
+{
+    const ElfW(Ehdr) *file = header_of(seen);
+    if (file == NULL)
         return;
     const ElfW(Phdr) *part = (const void *)(uintptr_t)(seen->start + file->e_phoff);
     seen->identity = mix(file->e_shoff, file->e_entry);
@@ -87,10 +95,24 @@ module_seen_t module_of(uintptr_t address)
     seen.start = (uintptr_t)found.dlfo_map_start;
     seen.end = (uintptr_t)found.dlfo_map_end;
     seen.bias = found.dlfo_link_map->l_addr;
+    seen.tables = (uintptr_t)found.dlfo_eh_frame;
     seen.path = found.dlfo_link_map->l_name != NULL ? found.dlfo_link_map->l_name : "";
     headers_read(&seen);
     identity_finish(&seen);
     return seen;
+}
+
+module_segment_t module_constants(const module_seen_t *module)
+{
+    const ElfW(Ehdr) *file = header_of(module);
+    const ElfW(Phdr) *part = (const void *)(uintptr_t)(file != NULL ? module->start + file->e_phoff : 0);
+    for (unsigned i = 0; file != NULL && i < file->e_phnum; i++) {
+        uint64_t start = module->bias + part[i].p_vaddr;
+        if (part[i].p_type == PT_LOAD && module->tables - start < part[i].p_filesz)
+            return (module_segment_t){part[i].p_flags == PF_R ? start : 0,
+                                      part[i].p_flags == PF_R ? start + part[i].p_filesz : 0};
+    }
+    return (module_segment_t){0, 0};
 }
 
 uint32_t stack_module(stack_modules_t *modules, uintptr_t address)

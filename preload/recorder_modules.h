@@ -9,6 +9,7 @@
 typedef struct module_seen {
     uint64_t start, end; // 0, 0: none known
     uint64_t bias;
+    uint64_t tables;     // the index of its unwind tables (PT_GNU_EH_FRAME); 0: none known
     uint64_t identity;   // differs for different files at one address
     const char *path;    // the loader's
     const uint8_t *build_id;
@@ -17,6 +18,13 @@ typedef struct module_seen {
 
 // The module of an address on the calling thread's own stack, which cannot be closed meanwhile. Takes no lock.
 RARE module_seen_t module_of(uintptr_t address);
+
+// The segment of its file that the unwind tables are in, if that is mapped to be neither written nor executed; else 0, 0.
+typedef struct module_segment {
+    uintptr_t start, end;
+} module_segment_t;
+
+RARE module_segment_t module_constants(const module_seen_t *module);
 
 // The different modules of one stack, as far as there is room.
 #define MODULES_A_STACK 16u

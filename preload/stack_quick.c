@@ -7,6 +7,7 @@
 
 #include "recorder_sites.h"
 #include "stack_rule.h"
+#include "stack_tables.h"
 
 // --- what is remembered ----------------------------------------------------------------------------------------------
 //
@@ -82,12 +83,19 @@ static bool is_lasting(const module_seen_t *module)
     return module->build_id_bytes >= sizeof module->identity || module->path[0] == '\0';
 }
 
-static stack_rule_t rule_of(uintptr_t address, uint64_t identity)
+// Where its tables are, if what is read of them can be let go.
+static uintptr_t tables_of(const module_seen_t *module)
+{
+    return module_constants(module).end != 0 ? module->tables : 0;
+}
+
+// module: NULL, or where the tables are
+static stack_rule_t rule_of(uintptr_t address, uint64_t identity, const module_seen_t *module)
 {
     uint64_t key = key_of(address, identity);
     stack_rule_t rule = rule_remembered(key);
     if (unlikely(rule_kind(rule) == RULE_NONE)) {
-        rule = stack_rule_of(address);
+        rule = stack_rule_of(address, module != NULL ? tables_of(module) : 0);
         rule_remember(key, rule);
     }
     return rule;
@@ -145,11 +153,11 @@ static bool walk_from(stack_walk_t *walk, stack_modules_t *modules, frame_t fram
         if (module == MODULES_A_STACK)
             return false;
         if (is_ours)
-            rule = rule_of(frame.address, own.identity);
+            rule = rule_of(frame.address, own.identity, NULL);
         else if (is_lasting(&modules->seen[module]))
-            rule = rule_of(frame.address, modules->seen[module].identity);
+            rule = rule_of(frame.address, modules->seen[module].identity, &modules->seen[module]);
         else
-            rule = stack_rule_of(frame.address);
+            rule = stack_rule_of(frame.address, 0);
     } while (rule_kind(rule) == RULE_STEP && frame_leave(&frame, rule));
     return rule_kind(rule) == RULE_END;
 }
@@ -168,11 +176,12 @@ static bool is_as_unwound(const stack_walk_t *walk)
 bool stack_walk_quick(stack_walk_t *walk, stack_modules_t *modules)
 {
     const uintptr_t *here = __builtin_frame_address(0); // our caller's bp, then where we return to
-    if (STACK_RULES &&
-        walk_from(walk, modules, (frame_t){.bp = here[0], .address = here[1], .sp = (uintptr_t)(here + 2)})) {
-        assert(is_as_unwound(walk));
+    bool done = STACK_RULES &&
+                walk_from(walk, modules, (frame_t){.bp = here[0], .address = here[1], .sp = (uintptr_t)(here + 2)});
+    assert(!done || is_as_unwound(walk));
+    stack_tables_settle(modules);
+    if (done)
         return true;
-    }
     walk->depth = 0;
     walk->cut = walk->outside = false;
     return false;

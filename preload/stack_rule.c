@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "stack_tables.h"
+
 static const stack_rule_t hard = {RULE_HARD};
 
 #if defined(__x86_64__) && defined(__LP64__)
@@ -16,6 +18,18 @@ typedef struct bases {
 } bases_t;
 
 const void *_Unwind_Find_FDE(void *address, bases_t *bases);
+
+// The tables' index, as linkers write it: functions in order, both by their distance from the index itself.
+typedef struct index_function {
+    int32_t function, entry;
+} index_function_t;
+
+typedef struct index {
+    uint8_t version, tables_encoding, count_encoding, functions_encoding;
+    int32_t tables;
+    uint32_t count;
+    index_function_t functions[];
+} index_t;
 
 enum { REGISTER_BP = 6, REGISTER_SP = 7, REGISTER_RETURN = 16 }; // as DWARF numbers them
 #define REMEMBERED_MAX 4 // nested; compilers need one
@@ -294,17 +308,24 @@ static bool common_run(program_t *program, const uint8_t *entry, uint8_t *encodi
     return !reader.broken;
 }
 
+// The common entry is so many bytes before the field that says so.
+static const uint8_t *common_of(const uint8_t *entry)
+{
+    uint32_t back_bytes;
+    memcpy(&back_bytes, entry + sizeof(uint32_t), sizeof back_bytes);
+    return entry + sizeof(uint32_t) - back_bytes;
+}
+
 static bool entry_run(program_t *program, const uint8_t *entry)
 {
     uint8_t encoding = 0;
-    uint32_t back_bytes;
     reader_t reader = entry_reader(entry);
-    const uint8_t *field = reader.at;
-    memcpy(&back_bytes, field, sizeof back_bytes);
-    if (reader.broken || !common_run(program, field - back_bytes, &encoding) || pointer_bytes(encoding) == 0)
+    if (reader.broken || !common_run(program, common_of(entry), &encoding) || pointer_bytes(encoding) == 0)
         return false;
     fixed_take(&reader, 4);
-    bytes_take(&reader, 2 * pointer_bytes(encoding)); // where the function begins, and its length
+    bytes_take(&reader, pointer_bytes(encoding)); // where the function begins
+    if (program->target - program->location >= fixed_take(&reader, pointer_bytes(encoding))) // behind its end
+        return false;
     block_skip(&reader); // the augmentation's
     program_run(program, &reader);
     return !reader.broken;
@@ -325,22 +346,74 @@ static stack_rule_t rule_make(const row_t *row)
                           (uint64_t)row->cfa_offset >> 3 << 4 | (uint64_t)(uint32_t)row->bp.offset << 32};
 }
 
-stack_rule_t stack_rule_of(uintptr_t return_address)
+// --- the index -------------------------------------------------------------------------------------------------------
+
+// Which entry is of an address, and where its function begins. NULL: none, or it is not known.
+typedef struct found {
+    const uint8_t *entry;
+    uintptr_t function;
+} found_t;
+
+static found_t found_by_unwinder(uintptr_t address)
 {
     bases_t bases;
+    const void *entry = _Unwind_Find_FDE((void *)address, &bases);
+    return (found_t){entry, entry != NULL ? (uintptr_t)bases.function : 0};
+}
+
+static bool is_usual(const index_t *index)
+{
+    const uint8_t signed_4 = 0x0b, unsigned_4 = 0x03, by_place = 0x10, by_index = 0x30;
+    return index->version == 1 && index->tables_encoding == (signed_4 | by_place) &&
+           index->count_encoding == unsigned_4 && index->functions_encoding == (signed_4 | by_index);
+}
+
+// The last one that begins at the address or before. Whether it reaches so far is said by its entry.
+static found_t found_in(const index_t *index, uintptr_t address)
+{
+    uintptr_t base = (uintptr_t)index;
+    uint32_t low = 0, high = index->count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        stack_tables_note((uintptr_t)&index->functions[middle]);
+        if (address < base + (uintptr_t)index->functions[middle].function)
+            high = middle;
+        else
+            low = middle;
+    }
+    if (high == 0 || address < base + (uintptr_t)index->functions[low].function)
+        return (found_t){NULL, 0};
+    return (found_t){(const uint8_t *)(base + (uintptr_t)index->functions[low].entry),
+                     base + (uintptr_t)index->functions[low].function};
+}
+
+static found_t found_of(uintptr_t address, uintptr_t tables)
+{
+    const index_t *index = (const index_t *)tables;
+    if (tables == 0 || !is_usual(index))
+        return found_by_unwinder(address);
+    stack_tables_note(tables);
+    found_t found = found_in(index, address);
+    if (found.entry != NULL) {
+        stack_tables_note((uintptr_t)found.entry);
+        stack_tables_note((uintptr_t)common_of(found.entry));
+    }
+    return found;
+}
+
+stack_rule_t stack_rule_of(uintptr_t return_address, uintptr_t tables)
+{
     uintptr_t call = return_address - 1; // the row of the call, which may be its function's last instruction
-    const void *entry = _Unwind_Find_FDE((void *)call, &bases);
-    if (entry == NULL)
-        return hard;
-    program_t program = {.location = (uintptr_t)bases.function, .target = call};
-    return entry_run(&program, entry) ? rule_make(&program.row) : hard;
+    found_t found = found_of(call, tables);
+    program_t program = {.location = found.function, .target = call};
+    return found.entry != NULL && entry_run(&program, found.entry) ? rule_make(&program.row) : hard;
 }
 
 #else // not asked for: STACK_RULES
 
-stack_rule_t stack_rule_of(uintptr_t return_address)
+stack_rule_t stack_rule_of(uintptr_t return_address, uintptr_t tables)
 {
-    (void)return_address;
+    (void)return_address, (void)tables;
     return hard;
 }
 

@@ -6,7 +6,7 @@
 //   the return address stands at CFA - 8, the caller's sp is CFA, its bp is at CFA + bp_offset, or as it was
 //
 // Most code is like that; what is not (signal frames, stacks that were realigned, expressions) is RULE_HARD, and left to
-// the unwinder. Pure: reads the tables, nothing else.
+// the unwinder. Pure: reads the tables, and notes where.
 #ifndef TARN_STACK_RULE_H
 #define TARN_STACK_RULE_H
 
@@ -57,7 +57,8 @@ static inline int64_t rule_bp_offset(stack_rule_t rule)
     return (int32_t)(rule.word >> 32);
 }
 
-// Of the frame that a call returns to at this address. Never RULE_NONE.
-RARE stack_rule_t stack_rule_of(uintptr_t return_address);
+// Of the frame that a call returns to at this address, whose module has this index of its tables (module_seen_t); 0: it is
+// looked for, and what was read is not noted (stack_tables.h). Never RULE_NONE.
+RARE stack_rule_t stack_rule_of(uintptr_t return_address, uintptr_t tables);
 
 #endif

@@ -2,11 +2,14 @@
 #include <alloca.h>
 #include <criterion/criterion.h>
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../preload/stack_quick.h"
@@ -219,4 +222,157 @@ Test(stacks, threads_may_learn_at_the_same_time)
         cr_assert_eq(pthread_join(threads[i], &failed), 0);
         cr_assert_null(failed);
     }
+}
+
+// --- the tables as memory --------------------------------------------------------------------------------------------
+
+enum {
+    FUNCTIONS = 40000, // as in stack_functions.S
+    FUNCTION_BYTES = 16,
+    CALLED = 1500, // fewer than are remembered
+    OS_PAGE_BYTES = 4096,
+    PART_PAGES = 16, // as in preload/stack_tables.c
+    RESIDENT_KIB_MOST = 640,
+};
+
+typedef void (*called_t)(void);
+
+static char *functions;              // where they are
+static uintptr_t tables, tables_end; // theirs, and the OS pages behind
+
+static int tables_find(struct dl_phdr_info *module, size_t size, void *unused)
+{
+    (void)size, (void)unused;
+    uintptr_t index = 0, at = (uintptr_t)functions;
+    bool is_it = false;
+    for (unsigned i = 0; i < module->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &module->dlpi_phdr[i];
+        if (part->p_type == PT_LOAD)
+            is_it |= at - module->dlpi_addr - part->p_vaddr < part->p_memsz;
+        if (part->p_type == PT_GNU_EH_FRAME)
+            index = module->dlpi_addr + part->p_vaddr;
+    }
+    for (unsigned i = 0; is_it && i < module->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &module->dlpi_phdr[i];
+        if (part->p_type == PT_LOAD && index - module->dlpi_addr - part->p_vaddr < part->p_filesz)
+            tables_end = module->dlpi_addr + part->p_vaddr + part->p_filesz;
+    }
+    if (is_it)
+        tables = (index + OS_PAGE_BYTES - 1) / OS_PAGE_BYTES * OS_PAGE_BYTES;
+    return is_it;
+}
+
+// A copy that is cached in single OS pages: of a file on a disk the kernel may have larger pieces, and maps them whole.
+static void *functions_open(void)
+{
+    char page[OS_PAGE_BYTES], name[64];
+    int from = open(getenv("TARN_TEST_FUNCTIONS"), O_RDONLY | O_CLOEXEC), to = memfd_create("functions", MFD_CLOEXEC);
+    for (ssize_t got; (got = read(from, page, sizeof page)) > 0;)
+        cr_assert_eq(write(to, page, (size_t)got), got);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", to);
+    void *library = dlopen(name, RTLD_NOW);
+    close(from);
+    close(to);
+    return library;
+}
+
+static void functions_load(void)
+{
+    void *library = functions_open();
+    cr_assert_not_null(library);
+    functions = dlsym(library, "functions");
+    dl_iterate_phdr(tables_find, NULL);
+    tables_end = tables_end / OS_PAGE_BYTES * OS_PAGE_BYTES;
+    cr_assert_gt(tables_end - tables, (uintptr_t)2 * RESIDENT_KIB_MOST << 10);
+}
+
+static __thread unsigned taken_quickly;
+
+static void walk_only(void)
+{
+    uintptr_t address[MOST];
+    stack_walk_t walk = {.address = address, .most = MOST};
+    stack_modules_t modules;
+    modules.count = 0;
+    taken_quickly += stack_walk_quick(&walk, &modules);
+}
+
+// All over them, and each only once. Returns how many of their stacks were taken quickly.
+static unsigned functions_call(unsigned first, unsigned count)
+{
+    taken_quickly = 0;
+    for (unsigned i = first; i < first + count; i++) {
+        void (*function)(called_t) = (void (*)(called_t))(void *)(functions + i * 7919 % FUNCTIONS * FUNCTION_BYTES);
+        function(walk_only);
+    }
+    return taken_quickly;
+}
+
+typedef struct pages {
+    size_t resident, written; // private copies
+} pages_t;
+
+static pages_t pages_count(void)
+{
+    pages_t pages = {0};
+    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    for (uintptr_t at = tables; at < tables_end; at += OS_PAGE_BYTES) {
+        uint64_t word = 0;
+        cr_assert_eq(pread(pagemap, &word, sizeof word, (off_t)(at / OS_PAGE_BYTES * sizeof word)), (ssize_t)sizeof word);
+        pages.resident += word >> 63;
+        pages.written += word >> 63 && !(word >> 61 & 1);
+    }
+    close(pagemap);
+    return pages;
+}
+
+Test(stacks, of_large_tables_little_stays_resident)
+{
+    functions_load();
+    cr_assert_eq(functions_call(0, CALLED), CALLED);
+    pages_t pages = pages_count();
+    cr_assert_leq(pages.resident * OS_PAGE_BYTES, (size_t)RESIDENT_KIB_MOST << 10, "%zu pages", pages.resident);
+    cr_assert_gt(pages.resident, 0u);
+}
+
+// In each part that the kernel maps at once.
+Test(stacks, what_was_written_into_tables_is_kept)
+{
+    functions_load();
+    size_t written = 0;
+    cr_assert_eq(mprotect((void *)tables, tables_end - tables, PROT_READ | PROT_WRITE), 0);
+    for (uintptr_t at = tables; at < tables_end; at += (uintptr_t)PART_PAGES * OS_PAGE_BYTES, written++)
+        *(volatile char *)at = *(volatile char *)at;
+    cr_assert_eq(mprotect((void *)tables, tables_end - tables, PROT_READ), 0);
+    cr_assert_eq(functions_call(0, CALLED), CALLED);
+    cr_assert_eq(pages_count().written, written);
+}
+
+Test(stacks, locked_tables_stay)
+{
+    functions_load();
+    if (mlock((void *)tables, tables_end - tables) != 0)
+        cr_skip_test("no memory may be locked here");
+    cr_assert_eq(functions_call(0, CALLED), CALLED);
+    cr_assert_eq(pages_count().resident * OS_PAGE_BYTES, tables_end - tables);
+}
+
+static void *functions_call_some(void *first)
+{
+    unsigned count = CALLED / 4;
+    return functions_call((unsigned)(uintptr_t)first, count) == count ? NULL : first;
+}
+
+Test(stacks, tables_are_let_go_while_others_read_them)
+{
+    pthread_t threads[4];
+    void *failed;
+    functions_load();
+    for (unsigned i = 0; i < 4; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, functions_call_some, (void *)(uintptr_t)(1 + i * CALLED)), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        cr_assert_eq(pthread_join(threads[i], &failed), 0);
+        cr_assert_null(failed);
+    }
+    cr_assert_lt(pages_count().resident * OS_PAGE_BYTES, tables_end - tables);
 }
