@@ -32,13 +32,11 @@ typedef struct pool_options {
 // thread:  a heap was given to the calling thread: ask for pool_thread_exit() at the thread's end. May allocate.
 // limit:   a request is refused for the limit's sake, although all that was kept has been given back. Called without a
 //          lock; may not allocate.
-// cancellable: whether the calling thread can be cancelled at any instruction from now on, or nowhere in the pool (aside.c).
 // misuse:  a caller's mistake (misuse.h).
 // foreign: a pointer that lies in none of the pool's ranges came to `function`; false: it is nobody's, report misuse.
 __attribute__((weak)) void pool_hook_boot(pool_options_t *options);
 __attribute__((weak)) void pool_hook_thread(void);
 RARE __attribute__((weak)) void pool_hook_limit(size_t size_bytes);
-RARE __attribute__((weak)) void pool_hook_cancellable(bool anywhere);
 RARE __attribute__((weak)) bool pool_hook_foreign(const char *function, void *address);
 
 // Starts the pool if it has not been started. False if no address space could be had at all.
@@ -78,32 +76,14 @@ RARE void pool_lock(bool locks);
 // The calling thread's heap becomes an orphan, for the next thread to take over; the thread may still call the pool.
 void pool_thread_exit(void);
 
-// Whether the calling thread can be cancelled at any instruction (PTHREAD_CANCEL_ASYNCHRONOUS), so not only between calls.
-// Its heap is set aside then (aside.c).
-RARE void pool_thread_cancellable(bool anywhere);
-// The calling thread's heap is set aside: no fast path has it, and the call is to go this way.
-POOL_LOCAL extern __thread bool pool_is_aside __attribute__((tls_model("initial-exec")));
-RARE void *aside_malloc(size_t size_bytes);
-RARE void *aside_calloc(size_t size_bytes);
-RARE void *aside_aligned_alloc(size_t alignment, size_t size_bytes);
-RARE void *aside_realloc(void *block, size_t size_bytes);
-RARE void aside_free(void *block);
-RARE void aside_delete(void *block, size_t size_bytes);
-RARE size_t aside_usable_size(void *block);
-RARE void aside_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable);
-RARE bool aside_trim(size_t keep_bytes);
-RARE void aside_thread_exit(void);
-RARE void aside_hold(void);
-RARE void aside_release(void);
-
 // fork: prepare takes the locks, parent and child give them back; in the child the lost threads' heaps are lost (heap.h).
 // A lock that the calling thread holds already (fork in a signal handler) is passed over.
 void pool_fork_prepare(void);
 void pool_fork_parent(void);
 void pool_fork_child(void);
 
-// Whether large blocks are looked at more closely than large_alloc_warm and large_free_warm do: there is a profile, or was;
-// or a thread's heap is set aside, or was. [atomic] relaxed: who needs it has set it.
+// Whether large blocks are looked at more closely than large_alloc_warm and large_free_warm do: there is a profile, or was.
+// [atomic] relaxed: who needs it has set it.
 POOL_LOCAL extern _Atomic bool pool_large_slowly;
 
 // A request that is not small. The common case, a medium block of the current page that is resident, is short.

@@ -201,8 +201,6 @@ static RARE void *alloc_trap_or_hardened(heap_t *heap, size_t size_bytes)
 
 void *pool_malloc_slow(size_t size_bytes)
 {
-    if (unlikely(pool_is_aside))
-        return aside_malloc(size_bytes);
     heap_t *heap = heap_self;
     // In a thread without a heap another may be at the start, which sets the level.
     if (likely(__atomic_load_n(&harden_level, __ATOMIC_RELAXED) == 0) || unlikely(heap == &heap_none))
@@ -231,8 +229,6 @@ void *pool_malloc_refill(size_t size_bytes, heap_t *heap)
 
 void *pool_calloc(size_t size_bytes)
 {
-    if (unlikely(pool_is_aside))
-        return aside_calloc(size_bytes);
     bool clean = false;
     void *block;
     if (size_bytes <= SMALL_MAX_BYTES)
@@ -255,8 +251,6 @@ unsigned pool_alloc_class(size_t alignment, size_t size_bytes)
 
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
 {
-    if (unlikely(pool_is_aside))
-        return aside_aligned_alloc(alignment, size_bytes);
     bool clean;
     if (alignment <= GRANULE_BYTES)
         return pool_malloc(size_bytes);

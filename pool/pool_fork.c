@@ -48,7 +48,6 @@ static bool fork_locks_take(void)
 
 void pool_fork_prepare(void)
 {
-    aside_hold();
     lock_fork_begin(fork_patience_ms());
     fork_taken = fork_taken << fork_digit | 1u << LOCK_RANKS;
     while (!fork_locks_take()) {
@@ -62,7 +61,6 @@ void pool_fork_parent(void)
     fork_locks_give();
     fork_taken >>= fork_digit;
     lock_fork_end();
-    aside_release();
 }
 
 void pool_fork_child(void)
@@ -78,5 +76,4 @@ void pool_fork_child(void)
         outer++;
     lock_fork_child_end(outer);
     os_lock(false); // a child inherits no lock on memory
-    aside_release();
 }

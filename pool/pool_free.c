@@ -155,8 +155,6 @@ static __attribute__((noinline)) void free_general(page_t *page, void *block)
 
 void pool_free_slow(void *block)
 {
-    if (unlikely(pool_is_aside))
-        return aside_free(block);
     page_t *page = zone_page_of_first(block);
     bool done = page != NULL && page_is_small(page) && free_small_quick(page, block);
     if (unlikely(!done))
@@ -268,8 +266,6 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes, 
 {
     if (likely(harden_level == 0) && small != NULL && free_others_quick(small, block))
         return;
-    if (unlikely(pool_is_aside))
-        return aside_delete(block, size_bytes);
     if (unlikely(harden_level != 0))
         pool_told("operator delete", block, GRANULE_BYTES, size_bytes, false);
     pool_free_slow(block);
@@ -303,8 +299,6 @@ static size_t usable_quietly(void *block, page_t **page)
 
 void pool_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable)
 {
-    if (unlikely(pool_is_aside))
-        return aside_told(function, block, alignment, size_bytes, resizable);
     page_t *page;
     size_t bytes = block == NULL ? 0 : usable_quietly(block, &page);
     if (bytes == 0 || (resizable && pool_fits_in_place(bytes, size_bytes)))

@@ -117,8 +117,9 @@ size_t pool_pointer_usable(const char *function, void *block, page_t **page)
 
 size_t pool_usable_size(void *block)
 {
-    if (unlikely(pool_is_aside))
-        return aside_usable_size(block);
     page_t *page;
-    return block == NULL ? 0 : pool_pointer_usable("malloc_usable_size", block, &page);
+    size_t bytes = pool_pointer_glance(block, &page);
+    if (unlikely(bytes == 0) && block != NULL)
+        bytes = pool_pointer_usable("malloc_usable_size", block, &page);
+    return bytes;
 }

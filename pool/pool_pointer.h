@@ -22,4 +22,16 @@ static inline bool pool_pointer_looks_freed(const page_t *page, const void *bloc
     return !(page->carved >> (offset >> CARVE_SHIFT) & 1) || page->list == block;
 }
 
+// Usable bytes of a small block that looks live: the common case of pool_pointer_usable. 0: that has to be asked. For realloc,
+// too, which frees the block: so its carve step is looked at, since what went back with its step must not come onto a list.
+static inline size_t pool_pointer_glance(const void *block, page_t **page)
+{
+    size_t offset;
+    *page = pool_small_page(block, &offset);
+    if (*page == NULL || !pool_seems_live(*page, block, offset) ||
+        pool_pointer_looks_freed(*page, block, offset & (page_class(*page)->page_bytes - 1)))
+        return 0;
+    return (size_t)(*page)->class << GRANULE_SHIFT;
+}
+
 #endif

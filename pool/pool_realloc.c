@@ -70,26 +70,12 @@ static void *resize_large_or_move(void *block, size_t old_bytes, size_t size_byt
     return unlikely(guarded) ? move_to_large(block, old_bytes, size_bytes) : resized;
 }
 
-// As usable(), which has to be asked where this does not know. The block is about to be freed, so its carve step is looked
-// at, too: what went back with its step must not come onto a list.
-static inline size_t usable_at_a_glance(void *block, page_t **page)
-{
-    size_t offset;
-    *page = pool_small_page(block, &offset);
-    if (*page == NULL || !pool_seems_live(*page, block, offset) ||
-        pool_pointer_looks_freed(*page, block, offset & (page_class(*page)->page_bytes - 1)))
-        return 0;
-    return (size_t)(*page)->class << GRANULE_SHIFT;
-}
-
 void *pool_realloc_slow(void *block, size_t size_bytes)
 {
-    if (unlikely(pool_is_aside))
-        return aside_realloc(block, size_bytes);
     if (block == NULL)
         return pool_malloc(size_bytes);
     page_t *page;
-    size_t old_bytes = usable_at_a_glance(block, &page);
+    size_t old_bytes = pool_pointer_glance(block, &page);
     if (unlikely(old_bytes == 0))
         old_bytes = pool_pointer_usable("realloc", block, &page);
     if (old_bytes == 0 || size_bytes > PTRDIFF_MAX)

@@ -33,8 +33,6 @@ void pool_thread_unborrow(void)
 
 void pool_thread_exit(void)
 {
-    if (unlikely(pool_is_aside))
-        return aside_thread_exit();
     if (heap_self == &heap_none)
         return;
     heap_end();

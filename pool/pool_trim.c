@@ -30,8 +30,6 @@ void pool_trim_withdraw(heap_t *heap)
 
 bool pool_trim(size_t keep_bytes)
 {
-    if (unlikely(pool_is_aside))
-        return aside_trim(keep_bytes);
     size_t kept, given = 0;
     if (heap_self != &heap_none) {
         heap_flush(heap_self);

@@ -298,6 +298,39 @@ static inline void kernel_raise(int number)
     KERNEL_CALL3(SYS_tgkill, kernel_getpid(), kernel_gettid(), number);
 }
 
+// --- other threads of the process --------------------------------------------------------------------------------------
+
+static inline bool kernel_thread_exists(pid_t tid)
+{
+    return KERNEL_CALL3(SYS_tgkill, kernel_getpid(), tid, 0) != -ESRCH;
+}
+
+// As pthread_sigqueue sends one, also a private one. Who gets it sees SI_QUEUE.
+static inline void kernel_thread_signal(pid_t tid, int number)
+{
+    siginfo_t info = {.si_signo = number, .si_code = SI_QUEUE};
+    info.si_pid = kernel_getpid();
+    KERNEL_CALL4(SYS_rt_tgsigqueueinfo, info.si_pid, tid, number, &info);
+}
+
+// A signal's disposition, also a private one's. Words of the kernel's, which are not those of struct sigaction.
+typedef struct kernel_action {
+    uintptr_t handler;
+    unsigned long flags;
+    uintptr_t restorer;
+    unsigned long mask[KERNEL_SIGNALS_BYTES / sizeof(unsigned long)];
+} kernel_action_t;
+
+static inline bool kernel_action_get(int number, kernel_action_t *action)
+{
+    return KERNEL_CALL4(SYS_rt_sigaction, number, NULL, action, KERNEL_SIGNALS_BYTES) == 0;
+}
+
+static inline bool kernel_action_set(int number, const kernel_action_t *action)
+{
+    return KERNEL_CALL4(SYS_rt_sigaction, number, action, NULL, KERNEL_SIGNALS_BYTES) == 0;
+}
+
 _Noreturn static inline void kernel_exit(int status)
 {
     for (;;)

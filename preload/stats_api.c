@@ -22,11 +22,9 @@
 static RARE_DATA survey_t shared;
 static _Atomic int shared_owner; // thread id; 0: free. [atomic] take: acquire, give: release
 
-// Taken once more by its owner (a stream of the program's own that asks while malloc_info writes to it), it gives way. Until
-// it is given the thread is not cancelled.
+// Taken once more by its owner (a stream of the program's own that asks while malloc_info writes to it), it gives way.
 static bool shared_take(void)
 {
-    aside_hold();
     int self = kernel_gettid();
     for (;;) {
         int owner = 0;
@@ -43,7 +41,6 @@ static void shared_give(bool taken)
 {
     if (taken)
         atomic_store_explicit(&shared_owner, 0, memory_order_release);
-    aside_release();
 }
 
 void stats_api_forked(void)

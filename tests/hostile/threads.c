@@ -214,6 +214,8 @@ static void *allocate_until_cancelled_anywhere(void *seed)
         blocks[i] = random & 1 ? malloc(size % 1000) : realloc(blocks[i], size % 1000 + 1);
         if (random % 16 == 0)
             CHECK(mallinfo2().uordblks != 0, "nothing is live");
+        for (volatile unsigned work = 0; work < 10000; work++) // as much as that takes, so that it is found at either
+            ;
     }
 }
 
@@ -268,6 +270,208 @@ FACT(threads_are_cancelled_in_the_midst_of_malloc_and_free)
     stop = true;
     pthread_join(bystander, NULL);
     use_everything(NULL);
+}
+
+// What else the C library does with such a thread it still does.
+static _Atomic bool is_there, goes_on;
+static pthread_mutex_t never_given = PTHREAD_MUTEX_INITIALIZER;
+
+static void anywhere_from_here(void)
+{
+    CHECK(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL) == 0, "not accepted");
+    is_there = true;
+}
+
+static void *reckon(void *unused)
+{
+    free(malloc(100));
+    anywhere_from_here();
+    for (volatile unsigned long i = 0;; i++)
+        ;
+    return unused;
+}
+
+static void *wait_for_a_mutex(void *unused)
+{
+    anywhere_from_here();
+    pthread_mutex_lock(&never_given);
+    return unused;
+}
+
+static void *wait_for_input(void *unused)
+{
+    int pipe_ends[2];
+    char byte;
+    CHECK(pipe(pipe_ends) == 0, "no pipe");
+    anywhere_from_here();
+    CHECK(read(pipe_ends[0], &byte, 1) == 1, "read has ended");
+    return unused;
+}
+
+static void *cancel_oneself(void *unused)
+{
+    anywhere_from_here();
+    pthread_cancel(pthread_self());
+    return unused;
+}
+
+static void *sleep_while_disabled(void *unused)
+{
+    struct timespec little = {.tv_nsec = 30 * 1000 * 1000};
+    int before;
+    CHECK(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL) == 0, "not accepted");
+    anywhere_from_here();
+    while (!goes_on)
+        CHECK(nanosleep(&little, NULL) == 0, "interrupted");
+    CHECK(pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &before) == 0 && before == PTHREAD_CANCEL_DISABLE, "not there");
+    return unused;
+}
+
+static void *change_to_anywhere(void *unused)
+{
+    is_there = true;
+    while (!goes_on)
+        ;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+    return unused;
+}
+
+static _Atomic unsigned cleaned_up;
+
+static void clean_up(void *block)
+{
+    free(block);
+    cleaned_up++;
+}
+
+static void *reckon_and_clean_up(void *unused)
+{
+    pthread_cleanup_push(clean_up, malloc(1000));
+    reckon(NULL);
+    pthread_cleanup_pop(0);
+    return unused;
+}
+
+static void one_is_cancelled(void *(*body)(void *))
+{
+    void *result;
+    alarm(FACT_SECONDS);
+    is_there = goes_on = false;
+    pthread_t thread = thread_start(body, NULL);
+    while (!is_there)
+        usleep(100);
+    usleep(2000);
+    int error = pthread_cancel(thread);
+    CHECK(error == 0 || body == cancel_oneself, "%s", strerror(error));
+    usleep(50 * 1000);
+    goes_on = true;
+    pthread_join(thread, &result);
+    CHECK(result == PTHREAD_CANCELED, "not cancelled");
+}
+
+FACT(a_thread_that_can_be_cancelled_anywhere_is_wherever_it_waits_or_reckons)
+{
+    pthread_mutex_lock(&never_given);
+    for (unsigned i = 0; i < 5; i++) {
+        one_is_cancelled(reckon);
+        one_is_cancelled(wait_for_a_mutex);
+        one_is_cancelled(wait_for_input);
+        one_is_cancelled(cancel_oneself);
+        one_is_cancelled(sleep_while_disabled);
+        one_is_cancelled(change_to_anywhere);
+        one_is_cancelled(reckon_and_clean_up);
+    }
+    CHECK(cleaned_up == 5, "%u of 5 have cleaned up", cleaned_up);
+}
+
+// A handler that takes longer than the thread does anything else, and is itself interrupted by the cancellation.
+static void handle_for_long(int number)
+{
+    (void)number;
+    for (volatile unsigned i = 0; i < 100000; i++)
+        ;
+}
+
+FACT(a_handler_that_interrupted_malloc_is_no_place_to_be_cancelled_in)
+{
+    struct sigaction action = {.sa_handler = handle_for_long, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    for (size_t i = 0; i < 100; i++) {
+        void *result;
+        alarm(FACT_SECONDS);
+        pthread_t thread = thread_start(allocate_until_cancelled_anywhere, (void *)(i + 1));
+        usleep(500);
+        for (unsigned j = 0; j < 3; j++) {
+            pthread_kill(thread, SIGUSR1);
+            usleep(20);
+        }
+        pthread_cancel(thread);
+        pthread_join(thread, &result);
+        CHECK(result == PTHREAD_CANCELED, "not cancelled");
+        use_everything(NULL); // wants every lock
+    }
+}
+
+static void *cancel_one_of_many(void *unused)
+{
+    one_is_cancelled(reckon);
+    return unused;
+}
+
+FACT(a_child_of_fork_cancels_threads_too)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        one_is_cancelled(reckon);
+        pid_t child = fork();
+        if (child == 0) {
+            one_is_cancelled(reckon);
+            anywhere_from_here(); // and can be cancelled by a thread of its own
+            pthread_join(thread_start(cancel_one_of_many, NULL), NULL);
+            use_everything(NULL);
+            _exit(EXIT_SUCCESS);
+        }
+        child_ends_well(child);
+    }
+}
+
+// Handlers of fork that are registered before the library's run between its own: it has its locks then.
+static _Atomic bool forks_for_long;
+
+static void fork_for_long(void)
+{
+    for (volatile unsigned i = 0; forks_for_long && i < 3000000; i++)
+        ;
+}
+
+static void before_all_others(void)
+{
+    pthread_atfork(NULL, fork_for_long, NULL);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const first)(void) = before_all_others;
+
+static void *fork_until_cancelled(void *unused)
+{
+    forks_for_long = true;
+    anywhere_from_here();
+    for (;;) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(EXIT_SUCCESS);
+        child_ends_well(child);
+    }
+    return unused;
+}
+
+FACT(a_thread_is_not_cancelled_between_the_locks_of_a_fork)
+{
+    for (unsigned i = 0; i < 5; i++) {
+        one_is_cancelled(fork_until_cancelled);
+        forks_for_long = false;
+        use_everything(NULL); // wants every lock
+        while (waitpid(-1, NULL, 0) > 0)
+            ;
+    }
 }
 
 // The thread keeps its heap: what it had stays its own, there and back again.

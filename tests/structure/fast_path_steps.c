@@ -1,13 +1,15 @@
 // tests/structure/fast_path_steps.c - counts the instructions that malloc(64) and its local free execute.
 //
-//   fast_path_steps LIBTARN MALLOC_LIMIT FREE_LIMIT
+//   fast_path_steps LIBTARN MALLOC_LIMIT FREE_LIMIT [anywhere]      anywhere: in a thread that can be cancelled anywhere
 //
 // A child runs under LIBTARN and marks each call with a trap; the parent steps through the call one instruction at a
 // time and counts until it has returned. Most calls of a warm thread take the fast path and a few refill, so the median
 // is held against the limit. x86-64 only. Exit status 77 (meson: skipped) where this machine forbids ptrace.
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,8 @@ enum {
     STEPS_MAX = 100000, // a call this long is a hang, not a refill
     TEST_SKIPPED = 77,
 };
+
+#define ANYWHERE "anywhere"
 
 // --- the child ------------------------------------------------------------------------------------------------------
 
@@ -48,7 +52,7 @@ static int is_from(void *function, const char *library)
     return dladdr(function, &info) != 0 && strcmp(info.dli_fname, library) == 0;
 }
 
-static int child_main(const char *library)
+static int child_main(const char *library, bool anywhere)
 {
     void *(*volatile allocate)(size_t) = malloc;
     void (*volatile release)(void *) = free;
@@ -56,6 +60,8 @@ static int child_main(const char *library)
         fprintf(stderr, "malloc and free are not those of %s\n", library);
         return 1;
     }
+    if (anywhere)
+        pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
     warm_up();
     for (int i = 0; i < ROUNDS; i++) {
         mark((uintptr_t)allocate);
@@ -66,13 +72,13 @@ static int child_main(const char *library)
     return 0;
 }
 
-static void child_start(const char *library)
+static void child_start(const char *library, bool anywhere)
 {
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
         _exit(TEST_SKIPPED);
     setenv("LD_PRELOAD", library, 1);
     setenv("TARN_OPTIONS", "stats=off", 1);
-    execl("/proc/self/exe", "fast_path_steps", library, NULL);
+    execl("/proc/self/exe", "fast_path_steps", anywhere ? ANYWHERE : "", library, NULL);
     _exit(TEST_SKIPPED);
 }
 
@@ -142,13 +148,13 @@ static int median_is_over(const char *name, int *steps, int limit)
     return median > limit;
 }
 
-static int parent_main(const char *library, int malloc_limit, int free_limit)
+static int parent_main(const char *library, int malloc_limit, int free_limit, bool anywhere)
 {
     static int malloc_steps[ROUNDS], free_steps[ROUNDS];
     int status;
     pid_t pid = fork();
     if (pid == 0)
-        child_start(library);
+        child_start(library, anywhere);
     if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status)) {
         fprintf(stderr, "this machine does not let a process trace its child\n");
         return TEST_SKIPPED;
@@ -165,10 +171,10 @@ static int parent_main(const char *library, int malloc_limit, int free_limit)
 
 int main(int argc, char **argv)
 {
-    if (argc == 2)
-        return child_main(argv[1]);
-    if (argc == 4)
-        return parent_main(argv[1], atoi(argv[2]), atoi(argv[3]));
-    fprintf(stderr, "usage: fast_path_steps LIBTARN MALLOC_LIMIT FREE_LIMIT\n");
+    if (argc == 3)
+        return child_main(argv[2], strcmp(argv[1], ANYWHERE) == 0);
+    if (argc == 4 || (argc == 5 && strcmp(argv[4], ANYWHERE) == 0))
+        return parent_main(argv[1], atoi(argv[2]), atoi(argv[3]), argc == 5);
+    fprintf(stderr, "usage: fast_path_steps LIBTARN MALLOC_LIMIT FREE_LIMIT [" ANYWHERE "]\n");
     return 2;
 }

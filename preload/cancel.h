@@ -1,0 +1,12 @@
+// preload/cancel.h - where a thread that can be cancelled at any instruction must not end: see cancel.c.
+#ifndef TARN_CANCEL_H
+#define TARN_CANCEL_H
+
+// From here to cancel_release() the calling thread does not end, wherever it is: it has locks that outlive the call. Pairs
+// may be nested. For fork; in the child, too.
+void cancel_hold(void);
+void cancel_release(void);
+// In the child: its thread has another number, and no timer.
+void cancel_forked(void);
+
+#endif
