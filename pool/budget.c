@@ -24,6 +24,7 @@ static unsigned waste_percent = BUDGET_WASTE_PERCENT;
 static size_t most_bytes = SIZE_MAX; // [const] after the start
 static _Atomic size_t retained, used, used_peak, recent_peak, purged_total, credit[BUDGET_KINDS];
 static _Atomic size_t excused[BUDGET_EXCUSES];
+static _Atomic size_t hollow_bytes;
 static bool fills_freely;
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
 static _Atomic uint64_t trusted_until_ms;
@@ -284,9 +285,25 @@ size_t budget_purged_total(void)
     return get(&purged_total);
 }
 
+void budget_hollow(size_t bytes)
+{
+    add(&hollow_bytes, bytes);
+}
+
+void budget_unhollow(size_t bytes)
+{
+    subtract(&hollow_bytes, bytes);
+}
+
+size_t budget_hollow_bytes(void)
+{
+    return get(&hollow_bytes);
+}
+
 size_t budget_waste(void)
 {
-    return get(&used) / 100 * waste_percent;
+    size_t in_use = get(&used);
+    return (in_use - size_min(get(&hollow_bytes), in_use)) / 100 * waste_percent;
 }
 
 size_t budget_limit(budget_kind_t kind)

@@ -1,12 +1,14 @@
 // pool/budget.h - how much free memory may stay resident: numbers only, no memory is touched here.
 //
-//   limit = max(1 MiB, waste % of the bytes in use) + credit
+//   limit = max(1 MiB, waste % of the bytes in use that are not hollow) + credit
 //
 // Regret: when memory that was given back is wanted again within a second, giving it back was a mistake, and the credit
 // grows by twice its size; it halves every second. There are two credits. That for whole free pages and blocks counts
 // up to the way back to the recent peak, and to four times what is in use beyond two floors: so a heap that oscillates
 // keeps its pages, and one that was emptied loses them. That for free memory inside partly used pages counts up to half
 // of what is in use: so a heap that churns keeps some of its holes.
+// Hollow is what is free in nearly empty pages of small blocks, and in mosaics: such pages are in use, but a program that left
+// much of that behind is not to have as much again kept for it (docs/decisions/040).
 // Excused is what is free in huge pages that are partly used (huge.h): it cannot be given back without splitting them.
 // It does not count as kept, up to a point: 6 % of what is in use, and, in pages that are being filled, as much again on
 // the way back to the recent peak.
@@ -29,6 +31,9 @@ void budget_release(size_t bytes);
 // Resident bytes in pages and large blocks that hold something.
 void budget_use(size_t bytes);
 void budget_unuse(size_t bytes);
+// Bytes of what is in use that are free, in pages that are nearly empty; about.
+void budget_hollow(size_t bytes);
+void budget_unhollow(size_t bytes);
 // The same under a limit on both together, used and kept: false, and nothing is counted, if it would be passed. Before
 // memory becomes resident; what is large counts whole when it is handed out, since its touch cannot be refused.
 bool budget_take(size_t bytes);
@@ -60,6 +65,7 @@ size_t budget_retained(void);
 size_t budget_kept(void); // retained and not excused
 size_t budget_recent_peak(void);
 size_t budget_used(void);
+size_t budget_hollow_bytes(void);
 size_t budget_used_peak(void);
 size_t budget_purged_total(void);
 size_t budget_limit(budget_kind_t kind);

@@ -182,6 +182,22 @@ static size_t sparse_bytes(const heap_t *heap)
     return bytes;
 }
 
+// Nothing is known of what heaps held that a fork has lost.
+static bool hollow_is_right(void)
+{
+    size_t bytes = 0;
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
+        if (atomic_load(&heap->state) == HEAP_LOST)
+            return true;
+        bytes += heap->sparse_bytes;
+    }
+    for (unsigned i = 0; i < zone_count(); i++)
+        for (uint32_t page = 0; page < atomic_load(&zone_get(i)->fresh); page++)
+            if (page_is_mosaic(&zone_get(i)->pages[page]))
+                bytes += zone_get(i)->pages[page].mosaic->hollow_bytes;
+    return bytes == budget_hollow_bytes();
+}
+
 static unsigned mosaics_in_zones(void)
 {
     unsigned count = 0;
@@ -246,5 +262,7 @@ const char *check_pool(void)
         wrong = extent_check();
     if (wrong == NULL && retained + cached_bytes() != budget_retained())
         wrong = "the budget's retained bytes are not what is retained";
+    if (wrong == NULL && !hollow_is_right())
+        wrong = "the budget's hollow bytes are not those of nearly empty pages and mosaics";
     return wrong;
 }

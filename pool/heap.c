@@ -37,6 +37,7 @@ static bool is_sparse_bucket(unsigned bucket)
 static void sparse_leaves(heap_t *heap, const page_t *page)
 {
     heap->sparse_bytes -= heap_sparse_idle_bytes(page);
+    budget_unhollow(heap_sparse_idle_bytes(page));
     heap->idle_bytes -= page->bucket == 0 ? heap_sparse_idle_bytes(page) : 0;
 }
 
@@ -68,6 +69,7 @@ static void heap_list(heap_t *heap, page_t *page, unsigned bucket)
     *head = id;
     if (page_is_small(page) && is_sparse_bucket(bucket)) {
         heap->sparse_bytes += heap_sparse_idle_bytes(page);
+        budget_hollow(heap_sparse_idle_bytes(page));
         heap->idle_bytes += bucket == 0 ? heap_sparse_idle_bytes(page) : 0;
     }
 }

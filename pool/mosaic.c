@@ -65,6 +65,20 @@ static void row_settle(mosaic_t *mosaic)
     atomic_fetch_or_explicit(&rows_used, 1u << row, memory_order_relaxed);
 }
 
+static void hollow_set(mosaic_t *mosaic, uint32_t bytes)
+{
+    budget_hollow((size_t)bytes - mosaic->hollow_bytes);
+    mosaic->hollow_bytes = bytes;
+}
+
+// What is used in the mosaic, or resident of it, has changed.
+static void mosaic_settle(mosaic_t *mosaic)
+{
+    uint32_t resident = bits_count(mosaic->page->soiled) * CARVE_BYTES;
+    hollow_set(mosaic, resident - (uint32_t)size_min(mosaic->tiles.used_granules << GRANULE_SHIFT, resident));
+    row_settle(mosaic);
+}
+
 static void idle_set(mosaic_t *mosaic, unsigned steps)
 {
     size_t before = bits_count(mosaic->idle_steps) * CARVE_BYTES, after = bits_count(steps) * CARVE_BYTES;
@@ -93,6 +107,7 @@ static void mosaic_end(mosaic_t *mosaic)
     page_t *page = mosaic->page;
     row_leave(mosaic);
     idle_set(mosaic, 0);
+    hollow_set(mosaic, 0);
     mosaic->next = spares[page_class(page)->zone];
     spares[page_class(page)->zone] = mosaic;
     atomic_fetch_sub_explicit(&count_now, 1, memory_order_relaxed);
@@ -131,7 +146,7 @@ static bool block_end(page_t *page, const void *block, unsigned granules)
     unsigned idle = steps_within(run.first, run.end);
     if (unlikely((idle & ~mosaic->idle_steps) != 0))
         idle_set(mosaic, mosaic->idle_steps | idle);
-    row_settle(mosaic);
+    mosaic_settle(mosaic);
     return false;
 }
 
@@ -289,7 +304,7 @@ static block_t *blocks_take(mosaic_t *mosaic, unsigned granules, unsigned alignm
         tiles->longest = (uint16_t)longest;
     if (idle != mosaic->idle_steps)
         idle_set(mosaic, idle);
-    row_settle(mosaic);
+    mosaic_settle(mosaic);
     return first;
 }
 
@@ -369,7 +384,7 @@ bool mosaic_make(page_t *page)
         tiles_init(&mosaic->tiles, page_class(page)->page_bytes >> GRANULE_SHIFT, 0);
         tiles_fill(&mosaic->tiles, page);
         steps_settle(mosaic);
-        row_settle(mosaic);
+        mosaic_settle(mosaic);
         atomic_fetch_add_explicit(&count_now, 1, memory_order_relaxed);
         page->list = NULL;
         page->carved_count = page->left = page->floor = 0;
@@ -396,7 +411,7 @@ static size_t steps_purge(mosaic_t *mosaic)
     page->soiled &= (uint16_t)~gone;
     tiles_gone_set(&mosaic->tiles, mosaic->tiles.gone | gone);
     idle_set(mosaic, mosaic->idle_steps & ~gone);
-    row_settle(mosaic);
+    mosaic_settle(mosaic);
     return bits_count(gone) * CARVE_BYTES;
 }
 

@@ -24,6 +24,7 @@ struct mosaic {
     page_t *page;         // [const] while it is one
     mosaic_t *next, *prev; // neighbours in the row; next: of the spare ones, too
     uint8_t row;          // log2 of the longest run
+    uint32_t hollow_bytes; // free and resident
     uint16_t idle_steps;  // carve steps without a used granule that are resident, a bit each
     tiles_t tiles;        // of variable length
 };

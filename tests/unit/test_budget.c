@@ -46,6 +46,17 @@ Test(budget, a_large_heap_may_keep_its_percentage)
     cr_assert_eq(budget_limit(BUDGET_WHOLE), 1000 * MIB / 100 * 50);
 }
 
+Test(budget, what_nearly_empty_pages_hold_free_earns_no_percentage)
+{
+    budget_use(1000 * MIB);
+    budget_hollow(800 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), 200 * MIB / 100 * 3);
+    budget_hollow(300 * MIB); // about: it may be told late that less is in use
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
+    budget_unhollow(1100 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), 1000 * MIB / 100 * 3);
+}
+
 Test(budget, what_is_kept_beyond_the_limit_is_excess)
 {
     cr_assert_eq(budget_excess(), 0);
