@@ -54,7 +54,7 @@ typedef struct span {
     uintptr_t start, bytes;
 } span_t;
 
-static span_t c_library, loader; // written before anywhere_ever is
+static span_t own, c_library, loader, kernel; // kernel: the vDSO; written before anywhere_ever is
 
 static bool span_has(const span_t *span, uintptr_t address)
 {
@@ -80,10 +80,14 @@ static int module_see(struct dl_phdr_info *module, size_t size, void *unused)
     span_t code = module_code(module);
     (void)size;
     (void)unused;
-    if (span_has(&code, (uintptr_t)next_set_type.function))
+    if (span_has(&code, (uintptr_t)module_see))
+        own = code;
+    else if (span_has(&code, (uintptr_t)next_set_type.function))
         c_library = code;
     else if (module->dlpi_addr == getauxval(AT_BASE))
         loader = code;
+    else if (module->dlpi_addr == getauxval(AT_SYSINFO_EHDR))
+        kernel = code;
     return 0;
 }
 
@@ -99,69 +103,138 @@ static uintptr_t instruction(const ucontext_t *context)
 #endif
 }
 
-static bool is_own(uintptr_t address)
-{
-    stack_own_t own = stack_own();
-    return address >= own.start && address < own.end;
-}
-
 // Below a call of this library there are few frames: of the C library, and of a handler that interrupted either.
 #define FRAMES_SEEN 64
 
-// Whether what the signal interrupted returns into the library sooner or later.
+// Whether what the signal interrupted returns into the library sooner or later. Before glibc 2.35 there is no unwinder
+// (stack.h), and it is never known: then only the C library's wait below is between such a thread and its end.
 static bool returns_here(void)
 {
     uintptr_t address[FRAMES_SEEN];
     stack_walk_t walk = {.address = address, .most = FRAMES_SEEN};
     stack_walk(&walk); // without the frames of our handler
     for (uint32_t i = 0; i < walk.depth; i++)
-        if (is_own(address[i]))
+        if (span_has(&own, address[i]))
             return true;
     return false;
+}
+
+// --- who can be cancelled anywhere -----------------------------------------------------------------------------------
+
+// Whose thread it is may have ended: an id that is used again is no harm, since the thread looks at its own type.
+typedef struct noted {
+    _Atomic pid_t tid; // whose entry it is, as long as that one lives; 0: nobody's yet
+    _Atomic pthread_t thread;
+    _Atomic bool disabled; // by pthread_setcancelstate: not to be interrupted in its system calls
+    _Atomic int timer;     // that sends the signal again: the kernel's number + 1; 0: none
+} noted_t;
+
+#define NOTED 1024 // More threads at a time are cancelled at cancellation points only.
+
+static RARE_DATA noted_t noted[NOTED]; // used ones first
+static __thread noted_t *own_entry;
+static _Atomic bool anywhere_ever; // a thread's type is, or was. [atomic] release, acquire
+
+static void entry_timer_delete(noted_t *entry)
+{
+    if (entry->timer != 0)
+        kernel_timer_delete(entry->timer - 1);
+    entry->timer = 0;
+}
+
+// A new one, or that of a thread that has ended, which may have left its timer. NULL: there is none.
+static noted_t *entry_claim(void)
+{
+    for (noted_t *entry = noted; entry < noted + NOTED; entry++) {
+        pid_t tid = entry->tid;
+        if ((tid == 0 || !kernel_thread_exists(tid)) &&
+            atomic_compare_exchange_strong(&entry->tid, &tid, kernel_gettid())) {
+            entry_timer_delete(entry);
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+static bool is_disabled(void)
+{
+    int state = PTHREAD_CANCEL_ENABLE;
+    next_set(&next_set_state, PTHREAD_CANCEL_DISABLE, &state);
+    next_set(&next_set_state, state, NULL);
+    return state == PTHREAD_CANCEL_DISABLE;
+}
+
+static void note_self(void)
+{
+    if (own_entry == NULL || own_entry->tid != kernel_gettid())
+        own_entry = entry_claim();
+    if (own_entry == NULL)
+        return;
+    own_entry->disabled = is_disabled();
+    own_entry->thread = pthread_self();
 }
 
 // --- a cancellation that has to wait ---------------------------------------------------------------------------------
 
 // A thread that does little but allocate large blocks is found outside once in 800 looks.
-#define WAIT_US 50
+#define WAIT_US 50u
+// Each so many looks the wait is twice as long: under a debugger a look may take longer than one, and the thread gets nowhere.
+#define WAIT_LOOKS 500u
+#define WAIT_DOUBLED_MOST 10u // 51 ms
 // The C library may hold locks, too, and its own functions put an asynchronous cancellation off meanwhile, where they do; a
 // thread that waits there for what nobody gives (a mutex) is cancelled after a tenth of a second.
-#define C_LIBRARY_WAITS (100 * 1000 / WAIT_US)
+#define C_LIBRARY_WAIT_US 100000u
 
-static __thread bool anywhere;    // the type that the program has set
-static __thread unsigned held;    // times that the thread must not end wherever it is
-static __thread unsigned waits;   // how often the cancellation that is due has been put off
-static __thread int timer;        // that sends the signal again
-static __thread bool timer_is_there;
+static __thread bool anywhere;         // the type that the program has set
+static __thread unsigned held;         // times that the thread must not end wherever it is
+static __thread unsigned looks;        // how often the cancellation that is due has been put off
+static __thread unsigned c_library_us; // for so long it was found in the C library
+
+static unsigned wait_us(void)
+{
+    unsigned doubled = looks / WAIT_LOOKS;
+    return WAIT_US << (doubled < WAIT_DOUBLED_MOST ? doubled : WAIT_DOUBLED_MOST);
+}
 
 static bool must_wait(const ucontext_t *context)
 {
     uintptr_t at = instruction(context);
-    if (held != 0 || is_own(at) || returns_here())
+    if (held != 0 || span_has(&own, at) || returns_here()) {
+        c_library_us = 0;
         return true;
-    return waits < C_LIBRARY_WAITS && (span_has(&c_library, at) || span_has(&loader, at));
+    }
+    if (!span_has(&c_library, at) && !span_has(&loader, at) && !span_has(&kernel, at))
+        return false;
+    c_library_us += wait_us();
+    return c_library_us <= C_LIBRARY_WAIT_US;
+}
+
+static bool timer_create_own(void)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGNAL_CANCEL};
+    int timer;
+    event._sigev_un._tid = kernel_gettid();
+    if (kernel_timer_create(CLOCK_MONOTONIC, &event, &timer) != 0)
+        return false;
+    own_entry->timer = timer + 1;
+    return true;
 }
 
 // Where there can be no timer the thread ends at its next cancellation point.
-static void wait_begin(void)
+static void wait_once(void)
 {
-    const struct itimerspec every = {.it_value.tv_nsec = WAIT_US * 1000, .it_interval.tv_nsec = WAIT_US * 1000};
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGNAL_CANCEL};
-    if (timer_is_there)
+    const struct itimerspec once = {.it_value.tv_nsec = wait_us() * 1000};
+    if (own_entry == NULL || (own_entry->timer == 0 && !timer_create_own()))
         return;
-    event._sigev_un._tid = kernel_gettid();
-    if (kernel_timer_create(CLOCK_MONOTONIC, &event, &timer) != 0)
-        return;
-    timer_is_there = true;
-    kernel_timer_start(timer, &every);
+    looks++;
+    kernel_timer_start(own_entry->timer - 1, &once);
 }
 
 static void wait_end(void)
 {
-    if (timer_is_there)
-        kernel_timer_delete(timer);
-    timer_is_there = false;
-    waits = 0;
+    if (own_entry != NULL)
+        entry_timer_delete(own_entry);
+    looks = c_library_us = 0;
 }
 
 // The thread may end in it.
@@ -181,63 +254,14 @@ static void on_signal(int number, siginfo_t *info, void *context)
         next(number, info, context); // of the C library's own
     else if (!anywhere)
         wait_end();
-    else if (must_wait(context)) {
-        waits++;
-        wait_begin();
-    } else
+    else if (must_wait(context))
+        wait_once();
+    else
         act();
     errno = error;
 }
 
-// --- who can be cancelled anywhere -----------------------------------------------------------------------------------
-
-// Whose thread it is may have ended: an id that is used again is no harm, since the thread looks at its own type.
-typedef struct noted {
-    _Atomic pthread_t thread; // 0: nobody
-    _Atomic pid_t tid;
-    _Atomic bool disabled; // by pthread_setcancelstate: not to be interrupted in its system calls
-} noted_t;
-
-#define NOTED 1024 // More threads at a time are cancelled at cancellation points only.
-
-static RARE_DATA noted_t noted[NOTED]; // used ones first
-static __thread noted_t *own_entry;
-static _Atomic bool anywhere_ever; // a thread's type is, or was. [atomic] release, acquire
-
-static noted_t *noted_find(pthread_t thread)
-{
-    for (noted_t *entry = noted; entry < noted + NOTED && entry->thread != 0; entry++)
-        if (entry->thread == thread)
-            return entry;
-    return NULL;
-}
-
-// A new entry, or that of a thread that has ended. NULL: there is none.
-static noted_t *noted_claim(pthread_t self)
-{
-    for (noted_t *entry = noted; entry < noted + NOTED; entry++) {
-        pthread_t thread = entry->thread;
-        if ((thread == 0 || !kernel_thread_exists(entry->tid)) &&
-            atomic_compare_exchange_strong(&entry->thread, &thread, self))
-            return entry;
-    }
-    return NULL;
-}
-
-static void note_self(void)
-{
-    pthread_t self = pthread_self();
-    int state = PTHREAD_CANCEL_ENABLE;
-    next_set(&next_set_state, PTHREAD_CANCEL_DISABLE, &state);
-    own_entry = noted_find(self);
-    if (own_entry == NULL)
-        own_entry = noted_claim(self);
-    if (own_entry != NULL) {
-        own_entry->disabled = state == PTHREAD_CANCEL_DISABLE;
-        own_entry->tid = kernel_gettid();
-    }
-    next_set(&next_set_state, state, NULL);
-}
+// --- who cancels -----------------------------------------------------------------------------------------------------
 
 // The C library has put its handler there by its pthread_cancel. False: it has not.
 static bool handler_install(void)
@@ -252,18 +276,30 @@ static bool handler_install(void)
     return kernel_action_set(SIGNAL_CANCEL, &action);
 }
 
-static void interrupt(pthread_t thread)
+static void others_interrupt(pthread_t thread)
 {
-    noted_t *entry = noted_find(thread);
-    if (pthread_equal(thread, pthread_self())) {
-        if (anywhere)
-            act();
-    } else if (entry != NULL && !entry->disabled && handler_install()) {
-        kernel_thread_signal(entry->tid, SIGNAL_CANCEL);
-    }
+    for (noted_t *entry = noted; entry < noted + NOTED && entry->tid != 0; entry++)
+        if (entry->thread == thread && !entry->disabled && handler_install())
+            kernel_thread_signal(entry->tid, SIGNAL_CANCEL);
+}
+
+// In a handler that has interrupted the library as little as anywhere else.
+static void self_interrupt(void)
+{
+    if (held == 0 && !returns_here())
+        act();
+    else if (handler_install())
+        kernel_thread_signal(kernel_gettid(), SIGNAL_CANCEL);
 }
 
 // --- what the program calls --------------------------------------------------------------------------------------------
+
+// Who was cancelled before others could see that it may be interrupted got no signal.
+static void look_again(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    pthread_testcancel();
+}
 
 EXPORT RARE int pthread_setcanceltype(int type, int *old)
 {
@@ -282,7 +318,7 @@ EXPORT RARE int pthread_setcanceltype(int type, int *old)
         }
         note_self();
         anywhere = true;
-        pthread_testcancel();
+        look_again();
     }
     return 0;
 }
@@ -295,7 +331,7 @@ EXPORT RARE int pthread_setcancelstate(int state, int *old)
     if (own_entry != NULL)
         own_entry->disabled = state == PTHREAD_CANCEL_DISABLE;
     if (state == PTHREAD_CANCEL_ENABLE)
-        pthread_testcancel();
+        look_again();
     return 0;
 }
 
@@ -304,9 +340,14 @@ EXPORT RARE int pthread_cancel(pthread_t thread)
     int (*cancel)(pthread_t);
     *(void **)&cancel = next_function(&next_cancel);
     int error = cancel(thread);
-    if (error == 0 && atomic_load_explicit(&anywhere_ever, memory_order_acquire))
-        interrupt(thread);
-    return error;
+    atomic_thread_fence(memory_order_seq_cst); // pairs with that of look_again()
+    if (error != 0 || !atomic_load_explicit(&anywhere_ever, memory_order_acquire))
+        return error;
+    if (!pthread_equal(thread, pthread_self()))
+        others_interrupt(thread);
+    else if (anywhere)
+        self_interrupt();
+    return 0;
 }
 
 void cancel_hold(void)
@@ -321,8 +362,9 @@ void cancel_release(void)
 
 void cancel_forked(void)
 {
-    timer_is_there = false;
-    waits = 0;
+    for (noted_t *entry = noted; anywhere_ever && entry < noted + NOTED && entry->tid != 0; entry++)
+        entry->timer = 0; // the parent's
+    looks = c_library_us = 0;
     if (anywhere)
         note_self();
 }

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <sys/ptrace.h>
 
 #include "../conformance/facts.h"
 
@@ -432,6 +434,118 @@ FACT(a_child_of_fork_cancels_threads_too)
         }
         child_ends_well(child);
     }
+}
+
+static void cancel_self(int number)
+{
+    (void)number;
+    pthread_cancel(pthread_self());
+}
+
+FACT(a_handler_that_interrupted_malloc_cancels_its_own_thread_behind_it)
+{
+    struct sigaction action = {.sa_handler = cancel_self, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    for (size_t i = 0; i < 100; i++) {
+        void *result;
+        alarm(FACT_SECONDS);
+        pthread_t thread = thread_start(allocate_until_cancelled_anywhere, (void *)(i + 1));
+        usleep(500 + i % 7 * 10);
+        pthread_kill(thread, SIGUSR1);
+        pthread_join(thread, &result);
+        CHECK(result == PTHREAD_CANCELED, "not cancelled");
+        use_everything(NULL); // wants every lock
+    }
+}
+
+static void *allocate_and_end(void *ready)
+{
+    void *blocks[64] = {NULL};
+    anywhere_from_here();
+    for (size_t i = 0; i < 1000; i++) {
+        free(blocks[i % COUNT(blocks)]);
+        blocks[i % COUNT(blocks)] = malloc(3000 + i * 50);
+    }
+    *(_Atomic bool *)ready = true;
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        free(blocks[i]);
+    return NULL;
+}
+
+static size_t timers_count(void)
+{
+    char line[256];
+    size_t count = 0;
+    FILE *timers = fopen("/proc/self/timers", "r");
+    if (timers == NULL)
+        check_skip("this kernel does not tell of timers");
+    while (fgets(line, sizeof line, timers) != NULL)
+        count += strncmp(line, "ID:", 3) == 0;
+    fclose(timers);
+    return count;
+}
+
+// It ends while the library waits for a place to cancel it in.
+FACT(a_cancelled_thread_leaves_no_timer_behind)
+{
+    for (size_t i = 0, rounds = rounds_wanted(250) * 4; i < rounds; i++) {
+        _Atomic bool ready = false;
+        alarm(FACT_SECONDS);
+        pthread_t thread = thread_start(allocate_and_end, (void *)&ready);
+        while (!ready)
+            ;
+        for (volatile unsigned wait = 0; wait < i % 3000; wait++)
+            ;
+        pthread_cancel(thread);
+        pthread_join(thread, NULL);
+    }
+    CHECK(timers_count() <= 1, "%zu timers", timers_count()); // that of the last one
+}
+
+static void *allocate_only(void *unused)
+{
+    anywhere_from_here();
+    for (;;) {
+        void *block = realloc(malloc(3000), 5000);
+        free(malloc(90000));
+        free(block);
+    }
+    return unused;
+}
+
+// As a debugger does: it has each signal first, and takes longer than the library waits between two.
+static void signals_hold_up(pid_t child)
+{
+    pid_t stopped;
+    int status;
+    while ((stopped = waitpid(-1, &status, __WALL)) > 0) {
+        if (WIFSTOPPED(status)) {
+            usleep(100);
+            ptrace(PTRACE_CONT, stopped, NULL, status >> 16 != 0 ? 0 : WSTOPSIG(status));
+        } else if (stopped == child) {
+            CHECK(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS, "status %x", (unsigned)status);
+            return;
+        }
+    }
+}
+
+FACT(a_thread_is_cancelled_although_each_signal_takes_long)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(FACT_SECONDS);
+        raise(SIGSTOP);
+        for (unsigned i = 0; i < 10; i++)
+            one_is_cancelled(allocate_only);
+        _exit(EXIT_SUCCESS);
+    }
+    waitpid(child, NULL, WUNTRACED);
+    if (ptrace(PTRACE_SEIZE, child, NULL, PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL) != 0) {
+        kill(child, SIGKILL);
+        check_skip("this machine does not let a process trace its child");
+    }
+    kill(child, SIGCONT);
+    signals_hold_up(child);
 }
 
 // Handlers of fork that are registered before the library's run between its own: it has its locks then.
