@@ -28,6 +28,11 @@ __attribute__((used)) int __wrap__dl_find_object(void *address, struct dl_find_o
     return __real__dl_find_object != NULL ? __real__dl_find_object(address, result) : -1;
 }
 
+bool module_find_is_there(void)
+{
+    return __real__dl_find_object != NULL;
+}
+
 // --- what the loader and the memory say ------------------------------------------------------------------------------
 
 static uint64_t mix(uint64_t hash, uint64_t word)

@@ -16,6 +16,9 @@ typedef struct module_seen {
     uint32_t build_id_bytes;
 } module_seen_t;
 
+// Whether modules can be found at all: glibc 2.35 has that, and the unwinder asks by it.
+RARE bool module_find_is_there(void);
+
 // The module of an address on the calling thread's own stack, which cannot be closed meanwhile. Takes no lock.
 RARE module_seen_t module_of(uintptr_t address);
 

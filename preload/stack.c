@@ -57,7 +57,8 @@ static RARE _Unwind_Reason_Code frame_visit(struct _Unwind_Context *context, voi
 
 void stack_walk(stack_walk_t *walk)
 {
-    _Unwind_Backtrace(frame_visit, walk);
+    if (module_find_is_there()) // the unwinder aborts where it finds not even its caller
+        _Unwind_Backtrace(frame_visit, walk);
 }
 
 static void frame_write(writer_t *writer, uintptr_t address)

@@ -19,7 +19,7 @@ typedef struct stack_walk {
     bool outside;   // of this library, since a frame of the caller's was seen
 } stack_walk_t;
 
-// The frames of this library are left out.
+// The frames of this library are left out. Before glibc 2.35 no frame is found.
 RARE void stack_walk(stack_walk_t *walk);
 
 // What of this library's own file the loader mapped: addresses from start on, below end.

@@ -239,6 +239,22 @@ class Contents(Recorded):
         self.require_whole(recording)
 
 
+class EarlyGlibc(Recorded):
+    """Before glibc 2.35 nothing tells a module by its address, and the unwinder that is linked in asks for that."""
+    def environment(self, options='', record='%n.%p'):
+        library = pathlib.Path(tempfile.mkdtemp(prefix='tarn-early-')) / 'libtarn.so'
+        self.addCleanup(shutil.rmtree, library.parent)
+        library.write_bytes(pathlib.Path(LIBTARN).read_bytes().replace(b'_dl_find_object\0', b'_dl_find_absent\0'))
+        return super().environment(options, record) | {'LD_PRELOAD': str(library)}
+
+    def test_a_profile_has_no_stacks(self):
+        self.work('leak', 8 << 20, 1000, options='sample=65536')
+        recording = self.only()
+        self.assertGreater(recording.header.sampled_total, 50)
+        self.assertEqual({len(recording.frames(site)) for site in recording.sites[1:]}, {0})
+        self.require_whole(recording)
+
+
 class Kills(Recorded):
     def kill(self, seed, sleep):
         chance = random.Random(seed)
