@@ -156,11 +156,22 @@ static noted_t *entry_claim(void)
     return NULL;
 }
 
-static bool is_disabled(void)
+int cancel_disable(void)
 {
     int state = PTHREAD_CANCEL_ENABLE;
     next_set(&next_set_state, PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+void cancel_restore(int state)
+{
     next_set(&next_set_state, state, NULL);
+}
+
+static bool is_disabled(void)
+{
+    int state = cancel_disable();
+    cancel_restore(state);
     return state == PTHREAD_CANCEL_DISABLE;
 }
 

@@ -6,6 +6,9 @@
 // may be nested. For fork; in the child, too.
 void cancel_hold(void);
 void cancel_release(void);
+// The calling thread is not cancelled until its state is restored: for calls of the C library that are cancellation points.
+int cancel_disable(void);
+void cancel_restore(int state);
 // In the child: its thread has another number, and no timer.
 void cancel_forked(void);
 

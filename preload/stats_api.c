@@ -12,6 +12,7 @@
 
 #include "../pool/pool.h"
 #include "../pool/survey.h"
+#include "cancel.h"
 #include "export.h"
 #include "kernel.h"
 #include "stats_api.h"
@@ -21,26 +22,35 @@
 // One for all callers, since it is too large for a small stack and must not change the heap that it describes.
 static RARE_DATA survey_t shared;
 static _Atomic int shared_owner; // thread id; 0: free. [atomic] take: acquire, give: release
+static int shared_state;         // [shared_owner] its owner's cancellation, as it was before
 
-// Taken once more by its owner (a stream of the program's own that asks while malloc_info writes to it), it gives way.
+// Taken once more by its owner (a stream of the program's own that asks while malloc_info writes to it), it gives way. Until
+// it is given the thread is not cancelled: streams are written by cancellation points.
 static bool shared_take(void)
 {
-    int self = kernel_gettid();
+    int self = kernel_gettid(), state = cancel_disable();
     for (;;) {
         int owner = 0;
         if (atomic_compare_exchange_weak_explicit(&shared_owner, &owner, self, memory_order_acquire,
-                                                  memory_order_relaxed))
+                                                  memory_order_relaxed)) {
+            shared_state = state;
             return true;
-        if (owner == self)
+        }
+        if (owner == self) {
+            cancel_restore(state);
             return false;
+        }
         kernel_yield();
     }
 }
 
 static void shared_give(bool taken)
 {
-    if (taken)
-        atomic_store_explicit(&shared_owner, 0, memory_order_release);
+    int state = shared_state;
+    if (!taken)
+        return;
+    atomic_store_explicit(&shared_owner, 0, memory_order_release);
+    cancel_restore(state);
 }
 
 void stats_api_forked(void)

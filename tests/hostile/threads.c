@@ -181,6 +181,8 @@ FACT(a_thread_is_cancelled_in_a_malloc_loop)
 // A cancellation is pending all the time; none of these functions is a cancellation point, whatever they do inside.
 static void *allocate_while_cancelled(void *done)
 {
+    FILE *unbuffered = fopen("/dev/null", "w");
+    setvbuf(unbuffered, NULL, _IONBF, 0);
     pthread_cancel(pthread_self());
     use_everything(NULL);
     void *blocks[500];
@@ -189,6 +191,7 @@ static void *allocate_while_cancelled(void *done)
     for (size_t i = 0; i < COUNT(blocks); i++)
         free(blocks[i]);
     malloc_trim(0);
+    malloc_info(0, unbuffered);
     *(bool *)done = true;
     pthread_testcancel();
     return NULL;
@@ -200,6 +203,7 @@ FACT(no_function_is_a_cancellation_point)
     void *result;
     pthread_join(thread_start(allocate_while_cancelled, &done), &result);
     CHECK(done && result == PTHREAD_CANCELED, "cancelled within");
+    use_everything(NULL);
 }
 
 // POSIX does not allow it, and the C library's malloc hangs then: the next who wants the cancelled thread's lock waits for ever.
