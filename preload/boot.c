@@ -4,6 +4,7 @@
 //   constructor        before main; the C library works
 #include "../pool/budget.h"
 #include "../pool/pool.h"
+#include "cancel.h"
 #include "ending.h"
 #include "exit_report.h"
 #include "fatal.h"
@@ -49,6 +50,7 @@ __attribute__((constructor)) static void boot(void)
         options.record = NULL;
     }
     foreign_start();
+    cancel_start();
     fork_start();
     output_start();
     process_start(parent_matters());

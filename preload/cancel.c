@@ -26,7 +26,7 @@
 
 typedef struct next {
     const char *name;
-    void *_Atomic function; // NULL: not looked up yet
+    void *_Atomic function; // NULL: not looked up yet, in calls before the library's own start
 } next_t;
 
 static next_t next_set_type = {.name = "pthread_setcanceltype"}, next_set_state = {.name = "pthread_setcancelstate"},
@@ -359,6 +359,14 @@ EXPORT RARE int pthread_cancel(pthread_t thread)
     else if (anywhere)
         self_interrupt();
     return 0;
+}
+
+// Somebody may hold the loader's lock while it waits for a thread that calls one of these: a library's constructor.
+void cancel_start(void)
+{
+    next_function(&next_set_type);
+    next_function(&next_set_state);
+    next_function(&next_cancel);
 }
 
 void cancel_hold(void)

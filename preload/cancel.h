@@ -2,6 +2,8 @@
 #ifndef TARN_CANCEL_H
 #define TARN_CANCEL_H
 
+// Before main: finds the C library's functions, for which later calls would need the loader's lock.
+void cancel_start(void);
 // From here to cancel_release() the calling thread does not end, wherever it is: it has locks that outlive the call. Pairs
 // may be nested. For fork; in the child, too.
 void cancel_hold(void);

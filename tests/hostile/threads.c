@@ -592,6 +592,14 @@ FACT(a_thread_is_not_cancelled_between_the_locks_of_a_fork)
     }
 }
 
+// The constructor waits for a thread that changes how it can be cancelled, and holds the loader's lock.
+FACT(a_plugin_waits_for_a_thread_in_its_constructor)
+{
+    const char *path = getenv("TARN_TEST_PLUGIN");
+    CHECK(path != NULL, "TARN_TEST_PLUGIN is not set");
+    CHECK(dlopen(path, RTLD_NOW) != NULL, "%s", dlerror());
+}
+
 // The thread keeps its heap: what it had stays its own, there and back again.
 static void *change_type_and_allocate(void *unused)
 {
