@@ -190,7 +190,7 @@ static void note_self(void)
 // A thread that does little but allocate large blocks is found outside once in 800 looks.
 #define WAIT_US 50u
 // Each so many looks the wait is twice as long: under a debugger a look may take longer than one, and the thread gets nowhere.
-#define WAIT_LOOKS 500u
+#define WAIT_LOOKS        500u
 #define WAIT_DOUBLED_MOST 10u // 51 ms
 // The C library may hold locks, too, and its own functions put an asynchronous cancellation off meanwhile, where they do; a
 // thread that waits there for what nobody gives (a mutex) is cancelled after a tenth of a second.
@@ -261,10 +261,10 @@ static void on_signal(int number, siginfo_t *info, void *context)
 {
     void (*next)(int, siginfo_t *, void *) = next_handler;
     int error = errno;
-    if (info->si_code == SI_TKILL)
-        next(number, info, context); // of the C library's own
-    else if (!anywhere)
+    if (!anywhere)
         wait_end();
+    if (info->si_code == SI_TKILL || !anywhere)
+        next(number, info, context); // the C library's own, or that of another copy of this library
     else if (must_wait(context))
         wait_once();
     else
@@ -274,13 +274,16 @@ static void on_signal(int number, siginfo_t *info, void *context)
 
 // --- who cancels -----------------------------------------------------------------------------------------------------
 
-// The C library has put its handler there by its pthread_cancel. False: it has not.
+// The C library has put its handler there by its pthread_cancel. False: it has not. (Two threads that are the first to call
+// that may both do it, the later one over ours.) Who has put another one before ours since then passes on to it: if ours came
+// before that again, each would call the other.
 static bool handler_install(void)
 {
     kernel_action_t action;
     if (!kernel_action_get(SIGNAL_CANCEL, &action) || action.handler == 0)
         return false;
-    if (action.handler == (uintptr_t)on_signal)
+    uintptr_t behind = (uintptr_t)next_handler;
+    if (action.handler == (uintptr_t)on_signal || (behind != 0 && action.handler != behind))
         return true;
     next_handler = (void (*)(int, siginfo_t *, void *))action.handler;
     action.handler = (uintptr_t)on_signal;

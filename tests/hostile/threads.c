@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 
 #include "../conformance/facts.h"
 
@@ -416,6 +417,43 @@ FACT(a_handler_that_interrupted_malloc_is_no_place_to_be_cancelled_in)
         CHECK(result == PTHREAD_CANCELED, "not cancelled");
         use_everything(NULL); // wants every lock
     }
+}
+
+// As the kernel has it; the C library's functions refuse this signal.
+typedef struct disposition {
+    void (*handler)(int, siginfo_t *, void *);
+    unsigned long flags;
+    void *restorer;
+    unsigned long mask;
+} disposition_t;
+
+enum { SIGNAL_CANCEL = 32 };
+static disposition_t behind;
+static _Atomic unsigned passed_on;
+
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    passed_on++;
+    behind.handler(number, info, context);
+}
+
+static void handler_put_before(void (*handler)(int, siginfo_t *, void *))
+{
+    disposition_t before;
+    CHECK(syscall(SYS_rt_sigaction, SIGNAL_CANCEL, NULL, &behind, sizeof behind.mask) == 0, "not told");
+    before = behind;
+    before.handler = handler;
+    CHECK(syscall(SYS_rt_sigaction, SIGNAL_CANCEL, &before, NULL, sizeof before.mask) == 0, "not accepted");
+}
+
+// Another copy of the library, in a namespace of its own, has one.
+FACT(a_handler_that_is_put_before_the_librarys_may_pass_on_to_it)
+{
+    one_is_cancelled(reckon);
+    handler_put_before(pass_on);
+    one_is_cancelled(wait_for_input);
+    one_is_cancelled(reckon);
+    CHECK(passed_on >= 2, "passed on %u times", passed_on);
 }
 
 static void *cancel_one_of_many(void *unused)
