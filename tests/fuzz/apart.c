@@ -54,7 +54,7 @@ static void handlers_reset(void)
         signal(handled[i], SIG_DFL);
 }
 
-static bool child_wait(pid_t pid, int *status)
+bool apart_wait(pid_t pid, int *status)
 {
     pid_t waited;
     do
@@ -76,7 +76,7 @@ void apart_run(void (*work)(const uint8_t *data, size_t size), const uint8_t *da
         counters_leave();
         _exit(0);
     }
-    if (pid < 0 || !child_wait(pid, &status)) {
+    if (pid < 0 || !apart_wait(pid, &status)) {
         perror("fork");
         exit(1);
     }
