@@ -1,4 +1,4 @@
-// tests/hostile/waiting_plugin.c - see threads.c. Its constructor, which runs under the loader's lock, waits for a thread.
+// tests/hostile/waiting_plugin.c - see cancelled.c. Its constructor, which runs under the loader's lock, waits for a thread.
 #include <pthread.h>
 
 static void *change_cancellation(void *unused)
