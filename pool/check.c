@@ -182,29 +182,32 @@ static size_t sparse_bytes(const heap_t *heap)
     return bytes;
 }
 
-// Nothing is known of what heaps held that a fork has lost.
-static bool hollow_is_right(void)
-{
-    size_t bytes = 0;
-    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
-        if (atomic_load(&heap->state) == HEAP_LOST)
-            return true;
-        bytes += heap->sparse_bytes;
-    }
-    for (unsigned i = 0; i < zone_count(); i++)
-        for (uint32_t page = 0; page < atomic_load(&zone_get(i)->fresh); page++)
-            if (page_is_mosaic(&zone_get(i)->pages[page]))
-                bytes += zone_get(i)->pages[page].mosaic->hollow_bytes;
-    return bytes == budget_hollow_bytes();
-}
-
-static unsigned mosaics_in_zones(void)
+// Returns how many there are.
+static unsigned mosaics_in_zones(size_t *hollow_bytes)
 {
     unsigned count = 0;
+    *hollow_bytes = 0;
     for (unsigned i = 0; i < zone_count(); i++)
         for (uint32_t page = 0; page < atomic_load(&zone_get(i)->fresh); page++)
-            count += page_is_mosaic(&zone_get(i)->pages[page]);
+            if (page_is_mosaic(&zone_get(i)->pages[page])) {
+                count++;
+                *hollow_bytes += zone_get(i)->pages[page].mosaic->hollow_bytes;
+            }
     return count;
+}
+
+static const char *mosaics_check(void)
+{
+    size_t hollow_bytes;
+    const char *wrong = mosaic_rows_check(mosaics_in_zones(&hollow_bytes));
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
+        if (atomic_load(&heap->state) == HEAP_LOST)
+            return wrong; // nothing is known of what it held
+        hollow_bytes += heap->sparse_bytes;
+    }
+    if (wrong == NULL && hollow_bytes != budget_hollow_bytes())
+        wrong = "the budget's hollow bytes are not those of nearly empty pages and mosaics";
+    return wrong;
 }
 
 static const char *heap_check(heap_t *heap)
@@ -255,14 +258,12 @@ const char *check_pool(void)
         if (atomic_load(&heap->state) != HEAP_LOST)
             wrong = heap_check(heap);
     if (wrong == NULL)
-        wrong = mosaic_rows_check(mosaics_in_zones());
+        wrong = mosaics_check();
     if (wrong == NULL)
         wrong = inboxes_check();
     if (wrong == NULL)
         wrong = extent_check();
     if (wrong == NULL && retained + cached_bytes() != budget_retained())
         wrong = "the budget's retained bytes are not what is retained";
-    if (wrong == NULL && !hollow_is_right())
-        wrong = "the budget's hollow bytes are not those of nearly empty pages and mosaics";
     return wrong;
 }

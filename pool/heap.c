@@ -34,11 +34,20 @@ static bool is_sparse_bucket(unsigned bucket)
     return bucket == 0 || bucket == BUCKET_SCANNED;
 }
 
+static void sparse_comes(heap_t *heap, const page_t *page)
+{
+    size_t idle_bytes = heap_sparse_idle_bytes(page);
+    heap->sparse_bytes += idle_bytes;
+    heap->idle_bytes += page->bucket == 0 ? idle_bytes : 0;
+    budget_hollow(idle_bytes);
+}
+
 static void sparse_leaves(heap_t *heap, const page_t *page)
 {
-    heap->sparse_bytes -= heap_sparse_idle_bytes(page);
-    budget_unhollow(heap_sparse_idle_bytes(page));
-    heap->idle_bytes -= page->bucket == 0 ? heap_sparse_idle_bytes(page) : 0;
+    size_t idle_bytes = heap_sparse_idle_bytes(page);
+    heap->sparse_bytes -= idle_bytes;
+    heap->idle_bytes -= page->bucket == 0 ? idle_bytes : 0;
+    budget_unhollow(idle_bytes);
 }
 
 void heap_unlist(heap_t *heap, page_t *page)
@@ -67,11 +76,8 @@ static void heap_list(heap_t *heap, page_t *page, unsigned bucket)
     page->next = *head;
     page->prev = 0;
     *head = id;
-    if (page_is_small(page) && is_sparse_bucket(bucket)) {
-        heap->sparse_bytes += heap_sparse_idle_bytes(page);
-        budget_hollow(heap_sparse_idle_bytes(page));
-        heap->idle_bytes += bucket == 0 ? heap_sparse_idle_bytes(page) : 0;
-    }
+    if (page_is_small(page) && is_sparse_bucket(bucket))
+        sparse_comes(heap, page);
 }
 
 // --- where a page belongs --------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/auxv.h>
-#include <ucontext.h>
 
 #include "../pool/bits.h"
 #include "export.h"
 #include "glibc.h"
+#include "interrupted.h"
 #include "kernel.h"
 #include "stack.h"
 
@@ -89,18 +89,6 @@ static int module_see(struct dl_phdr_info *module, size_t size, void *unused)
     else if (module->dlpi_addr == getauxval(AT_SYSINFO_EHDR))
         kernel = code;
     return 0;
-}
-
-static uintptr_t instruction(const ucontext_t *context)
-{
-#if defined __x86_64__
-    return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-#elif defined __aarch64__
-    return context->uc_mcontext.pc;
-#else
-    (void)context;
-    return 0;
-#endif
 }
 
 // Below a call of this library there are few frames: of the C library, and of a handler that interrupted either.
@@ -209,7 +197,7 @@ static unsigned wait_us(void)
 
 static bool must_wait(const ucontext_t *context)
 {
-    uintptr_t at = instruction(context);
+    uintptr_t at = interrupted_instruction(context);
     if (held != 0 || span_has(&own, at) || returns_here()) {
         c_library_us = 0;
         return true;
@@ -222,10 +210,8 @@ static bool must_wait(const ucontext_t *context)
 
 static bool timer_create_own(void)
 {
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGNAL_CANCEL};
     int timer;
-    event._sigev_un._tid = kernel_gettid();
-    if (kernel_timer_create(CLOCK_MONOTONIC, &event, &timer) != 0)
+    if (!kernel_timer_create(CLOCK_MONOTONIC, SIGNAL_CANCEL, NULL, &timer))
         return false;
     own_entry->timer = timer + 1;
     return true;
@@ -327,7 +313,6 @@ EXPORT RARE int pthread_setcanceltype(int type, int *old)
     if (to_anywhere) {
         if (!atomic_load_explicit(&anywhere_ever, memory_order_acquire)) {
             dl_iterate_phdr(module_see, NULL);
-            stack_own();
             atomic_store_explicit(&anywhere_ever, true, memory_order_release);
         }
         note_self();

@@ -234,10 +234,17 @@ static inline void kernel_signal_discard(const sigset_t *set)
     KERNEL_CALL4(SYS_rt_sigtimedwait, set, NULL, &none, KERNEL_SIGNALS_BYTES);
 }
 
-// A timer by a number of the kernel's; the C library's timers allocate. -errno if there can be none.
-static inline long kernel_timer_create(clockid_t clock, struct sigevent *event, int *timer)
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+// A timer that sends the calling thread a signal with `value`, by a number of the kernel's; the C library's timers allocate.
+// False: there can be none.
+static inline bool kernel_timer_create(clockid_t clock, int signal, void *value, int *timer)
 {
-    return KERNEL_CALL3(SYS_timer_create, clock, event, timer);
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = signal, .sigev_value.sival_ptr = value};
+    event.sigev_notify_thread_id = kernel_gettid();
+    return KERNEL_CALL3(SYS_timer_create, clock, &event, timer) == 0;
 }
 
 static inline void kernel_timer_start(int timer, const struct itimerspec *times)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <ucontext.h>
 
+#include "interrupted.h"
 #include "options.h"
 #include "output.h"
 #include "process.h"
@@ -28,18 +29,6 @@ bool trapped_signal(int number)
 }
 
 // --- the message -----------------------------------------------------------------------------------------------------
-
-static uintptr_t instruction(const ucontext_t *context)
-{
-#if defined __x86_64__
-    return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-#elif defined __aarch64__
-    return context->uc_mcontext.pc;
-#else
-    (void)context;
-    return 0;
-#endif
-}
 
 // "read of", "write to": where the processor says which.
 static const char *access_kind(const ucontext_t *context)
@@ -66,7 +55,7 @@ bool trapped_tell(int number, const siginfo_t *info, const void *context)
     bool fault = trapped_signal(number) && info->si_code > 0 && trap_has(info->si_addr);
     if (!fault || !trap_explain(info->si_addr, &report))
         return false;
-    uintptr_t at = instruction(context) + 1; // stack_tell takes addresses of return
+    uintptr_t at = interrupted_instruction(context) + 1; // stack_tell takes addresses of return
     output_line("%s %p: %zu bytes %s (block of %zu bytes)", access_kind(context), info->si_addr, report.distance_bytes,
                 report.where, report.size_bytes);
     stack_tell("done", 0, &at, 1);

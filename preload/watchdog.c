@@ -10,10 +10,6 @@
 // A survey of 100 GiB in pages of 4 KiB takes about a second.
 #define LIMIT_SECONDS 5
 
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
 static int timer = -1;
 static void (*on_expiry)(void);
 
@@ -36,11 +32,8 @@ static void signal_take(void)
 
 void watchdog_start(void (*expired)(void))
 {
-    struct sigevent event = {
-        .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM, .sigev_value.sival_ptr = &timer};
     struct itimerspec limit = {.it_value.tv_sec = LIMIT_SECONDS};
-    event.sigev_notify_thread_id = kernel_gettid();
-    if (kernel_timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) != 0) {
+    if (!kernel_timer_create(CLOCK_THREAD_CPUTIME_ID, SIGVTALRM, &timer, &timer)) {
         timer = -1;
         return;
     }
