@@ -10,7 +10,7 @@ size_t harden_tail_bytes;
 uint64_t harden_key;
 block_bits_table_t block_bits_tables[ZONES_MAX];
 uintptr_t block_bits_low, block_bits_high;
-bool harden_frees_quick;
+uintptr_t harden_quick_mark = HARDEN_NEVER_QUICK;
 
 void block_bits_start(unsigned level)
 {
@@ -65,7 +65,8 @@ void block_bits_tables_start(void)
         return;
     block_bits_low = (uintptr_t)block_bits_tables[0].base - (uintptr_t)zone_get(0)->pages * 2;
     block_bits_high = (uintptr_t)block_bits_tables[1].base - (uintptr_t)zone_get(1)->pages / 2;
-    __atomic_store_n(&harden_frees_quick, harden_level == HARDEN_SHORT, __ATOMIC_RELAXED);
+    if (harden_level == HARDEN_SHORT)
+        __atomic_store_n(&harden_quick_mark, PAGE_MARK, __ATOMIC_RELAXED);
 }
 
 // A block that two threads freed at once, the owner as its page's last one, may have left its bit: it would free a block of

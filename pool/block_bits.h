@@ -40,9 +40,11 @@ void block_bits_start(unsigned level);
 // The tables of the first zones are made. Level 1 and up.
 void block_bits_tables_start(void);
 
-// HARDEN_SHORT, there are those tables, and no block was ever sampled: then frees have a short way. [atomic] relaxed: whoever
+// What the owner word of a page of the calling thread's has beside its heap's address if a free there has a short way: with
+// HARDEN_SHORT, those tables, and no block ever sampled it is PAGE_MARK. Else no owner word has it. [atomic] relaxed: whoever
 // frees a sampled block has seen what followed its sampling.
-POOL_LOCAL extern bool harden_frees_quick;
+POOL_LOCAL extern uintptr_t harden_quick_mark;
+#define HARDEN_NEVER_QUICK ((uintptr_t)4) // heaps are aligned to lines, and pages use two bits
 
 // Every byte is above 127, so that no text, and no 0, can be mistaken for it.
 static inline uint64_t harden_canary(const void *block)

@@ -118,16 +118,16 @@ static const char *draw_check(heap_t *heap, unsigned class)
 {
     const small_draw_t *draw = &heap->draw[class];
     page_t *page = heap->small[class].current;
-    if (draw->quick > heap->small[class].handed)
+    if (heap_harden_ahead(heap, class) > heap->small[class].handed)
         return "more blocks are ahead than were ever handed out";
     if (harden_level == 0 || draw->word == NULL)
-        return draw->word == NULL ? NULL : "blocks are drawn where nothing is hardened";
+        return draw->word == NULL && draw->run == 0 ? NULL : "blocks are drawn where there are none";
     if (page == NULL || draw->page != page || draw->words != block_bits_free(page))
         return "blocks are drawn from a page that is not the current one";
     size_t at = (size_t)(draw->word - draw->words);
-    if (at >= block_bits_words(page) || draw->base != page_block(page, (unsigned)at * 64) || draw->quick == 0)
+    if (at >= block_bits_words(page) || draw->base != page_block(page, (unsigned)at * 64))
         return "a draw does not know what it draws from";
-    return *draw->word != 0 ? NULL : "a draw finds nothing";
+    return bits_count(*draw->word) >= draw->run && draw->run != 0 ? NULL : "a draw finds nothing";
 }
 
 static const char *small_bin_check(heap_t *heap, unsigned class)

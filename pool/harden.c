@@ -57,59 +57,96 @@ static page_t *current_with_free(heap_t *heap, unsigned class)
 static const unsigned near_least = 4;
 static const unsigned near_bytes_each = 16;
 
-static void draw_from(small_draw_t *draw, uint64_t free)
+// A power of two, less one.
+static uint32_t near_of(size_t block_bytes)
 {
-    bool is_near = harden_level < HARDEN_HOLDS;
-    draw->low = is_near ? 0 : (uint8_t)bits_lowest(free);
-    draw->width = (uint8_t)(is_near ? size_max(near_least, draw->block_bytes / near_bytes_each)
-                                    : bits_highest(free) - draw->low + 1);
-    draw->follows = is_near ? 63 : 0;
+    return (uint32_t)bits_mask(bits_highest(size_max(near_least, block_bytes / near_bytes_each)));
 }
 
-// The first word that has any: so what is free gathers at the page's end. The page has one.
-static void word_take_up(small_draw_t *draw, page_t *page)
+// The word has free blocks, and one at least may be drawn before the next that is looked at.
+static inline void run_begin(small_draw_t *draw, uint64_t free)
 {
-    if (draw->page != page) {
-        draw->page = page;
-        draw->words = block_bits_free(page);
-        draw->block_bytes = page_class(page)->block_bytes;
-    }
+    draw->run = (uint32_t)size_min(bits_count(free), draw->quick);
+    draw->quick -= draw->run;
+}
+
+static void page_take_up(small_draw_t *draw, page_t *page)
+{
+    draw->page = page;
+    draw->words = block_bits_free(page);
+    draw->block_bytes = page_class(page)->block_bytes;
+    draw->near = near_of(draw->block_bytes);
+}
+
+// The first word that has any: so what is free gathers at the page's end. False: the next block is to be looked at, or the
+// current page has none.
+static bool word_take_up(heap_t *heap, size_t class)
+{
+    small_draw_t *draw = &heap->draw[class];
+    page_t *page = heap->small[class].current;
+    if (draw->quick == 0 || page == NULL || page->free_words == 0)
+        return false;
+    if (unlikely(draw->page != page))
+        page_take_up(draw, page);
     unsigned at = bits_lowest(page->free_words);
     uint64_t free = atomic_load_explicit(&draw->words[at], memory_order_relaxed);
     draw->word = &draw->words[at];
     draw->base = page->start + (size_t)at * 64 * draw->block_bytes;
-    draw_from(draw, free);
+    run_begin(draw, free);
+    return true;
 }
 
-// A word of which the last block was drawn is none that has free ones.
 static void word_leave(small_draw_t *draw)
 {
-    block_word_t *word = draw->word;
     draw->word = NULL;
-    if (word != NULL && atomic_load_explicit(word, memory_order_relaxed) == 0)
-        draw->page->free_words &= ~((uint64_t)1 << (word - draw->words));
+    draw->run = 0;
 }
 
-static void draw_take_up(heap_t *heap, size_t class)
+// The last block of a run was drawn. What was freed in the word meanwhile makes another; a word that has none is none of
+// those that do.
+static inline void run_end(heap_t *heap, size_t class)
 {
     small_draw_t *draw = &heap->draw[class];
-    page_t *page = heap->small[class].current;
+    block_word_t *word = draw->word;
+    uint64_t free = atomic_load_explicit(word, memory_order_relaxed);
+    if (free == 0)
+        draw->page->free_words &= ~((uint64_t)1 << (word - draw->words));
+    else if (draw->quick != 0)
+        return run_begin(draw, free);
     word_leave(draw);
-    if (draw->quick != 0 && page != NULL && page->free_words != 0)
-        word_take_up(draw, page);
+    word_take_up(heap, class);
 }
 
-block_t *heap_harden_draw_again(heap_t *heap, size_t class)
+void heap_harden_drop(heap_t *heap, size_t class)
 {
-    uint64_t rest;
-    draw_take_up(heap, class);
-    block_t *block = heap_harden_draw(heap, class, &rest);
-    return block == NULL ? NULL : heap_harden_drawn(heap, class, block, rest);
+    small_draw_t *draw = &heap->draw[class];
+    draw->quick = heap_harden_ahead(heap, class);
+    word_leave(draw);
 }
 
-void *heap_harden_drawn_last(heap_t *heap, size_t class, void *block)
+static inline __attribute__((always_inline)) block_t *draw_any(heap_t *heap, size_t class, bool is_near)
 {
-    draw_take_up(heap, class);
+    small_draw_t *draw = &heap->draw[class];
+    if (draw->word == NULL && !word_take_up(heap, class))
+        return NULL;
+    block_t *block = heap_harden_draw(draw, is_near);
+    if (--draw->run == 0)
+        run_end(heap, class);
+    return block;
+}
+
+block_t *heap_harden_draw_any(heap_t *heap, size_t class)
+{
+    return draw_any(heap, class, harden_level < HARDEN_HOLDS);
+}
+
+HARDENED void *heap_harden_draw_or(size_t size_bytes, heap_t *heap, void *(*slow)(size_t))
+{
+    size_t class = size_class_small(size_bytes + HARDEN_TAIL_BYTES);
+    block_t *block = draw_any(heap, class, true);
+    if (unlikely(block == NULL))
+        return slow(size_bytes);
+    *harden_canary_place(block, heap->draw[class].block_bytes) = harden_canary(block);
     return block;
 }
 
@@ -131,7 +168,7 @@ block_t *heap_harden_take(heap_t *heap, unsigned class)
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
     small_draw_t *draw = &heap->draw[class];
-    word_leave(draw);
+    heap_harden_drop(heap, class);
     if (unlikely(page == NULL || page->free_words == 0) && (page = current_with_free(heap, class)) == NULL)
         return NULL;
     bin->handed -= draw->quick;
@@ -141,7 +178,7 @@ block_t *heap_harden_take(heap_t *heap, unsigned class)
         heap_sample_cut(heap, class, 1);
     bin->handed++;
     quick_again(heap, class);
-    draw_take_up(heap, class);
+    word_take_up(heap, class);
     return (block_t *)page_block(page, index);
 }
 

@@ -63,15 +63,15 @@ typedef struct medium_last {
 // Where a class's next blocks are drawn from, hardened: a word of the current page's bits. A cache line, so that its place
 // is a shift.
 typedef struct small_draw {
-    _Alignas(CACHE_LINE_BYTES) block_word_t *word; // [owner] it is not 0; NULL: heap_harden_draw_again is to look
+    _Alignas(CACHE_LINE_BYTES) block_word_t *word; // [owner] it has `run` free blocks at least; NULL: there is none
     block_word_t *words;  // [owner] the page's
     page_t *page;         // [owner] that the word is of: the current one
     char *base;           // [owner] block of the word's bit 0
     uint64_t chance;      // [owner] turned at each draw
-    uint32_t quick;       // [owner] blocks until the next that is looked at, which bin->handed has already
+    uint32_t run;         // [owner] so many draws until another look at which words have any; 0: there is no word
+    uint32_t quick;       // [owner] behind those, blocks until the next that is looked at. bin->handed has both already
     uint32_t block_bytes; // [owner] the class's
-    uint8_t low, width;   // [owner] the next block is drawn from so many bits on from low; see draw_from
-    uint8_t follows;      // [owner] 63: instead of low (0), from the first free one; else 0
+    uint32_t near;        // [owner] level 1: the next block is one of near + 1 on from the first free one; see draw_from
 } small_draw_t;
 
 _Static_assert(sizeof(small_draw_t) == CACHE_LINE_BYTES, "one line each");
@@ -388,48 +388,36 @@ static inline void heap_harden_born(void *block, size_t block_bytes, bool clean)
 void heap_harden_dies(page_t *page, void *block);
 // As heap_take_one. It is looked at: its size may be noted, and it may be a sample.
 block_t *heap_harden_take(heap_t *heap, unsigned class);
-// Takes up another word, and draws from it. NULL: the next block is to be looked at, or the current page has none.
-block_t *heap_harden_draw_again(heap_t *heap, size_t class);
-// A draw was the last of its word, or the next block is to be looked at. Returns the block that was drawn, so that a call
-// can end in it.
-void *heap_harden_drawn_last(heap_t *heap, size_t class, void *block);
+// Any draw, the first and last of a run too. NULL: the next block is to be looked at, or the current page has none.
+block_t *heap_harden_draw_any(heap_t *heap, size_t class);
+// The same for a small request of level 1, with its canary; slow serves it otherwise. heap may be heap_none.
+HARDENED void *heap_harden_draw_or(size_t size_bytes, heap_t *heap, void *(*slow)(size_t));
 // The current page changes.
-static inline void heap_harden_drop(heap_t *heap, size_t class)
-{
-    heap->draw[class].word = NULL;
-}
+void heap_harden_drop(heap_t *heap, size_t class);
 
 // Of a small class, blocks that bin->handed has, and that have not been handed out.
 static inline unsigned heap_harden_ahead(const heap_t *heap, size_t class)
 {
-    return unlikely(harden_level != 0) ? heap->draw[class].quick : 0;
+    const small_draw_t *draw = &heap->draw[class];
+    return unlikely(harden_level != 0) ? draw->run + draw->quick : 0;
 }
 
-// The common case of a small hardened request: a block by chance of the word that is at hand. NULL: there is none. *rest:
-// what is left of the word, for heap_harden_drawn, which comes next.
-static inline block_t *heap_harden_draw(heap_t *heap, size_t class, uint64_t *rest)
+// Takes a block by chance out of the word at hand, which has one.
+static inline __attribute__((always_inline)) block_t *heap_harden_draw(small_draw_t *draw, bool is_near)
 {
-    small_draw_t *draw = &heap->draw[class];
     block_word_t *word = draw->word;
-    if (unlikely(word == NULL))
-        return NULL;
     uint64_t free = atomic_load_explicit(word, memory_order_relaxed), chance = draw->chance;
-    unsigned first = (bits_lowest(free) & draw->follows) | draw->low;
-    unsigned turn = (unsigned)chance % 64 * draw->width / 64 + first; // as block_bits_within
-    unsigned bit = (bits_lowest(bits_turn(free, turn)) + turn) % 64;
-    free &= ~((uint64_t)1 << bit);
-    atomic_store_explicit(word, free, memory_order_relaxed);
+    unsigned bit;
+    if (is_near) { // no more than a turn of the word: the nearest one behind it, and from the word's end on to its start
+        unsigned turn = bits_lowest(free) + ((unsigned)chance & draw->near);
+        bit = (bits_lowest(bits_turn(free, turn)) + turn) % 64;
+    } else {
+        bit = block_bits_within(free, (unsigned)chance % 64);
+    }
+    atomic_store_explicit(word, free & ~((uint64_t)1 << bit), memory_order_relaxed);
     draw->chance = bits_turn(chance, HARDEN_CHANCE_TURN);
     draw->page->left++;
-    *rest = free;
     return (block_t *)(draw->base + (size_t)bit * draw->block_bytes);
-}
-
-static inline void *heap_harden_drawn(heap_t *heap, size_t class, void *block, uint64_t rest)
-{
-    if (unlikely(--heap->draw[class].quick == 0) || unlikely(rest == 0))
-        return heap_harden_drawn_last(heap, class, block);
-    return block;
 }
 
 // Level 1: whether a page with this owner word is the calling thread's. All hardened ones are marked, and a mosaic is no
@@ -440,9 +428,10 @@ static inline bool heap_harden_is_own(const heap_t *owner_word)
 }
 
 // A free of a page that is the calling thread's, with nothing wrong. words: the page's free ones. Each word once:
-// block_bits_is_freed and block_bits_put in one. At this level nothing is held, and what is pending is read only where
-// something may be. False: any other, and nothing has happened.
-static inline __attribute__((always_inline)) bool heap_harden_free_own(page_t *page, void *block, block_word_t *words)
+// block_bits_is_freed and block_bits_put in one. At this level nothing is held; what is pending is read where something may
+// be, and only if looks_there: the short way leaves those pages. False: any other, and nothing has happened.
+static inline __attribute__((always_inline)) bool heap_harden_free_own(page_t *page, void *block, block_word_t *words,
+                                                                       bool looks_there)
 {
     const size_class_t *class = page_class(page);
     size_t offset = (size_t)((char *)block - page->start);
@@ -451,12 +440,13 @@ static inline __attribute__((always_inline)) bool heap_harden_free_own(page_t *p
                  *harden_canary_place(block, class->block_bytes) != harden_canary(block)))
         return false;
     block_word_t *word = words + index / 64;
-    uint64_t before = atomic_load_explicit(word, memory_order_relaxed), freed = before;
-    if (unlikely(atomic_load_explicit(&page->remote, memory_order_relaxed) != 0))
-        freed |= block_bits_elsewhere(page, word);
-    if (unlikely(freed >> (index % 64) & 1))
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed), after = before | block_bits_of(index);
+    if (unlikely(after == before))
         return false;
-    atomic_store_explicit(word, before | block_bits_of(index), memory_order_relaxed);
+    if (unlikely(atomic_load_explicit(&page->remote, memory_order_relaxed) != 0) &&
+        (!looks_there || (block_bits_elsewhere(page, word) >> (index % 64) & 1)))
+        return false;
+    atomic_store_explicit(word, after, memory_order_relaxed);
     if (unlikely(before == 0))
         page->free_words |= (uint64_t)1 << index / 64;
     if (unlikely(--page->left == 0) && page->place != PAGE_CURRENT)

@@ -53,7 +53,7 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of t
 void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
 void pool_free_slow(void *block);
 void pool_free_others(void *block, page_t *page); // the same, of the first two zones: another thread's, in all likelihood
-HARDENED void pool_free_hardened(void *block, page_t *page); // the same at level 1: its page is the calling thread's
+HARDENED void pool_free_hardened(page_t *page, void *block); // the same where pool_free_is_short, of the first zone
 void pool_free_beyond(void *block, size_t offset); // the same; offset: from the first zone's start, which it is not in
 void pool_delete_slow(void *block, size_t size_bytes, page_t *small); // small: as found, in the first two zones; else NULL
 void pool_delete_beyond(void *block, size_t size_bytes, size_t offset);
@@ -154,22 +154,23 @@ static inline bool pool_draws(void)
     return __atomic_load_n(&harden_level, __ATOMIC_RELAXED) == HARDEN_SHORT;
 }
 
-// As harden_frees_quick says.
-static inline bool pool_frees_are_short(void)
+// Whether a page with this owner word is the calling thread's, and hardened, and frees there have a short way.
+static inline bool pool_free_is_short(const heap_t *owner_word)
 {
-    return __atomic_load_n(&harden_frees_quick, __ATOMIC_RELAXED);
+    return owner_word == (heap_t *)((uintptr_t)heap_self + __atomic_load_n(&harden_quick_mark, __ATOMIC_RELAXED));
 }
 
 // A small request of level 1.
 static inline void *pool_hardened_or(size_t size_bytes, heap_t *heap, void *(*slow)(size_t))
 {
-    uint64_t rest;
-    size_t class = size_class_small(size_bytes + HARDEN_TAIL_BYTES);
-    void *block = heap_harden_draw(heap, class, &rest);
-    if (unlikely(block == NULL))
-        return slow(size_bytes);
-    *harden_canary_place(block, heap->draw[class].block_bytes) = harden_canary(block);
-    return heap_harden_drawn(heap, class, block, rest);
+    small_draw_t *draw = &heap->draw[size_class_small(size_bytes + HARDEN_TAIL_BYTES)];
+    uint32_t run = draw->run;
+    if (unlikely(run <= 1)) // as it always is in a thread without a heap
+        return heap_harden_draw_or(size_bytes, heap, slow);
+    draw->run = run - 1;
+    void *block = heap_harden_draw(draw, true);
+    *harden_canary_place(block, draw->block_bytes) = harden_canary(block);
+    return block;
 }
 
 // Up to here a block is cleared in place: a call of the C library's memset, which wider stores make faster from here
@@ -271,8 +272,8 @@ static inline void *pool_realloc(void *block, size_t size_bytes)
 // Of the first zone, and not for the fast path.
 static inline __attribute__((always_inline)) void pool_free_found(void *block, heap_found_t found)
 {
-    if (unlikely(pool_frees_are_short()) && heap_harden_is_own(found.owner_word))
-        pool_free_hardened(block, found.page);
+    if (unlikely(pool_free_is_short(found.owner_word)))
+        pool_free_hardened(found.page, block);
     else
         pool_free_others(block, found.page);
 }

@@ -32,7 +32,7 @@ static block_t *alloc_small(heap_t *heap, unsigned class, size_t size_bytes)
         heap->head[class] = block->next;
         return block;
     }
-    if (unlikely(harden_level != 0) && (block = heap_harden_draw_again(heap, class)) != NULL) // an aligned one, mostly
+    if (unlikely(harden_level != 0) && (block = heap_harden_draw_any(heap, class)) != NULL) // an aligned one, mostly
         return block;
     bool due = requested_refill_due(heap, class);
     if (likely(!heap_one_by_one))
@@ -148,7 +148,7 @@ static inline block_t *alloc_hardened_medium(heap_t *heap, size_t size_bytes)
     if (page == NULL || page->dirty_bits == 0 || bin->due_in != 1 || heap_medium_is_noted(bin->due_at) ||
         bin->due_at == heap->gaps.medium_at[index])
         return NULL;
-    void *block = page_block(page, bits_lowest(page->dirty_bits));
+    void *block = page->start + bits_lowest(page->dirty_bits) * bin->block_bytes;
     page->dirty_bits &= page->dirty_bits - 1;
     heap->idle_bytes -= bin->block_bytes;
     bin->due_at++;
@@ -156,11 +156,20 @@ static inline block_t *alloc_hardened_medium(heap_t *heap, size_t size_bytes)
     return block;
 }
 
+// Level 1 has its own short way (pool_hardened_or), and comes here with the last of a run.
+static inline block_t *draw_any(heap_t *heap, size_t class)
+{
+    small_draw_t *draw = &heap->draw[class];
+    if (unlikely(harden_level < HARDEN_HOLDS || draw->run <= 1))
+        return heap_harden_draw_any(heap, class);
+    draw->run--;
+    return heap_harden_draw(draw, false);
+}
+
 // The common case of a hardened request is short: the current page has the block, and it is not to be looked at.
 static HARDENED void *alloc_hardened_quick(size_t size_bytes)
 {
     heap_t *heap = heap_self;
-    uint64_t rest;
     if (unlikely(size_bytes > SMALL_MAX_BYTES - HARDEN_TAIL_BYTES)) {
         medium_uncount(heap, size_bytes);
         bool is_medium = size_bytes <= MEDIUM_MAX_BYTES - HARDEN_TAIL_BYTES;
@@ -168,10 +177,8 @@ static HARDENED void *alloc_hardened_quick(size_t size_bytes)
         return likely(medium != NULL) ? medium : alloc_slow(size_bytes);
     }
     size_t class = size_class_small(size_bytes + HARDEN_TAIL_BYTES);
-    void *block = heap_harden_draw(heap, class, &rest);
-    if (likely(block != NULL))
-        block = heap_harden_drawn(heap, class, block, rest);
-    else if ((block = heap_harden_draw_again(heap, class)) == NULL)
+    void *block = draw_any(heap, class);
+    if (unlikely(block == NULL))
         return alloc_slow(size_bytes);
     heap_harden_born(block, heap->draw[class].block_bytes, false);
     return block;

@@ -126,7 +126,7 @@ static bool free_marked_quick(page_t *page, void *block)
         return false;
     if (harden_level != 0)
         return harden_level < HARDEN_HOLDS && heap_harden_is_own(page_owner_word(page)) &&
-               heap_harden_free_own(page, block, block_bits_free(page));
+               heap_harden_free_own(page, block, block_bits_free(page), true);
     if (page_owner(page) != heap_self)
         return free_remote_quick(page, block);
     if (page->list == block)
@@ -176,9 +176,9 @@ void pool_free_others(void *block, page_t *page)
         pool_free_slow(block);
 }
 
-HARDENED void pool_free_hardened(void *block, page_t *page)
+HARDENED void pool_free_hardened(page_t *page, void *block)
 {
-    if (unlikely(!heap_harden_free_own(page, block, block_bits_free_low(page))))
+    if (unlikely(!heap_harden_free_own(page, block, block_bits_free_low(page), false)))
         pool_free_slow(block);
 }
 
@@ -198,7 +198,7 @@ static HARDENED void free_hardened_beyond(void *block)
         return free_hardened_medium(block);
     page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
     if (unlikely(!heap_harden_is_own(page_owner_word(page)) ||
-                 !heap_harden_free_own(page, block, block_bits_free_high(page))))
+                 !heap_harden_free_own(page, block, block_bits_free_high(page), false)))
         pool_free_slow(block);
 }
 
@@ -253,7 +253,7 @@ void pool_free_beyond(void *block, size_t offset)
     if (unlikely(way == HEAP_FREE_BEYOND))
         return free_beyond_zones(block);
     if (unlikely(way == HEAP_FREE_SLOW)) {
-        if (unlikely(pool_frees_are_short()))
+        if (unlikely(__atomic_load_n(&harden_quick_mark, __ATOMIC_RELAXED) == PAGE_MARK))
             free_hardened_beyond(block);
         else if (small != NULL)
             pool_free_others(block, small);

@@ -139,7 +139,7 @@ static bool table_grow(void)
     os_name(entries, bytes, "tarn metadata");
     table_ranges[index] = (table_range_t){(char *)entries, (char *)entries + bytes};
     atomic_store_explicit(&sample_table_count, index + 1, memory_order_release);
-    __atomic_store_n(&harden_frees_quick, false, __ATOMIC_RELAXED); // from now on each is looked up
+    __atomic_store_n(&harden_quick_mark, HARDEN_NEVER_QUICK, __ATOMIC_RELAXED); // from now on each is looked up
     for (size_t i = 0; old != NULL && i <= old_mask; i++) {
         uintptr_t key = atomic_load_explicit(&old[i].key, memory_order_relaxed);
         if (key != 0)
