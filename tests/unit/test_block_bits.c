@@ -153,6 +153,18 @@ Test(block_bits, a_draw_gives_no_block_twice)
     cr_assert_eq(support_misuses, 0);
 }
 
+// The class that they would have with it has no bin, which the sanitizers see.
+Test(block_bits, requests_that_their_canary_makes_medium_ones_are_served_as_such)
+{
+    for (size_t size = SMALL_MAX_BYTES - 2 * HARDEN_TAIL_BYTES; size <= SMALL_MAX_BYTES; size++) {
+        void *block = pool_malloc(size);
+        cr_assert_eq(page_is_small(zone_page_of(block)), size + HARDEN_TAIL_BYTES <= SMALL_MAX_BYTES, "%zu bytes", size);
+        memset(block, 0xff, size);
+        pool_free(block);
+    }
+    cr_assert_eq(support_misuses, 0);
+}
+
 Test(block_bits, a_page_that_is_not_the_current_one_any_more_is_drawn_from_no_more)
 {
     for (unsigned i = 0; i < 3; i++)
