@@ -414,6 +414,17 @@ static void regions_mark(const scan_region_t *regions, long count, uintptr_t sta
             residency[(at - start) / page_bytes] = 1;
 }
 
+// By words. Not by memset, which may be the first call into the C library's text (kernel_call.h).
+static void residency_clear(unsigned char *residency, size_t count)
+{
+    const uint64_t none = 0;
+    size_t i = 0;
+    for (; i + sizeof(none) <= count; i += sizeof(none))
+        memcpy(residency + i, &none, sizeof(none));
+    for (; i < count; i++)
+        residency[i] = 0;
+}
+
 // Present, and not the zero page that all memory shares which was read but never written: that one is in no process's
 // resident size, and mincore does not tell it apart.
 static bool scan_residency(int pagemap, uintptr_t start, size_t bytes, unsigned char *residency)
@@ -423,8 +434,7 @@ static bool scan_residency(int pagemap, uintptr_t start, size_t bytes, unsigned 
                               .regions = (uintptr_t)regions, .region_count = SCAN_REGIONS,
                               .inverted = SCAN_ZERO_PAGE, .mask = SCAN_PRESENT | SCAN_ZERO_PAGE,
                               .returned = SCAN_PRESENT};
-    for (size_t i = 0; i < bytes / page_bytes; i++)
-        residency[i] = 0;
+    residency_clear(residency, bytes / page_bytes);
     while (request.start < request.end) {
         long count = KERNEL_CALL3(SYS_ioctl, pagemap, SCAN_CALL, &request);
         if (count < 0 || request.walk_end <= request.start)

@@ -10,7 +10,7 @@
 static lock_t start_lock = {.rank = LOCK_HEAPS};
 _Atomic bool pool_started;
 static pool_options_t options = {.waste_percent = BUDGET_WASTE_PERCENT, .trap_every = TRAP_EVERY};
-_Atomic bool pool_large_slowly;
+_Atomic bool pool_large_sampled;
 
 static bool start_locked(void)
 {
@@ -26,7 +26,7 @@ static bool start_locked(void)
     requested_start(options.requested_exact);
     if (options.sample_bytes != 0) { // else its code is not needed, and not resident
         sample_start(options.sample_bytes, options.sample_seed);
-        atomic_store_explicit(&pool_large_slowly, true, memory_order_relaxed);
+        atomic_store_explicit(&pool_large_sampled, true, memory_order_relaxed);
     }
     block_bits_start(options.harden);
     heap_one_by_one |= options.harden != 0;

@@ -82,9 +82,8 @@ void pool_fork_prepare(void);
 void pool_fork_parent(void);
 void pool_fork_child(void);
 
-// Whether large blocks are looked at more closely than large_alloc_warm and large_free_warm do: there is a profile, or was.
-// [atomic] relaxed: who needs it has set it.
-POOL_LOCAL extern _Atomic bool pool_large_slowly;
+// Whether a large block may be a sample: there is a profile, or was. [atomic] relaxed: who needs it has set it.
+POOL_LOCAL extern _Atomic bool pool_large_sampled;
 
 // A request that is not small. The common case, a medium block of the current page that is resident, is short.
 static inline void *pool_alloc_beyond_or(size_t size_bytes, void *(*slow)(size_t), void *(*large)(size_t))
@@ -111,10 +110,14 @@ static inline void *pool_alloc_beyond_or(size_t size_bytes, void *(*slow)(size_t
     return block;
 }
 
+// The same where there is a profile, and the block is no sample. NULL: any other.
+void *pool_alloc_large_unsampled(size_t size_bytes);
+
 // A request above the medium ones: the large block that was freed last, if it was of this size. NULL: any other.
 static inline void *pool_alloc_large_quick(size_t size_bytes)
 {
-    return unlikely(atomic_load_explicit(&pool_large_slowly, memory_order_relaxed)) ? NULL : large_alloc_warm(size_bytes);
+    return likely(!atomic_load_explicit(&pool_large_sampled, memory_order_relaxed)) ? large_alloc_warm(size_bytes)
+                                                                                  : pool_alloc_large_unsampled(size_bytes);
 }
 
 // A small request whose head list has run out while the current page has blocks on its own list: the common refill, so

@@ -67,6 +67,18 @@ static void *alloc_large(heap_t *heap, size_t alignment, size_t size_bytes, bool
     return block;
 }
 
+void *pool_alloc_large_unsampled(size_t size_bytes)
+{
+    heap_t *heap = heap_self;
+    size_t bytes = align_up(size_bytes, os_page_bytes());
+    if (unlikely(bytes > heap->gaps.large_bytes || heap_sample_bytes == 0)) // a thread without a heap has no gap either
+        return NULL;
+    void *block = large_alloc_warm(size_bytes);
+    if (likely(block != NULL))
+        heap->gaps.large_bytes -= bytes;
+    return block;
+}
+
 static void *alloc_tier(size_t alignment, size_t size_bytes, unsigned class, bool *clean)
 {
     heap_t *heap = pool_thread_heap();
@@ -156,7 +168,7 @@ static inline block_t *alloc_hardened_medium(heap_t *heap, size_t size_bytes)
     return block;
 }
 
-// Level 1 has its own short way (pool_hardened_or), and comes here with what that leaves, for which there is no run.
+// Level 1 has its own short way (pool_hardened_or), and comes here with the last of a run.
 static inline block_t *draw_any(heap_t *heap, size_t class)
 {
     small_draw_t *draw = &heap->draw[class];

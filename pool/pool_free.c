@@ -161,18 +161,39 @@ void pool_free_slow(void *block)
         free_general(page, block);
 }
 
-// The same for a page that has no mark, and is no mosaic: those go the long way. One look at the owner word says all three.
-static inline bool free_others_quick(page_t *page, void *block)
+// Whether a page has a mark, or is a mosaic.
+static inline bool is_special(const heap_t *owner_word)
 {
-    heap_t *heap = heap_self, *word = page_owner_word(page);
-    if (unlikely(((uintptr_t)word & (PAGE_MARK | PAGE_IN_MOSAIC)) != 0 || word == NULL || word == heap))
-        return false;
-    return free_gather(heap, page, block);
+    return ((uintptr_t)owner_word & (PAGE_MARK | PAGE_IN_MOSAIC)) != 0;
+}
+
+// A small block of a page that is_special. At level 0 a marked one holds a sample, and most of its blocks are none: if it is
+// the calling thread's, they are freed as the fast path would have done it.
+static __attribute__((noinline)) void free_in_special(page_t *page, void *address)
+{
+    block_t *block = address;
+    bool is_own = (uintptr_t)page_owner_word(page) == ((uintptr_t)heap_self | PAGE_MARK);
+    if (unlikely(!is_own || sample_may_be(block) || page->list == block || heap_one_by_one || sample_marks_are_stale))
+        return pool_free_slow(block);
+    block->next = page->list;
+    page->list = block;
+    if (unlikely(--page->left == 0))
+        heap_page_event(page);
+}
+
+// As free_remote_quick, for any other page. One look at the owner word says all.
+static inline bool free_others_quick(page_t *page, void *block, const heap_t *owner_word)
+{
+    heap_t *heap = heap_self;
+    return likely(owner_word != NULL && owner_word != heap) && free_gather(heap, page, block);
 }
 
 void pool_free_others(void *block, page_t *page)
 {
-    if (unlikely(!free_others_quick(page, block)))
+    const heap_t *word = page_owner_word(page);
+    if (unlikely(is_special(word)))
+        free_in_special(page, block);
+    else if (unlikely(!free_others_quick(page, block, word)))
         pool_free_slow(block);
 }
 
@@ -211,10 +232,17 @@ static __attribute__((noinline)) void free_unusual(void *block)
     pool_free_slow(block);
 }
 
-// No block of a page. The profile looks each block up. A call of its own, so that the frees in pages need no stack.
+static inline bool free_large_quick(void *block)
+{
+    if (unlikely(atomic_load_explicit(&pool_large_sampled, memory_order_relaxed)) && sample_may_be(block))
+        return false;
+    return large_free_warm(block);
+}
+
+// No block of a page. A call of its own, so that the frees in pages need no stack.
 static __attribute__((noinline)) void free_beyond_zones(void *block)
 {
-    if (unlikely(atomic_load_explicit(&pool_large_slowly, memory_order_relaxed) || !large_free_warm(block)))
+    if (unlikely(!free_large_quick(block)))
         free_unusual(block);
 }
 
@@ -264,7 +292,8 @@ void pool_free_beyond(void *block, size_t offset)
 
 __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes, page_t *small)
 {
-    if (likely(harden_level == 0) && small != NULL && free_others_quick(small, block))
+    const heap_t *word = small == NULL ? NULL : page_owner_word(small);
+    if (likely(harden_level == 0) && !is_special(word) && free_others_quick(small, block, word))
         return;
     if (unlikely(harden_level != 0))
         pool_told("operator delete", block, GRANULE_BYTES, size_bytes, false);
@@ -275,8 +304,7 @@ __attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes
 {
     page_t *small;
     heap_free_way_t way = free_beyond(block, offset, &small); // hardened, it is FREED for NULL alone
-    bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 &&
-                 !atomic_load_explicit(&pool_large_slowly, memory_order_relaxed) && large_free_warm(block);
+    bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 && free_large_quick(block);
     if (unlikely(way != HEAP_FREED && !ready))
         pool_delete_slow(block, size_bytes, small);
 }

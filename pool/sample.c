@@ -80,7 +80,8 @@ static _Atomic uint32_t version;         // [table] odd: entries are on the move
 static _Atomic size_t table_count;       // [table] keys
 _Atomic unsigned sample_table_count; // [table] written: release
 static table_range_t table_ranges[TABLES_MAX]; // [table] all there ever were, for the survey
-static bool marks_are_stale;             // in a fork's child: pages are marked of which no key is left
+_Atomic uint8_t sample_crowds[SAMPLE_CROWDS]; // [table]
+bool sample_marks_are_stale;
 
 static uintptr_t page_key(const page_t *page)
 {
@@ -89,7 +90,7 @@ static uintptr_t page_key(const page_t *page)
 
 static size_t key_place(uintptr_t key, size_t mask)
 {
-    return (size_t)((uint64_t)(key >> GRANULE_SHIFT ^ (key & 1)) * 0x9e3779b97f4a7c15u >> 32) & mask;
+    return (size_t)sample_hash(key ^ (key & 1) << GRANULE_SHIFT) & mask; // bit 0 counts, too: see page_key
 }
 
 // NULL: not there.
@@ -220,37 +221,25 @@ static uint32_t find(uintptr_t key)
     return value;
 }
 
-// How many sampled blocks have each value of a hash; 255 stays. Most blocks that are looked up are none, and 0 says so
-// without the table: whoever frees a block has it from the malloc that counted it.
-#define CROWDS 4096u
 #define CROWD_MOST UINT8_MAX
-
-static _Atomic uint8_t crowds[CROWDS]; // [table] a child of fork has its parent's, and looks in vain
-
-static _Atomic uint8_t *crowd_of(const void *block)
-{
-    return &crowds[key_place((uintptr_t)block, CROWDS - 1)];
-}
 
 static void crowd_gain(const void *block)
 {
-    uint8_t count = atomic_load_explicit(crowd_of(block), memory_order_relaxed);
+    uint8_t count = atomic_load_explicit(sample_crowd(block), memory_order_relaxed);
     if (count < CROWD_MOST)
-        atomic_store_explicit(crowd_of(block), count + 1, memory_order_relaxed);
+        atomic_store_explicit(sample_crowd(block), count + 1, memory_order_relaxed);
 }
 
 static void crowd_lose(const void *block)
 {
-    uint8_t count = atomic_load_explicit(crowd_of(block), memory_order_relaxed);
+    uint8_t count = atomic_load_explicit(sample_crowd(block), memory_order_relaxed);
     if (count < CROWD_MOST)
-        atomic_store_explicit(crowd_of(block), count - 1, memory_order_relaxed);
+        atomic_store_explicit(sample_crowd(block), count - 1, memory_order_relaxed);
 }
 
 uint32_t sample_find(const void *block)
 {
-    if (likely(atomic_load_explicit(crowd_of(block), memory_order_relaxed) == 0))
-        return 0;
-    return find((uintptr_t)block);
+    return sample_may_be(block) ? find((uintptr_t)block) : 0;
 }
 
 // --- marks -----------------------------------------------------------------------------------------------------------
@@ -281,7 +270,7 @@ static void page_loses(page_t *page)
 // A child of fork has marks of its parent's samples; each goes with the page's first free.
 void heap_sample_unmark_stale(page_t *page)
 {
-    if (unlikely(marks_are_stale) && harden_level == 0 && find(page_key(page)) == 0)
+    if (unlikely(sample_marks_are_stale) && harden_level == 0 && find(page_key(page)) == 0)
         page_unmark(page);
 }
 
@@ -519,7 +508,7 @@ void sample_rate_set(size_t rate_bytes)
 
 void sample_fork_child(void)
 {
-    marks_are_stale |= atomic_load_explicit(&table_count, memory_order_relaxed) != 0;
+    sample_marks_are_stale |= atomic_load_explicit(&table_count, memory_order_relaxed) != 0;
     atomic_store_explicit(&table_entries, NULL, memory_order_relaxed);
     atomic_store_explicit(&table_mask, 0, memory_order_relaxed);
     atomic_store_explicit(&table_count, 0, memory_order_relaxed);

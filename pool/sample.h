@@ -18,7 +18,7 @@
 
 #include <stdatomic.h>
 
-#include "bits.h"
+#include "size_class.h"
 
 // A weight of one block, in fixed point.
 #define SAMPLE_BLOCK ((uint64_t)1 << 16)
@@ -47,6 +47,32 @@ RARE void sample_rate_set(size_t rate_bytes);
 
 // The number that birth gave a live sampled block; 0: not sampled. Any thread, no lock.
 RARE uint32_t sample_find(const void *block);
+
+// How many live sampled blocks have each value of a hash; 255 stays. Most blocks that are looked up are none, and 0 says so
+// without the table: whoever frees a block has it from the malloc that counted it.
+#define SAMPLE_CROWDS 4096u
+POOL_LOCAL extern _Atomic uint8_t sample_crowds[SAMPLE_CROWDS]; // a child of fork has its parent's, and looks in vain
+
+// Of a block's address, or of another key that differs in these bits. Fibonacci hashing: Knuth, The Art of Computer
+// Programming 3, 6.4.
+static inline uint64_t sample_hash(uintptr_t key)
+{
+    return (uint64_t)(key >> GRANULE_SHIFT) * 0x9e3779b97f4a7c15u >> 32;
+}
+
+static inline _Atomic uint8_t *sample_crowd(const void *block)
+{
+    return &sample_crowds[sample_hash((uintptr_t)block) % SAMPLE_CROWDS];
+}
+
+// False: sample_find would say 0.
+static inline bool sample_may_be(const void *block)
+{
+    return unlikely(atomic_load_explicit(sample_crowd(block), memory_order_relaxed) != 0);
+}
+
+// In a fork's child: pages are marked of which no sample is left. [const] otherwise
+POOL_LOCAL extern bool sample_marks_are_stale;
 // Without a word to the hooks. True if it was there.
 RARE bool sample_forget(const void *block);
 // In the child of a fork, where the table may be torn: nothing is sampled any more, until sample_rate_set.

@@ -4,6 +4,8 @@
 // the carved blocks is tail or never used; what is missing is live memory that was never touched.
 #include "survey.h"
 
+#include <string.h>
+
 #include "budget.h"
 #include "heap.h"
 #include "large.h"
@@ -45,17 +47,42 @@ static void window_load(window_t *window, uintptr_t address, uintptr_t most)
         memory_clear(window->resident, sizeof(window->resident)); // part of it is not mapped: nothing of it is resident
 }
 
+#define EACH_BYTE 0x0101010101010101u // times a byte: it in each byte of a word
+
+// How many of so many OS pages are resident, from number `first` of the window on. Large blocks have hundreds, and programs
+// may have reserved more of them than they have written (bench/large_holes.c): eight at a time.
+static size_t window_count(const window_t *window, size_t first, size_t count)
+{
+    const unsigned char *resident = window->resident + first;
+    size_t sum = 0;
+    for (; count >= sizeof(uint64_t); count -= sizeof(uint64_t), resident += sizeof(uint64_t)) {
+        uint64_t eight;
+        memcpy(&eight, resident, sizeof(eight));
+        sum += ((eight & EACH_BYTE) * EACH_BYTE) >> 56;
+    }
+    for (size_t i = 0; i < count; i++)
+        sum += resident[i] & 1;
+    return sum;
+}
+
+// Of from..to, which lies in the window.
+static size_t window_bytes(const window_t *window, uintptr_t from, uintptr_t to)
+{
+    size_t os_page = os_page_bytes(), first = (from - window->start) / os_page, last = (to - 1 - window->start) / os_page;
+    size_t before = from & (os_page - 1), behind = -to & (os_page - 1); // of the first and last page, and not of the range
+    return window_count(window, first, last + 1 - first) * os_page - (window->resident[first] & 1) * before -
+           (window->resident[last] & 1) * behind;
+}
+
 // Resident bytes of from..to. `most`: the end of the mapped range they lie in, for reading ahead.
 static size_t resident_bytes(window_t *window, uintptr_t from, uintptr_t to, uintptr_t most)
 {
-    size_t os_page = os_page_bytes(), bytes = 0;
-    for (uintptr_t at = from; at < to;) {
-        uintptr_t page = align_down(at, os_page), next = page + os_page < to ? page + os_page : to;
-        if (page < window->start || page >= window->end)
-            window_load(window, page, align_up(most, os_page));
-        if (window->resident[(page - window->start) / os_page] & 1)
-            bytes += next - at;
-        at = next;
+    size_t bytes = 0;
+    for (uintptr_t at = from, next; at < to; at = next) {
+        if (at < window->start || at >= window->end)
+            window_load(window, align_down(at, os_page_bytes()), align_up(most, os_page_bytes()));
+        next = to < window->end ? to : window->end;
+        bytes += window_bytes(window, at, next);
     }
     return bytes;
 }
@@ -553,13 +580,6 @@ static void class_estimate(survey_class_t *class, unsigned index)
     class->requested_error = error;
 }
 
-// Hardened, an owner that moves blocks from the run to those behind it, or back, may be seen with some of them in both.
-static uint64_t small_handed(const heap_t *heap, unsigned class)
-{
-    uint64_t handed = heap->small[class].handed, kept = head_count(heap, class) + heap_harden_ahead(heap, class);
-    return handed - size_min(kept, handed);
-}
-
 static uint64_t class_handed(unsigned class)
 {
     uint64_t handed = 0;
@@ -568,7 +588,7 @@ static uint64_t class_handed(unsigned class)
             handed += heap_medium_handed(&heap->medium[class - CLASS_FIRST_MEDIUM]);
             continue;
         }
-        handed += small_handed(heap, class);
+        handed += heap->small[class].handed - head_count(heap, class) - heap_harden_ahead(heap, class);
     }
     return handed;
 }

@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
-"""rare_code.py LIBRARY ROOT - a small program that allocates has none of the library's rare code resident if it writes no
+"""rare_code.py LIBRARY - a small program that allocates has none of the library's rare code resident if it writes no
 report, none of what recordings need if it is not recorded, and none of what only larger programs call.
 
 The programs show their own memory maps; one of them has written a report before. The library's executable mappings are, in
 order (preload/libtarn.ld): what the start runs, what each program that allocates runs, what small programs do not call,
-rare code, and what recordings need. One function of them that runs in every program would bring any of them in whole. And what
-only hardened programs call (HARDENED) stands beside none of what all do.
+rare code, and what recordings need. One function of them that runs in every program would bring any of them in whole.
 """
 
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -19,8 +17,6 @@ import sources
 
 MAPPING = re.compile(r'[0-9a-f]+-[0-9a-f]+ (\S{4}) [0-9a-f]+ \S+ \d+\s*(.*)')
 RESIDENT = re.compile(r'Rss:\s+(\d+) kB')
-HARDENED = re.compile(r'^(?:static )?HARDENED [^;{(]*?(\w+)\(')
-FUNCTION = re.compile(r' F (\S+)\s+[0-9a-f]+\s+(?:\.hidden )?(\w+)(?:\.(?:lto_priv|constprop|isra|part)\.\d+)*$', re.MULTILINE)
 
 ALLOCATES = ['cat', '/proc/self/smaps']
 REPORTS = [sys.executable, '-c', 'import ctypes; ctypes.CDLL(None).tarn_report(); print(open("/proc/self/smaps").read())']
@@ -60,25 +56,6 @@ def faults(library, folder):
         yield f'{library}: the check sees no code even where it runs'
 
 
-def hardened_names(root):
-    return {name for folder in ('pool', 'preload') for path in sources.files(root / folder)
-            for _, line in sources.code_lines(path) for name in HARDENED.findall(line)}
-
-
-def hardened_faults(library, root):
-    symbols = subprocess.run(['objdump', '--syms', library], check=True, capture_output=True, text=True).stdout
-    names, found = hardened_names(root), set()
-    for section, name in FUNCTION.findall(symbols):
-        if name in names:
-            found.add(name)
-            if section != '.text_seldom':
-                yield f'{library}: {name}, which only hardened programs call, is in {section}'
-    print(f'hardened functions: {len(found)}')
-    if found != names or not names:
-        yield f'{library}: hardened functions that are not found: {", ".join(sorted(names - found)) or "all"}'
-
-
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as scratch:
-        sources.finish('rare code', [*faults(os.path.realpath(sys.argv[1]), scratch),
-                                     *hardened_faults(sys.argv[1], pathlib.Path(sys.argv[2]))])
+        sources.finish('rare code', [*faults(os.path.realpath(sys.argv[1]), scratch)])

@@ -79,13 +79,13 @@ Test(sample, a_weight_is_one_over_the_chance)
 }
 
 // The chance that a gap of blocks is at least `blocks` is exp(-blocks * size / rate): in bins of one chance each.
-static void gaps_are_those_of_the_rate(size_t size_bytes, size_t block_bytes, size_t rate, unsigned count)
+static void gaps_are_those_of(void *(*take)(size_t), size_t size_bytes, size_t block_bytes, size_t rate, unsigned count)
 {
     unsigned counts[BINS] = {0}, total = 0, last = 0;
     profile(rate, 7);
     for (unsigned i = 1; total < count; i++) {
         uint32_t before = births;
-        pool_free(pool_malloc(size_bytes));
+        pool_free(take(size_bytes));
         if (births == before)
             continue;
         double per_block = (double)block_bytes / (double)rate;
@@ -98,15 +98,37 @@ static void gaps_are_those_of_the_rate(size_t size_bytes, size_t block_bytes, si
     cr_assert_eq(births, deaths);
 }
 
+static void *take_small(size_t size_bytes)
+{
+    return pool_malloc(size_bytes);
+}
+
 Test(sample, gaps_between_sampled_blocks_are_those_of_the_rate)
 {
-    gaps_are_those_of_the_rate(64, 64, 65536, 20000);
+    gaps_are_those_of(take_small, 64, 64, 65536, 20000);
+}
+
+static unsigned taken_quickly;
+
+// As malloc does it.
+static void *take_large(size_t size_bytes)
+{
+    void *block = pool_alloc_large_quick(size_bytes);
+    taken_quickly += block != NULL;
+    return block != NULL ? block : pool_malloc(size_bytes);
+}
+
+Test(sample, of_a_large_block_that_comes_again_and_again_too)
+{
+    const size_t bytes = (size_t)320 << 10; // whole OS pages of any size
+    gaps_are_those_of(take_large, bytes, bytes, 64 * bytes, 5000);
+    cr_assert_gt(taken_quickly, 200000, "of the 64 between two samples, nearly all");
 }
 
 Test(sample, hardened_blocks_are_sampled_and_freed_as_others)
 {
     support_harden = 1;
-    gaps_are_those_of_the_rate(64 - HARDEN_TAIL_BYTES, 64, 16384, 5000);
+    gaps_are_those_of(take_small, 64 - HARDEN_TAIL_BYTES, 64, 16384, 5000);
 }
 
 // --- totals ----------------------------------------------------------------------------------------------------------

@@ -103,18 +103,6 @@ Test(survey, blocks_ever_allocated_are_exact_where_they_are_hardened)
     blocks_ever_allocated_are_counted();
 }
 
-// As another thread may find an owner that begins a run: its blocks are counted there, and behind it, too.
-Test(survey, blocks_ever_allocated_do_not_wrap_round_while_a_run_begins)
-{
-    support_harden = 1;
-    pool_malloc(200);
-    small_draw_t *draw = &heap_self->draw[size_class_small(200 + HARDEN_TAIL_BYTES)];
-    cr_assert_gt(draw->run, 1);
-    draw->quick += draw->run;
-    take();
-    cr_assert_eq(class_for(200)->allocated_total, 1);
-}
-
 Test(survey, free_blocks_beside_live_ones_are_holes)
 {
     allocate(COUNT, 256);
@@ -183,6 +171,22 @@ Test(survey, memory_that_was_never_touched_is_not_resident)
     cr_assert_eq(survey.large_bytes, 16 * MIB);
     cr_assert_eq(survey.untouched_bytes, 15 * MIB + MEDIUM_MAX_BYTES - os_page_bytes());
     cr_assert_eq(survey.live_bytes, 16 * MIB + MEDIUM_MAX_BYTES);
+}
+
+// Pages are counted eight at a time, and a window's end may lie anywhere in a block.
+Test(survey, single_pages_of_large_blocks_are_counted)
+{
+    const size_t touched[] = {0, 1, 7, 8, 9, 62, 63, 64, 255, 4095, 4096, 4097, 5000};
+    size_t page = os_page_bytes(), count = sizeof(touched) / sizeof(touched[0]);
+    for (size_t pages = 5001; pages < 5009; pages++) {
+        char *block = pool_malloc(pages * page);
+        for (size_t i = 0; i < count; i++)
+            block[touched[i] * page + i] = 1;
+        take();
+        cr_assert_eq(survey.large_bytes - survey.untouched_bytes, count * page, "%zu pages", pages);
+        pool_free(block);
+        pool_trim(0);
+    }
 }
 
 // Kernels before 6.7 cannot tell the page of zeros that all memory shares from a page of one's own.
