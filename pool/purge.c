@@ -132,16 +132,26 @@ static void steps_count(const page_t *page, step_count_t *count)
     }
 }
 
+// No block in use of the step before reaches into it.
+static bool step_is_apart(const page_t *page, const step_count_t *count, unsigned step)
+{
+    bool reached_into = (size_t)page_step_first(page, step) * page_class(page)->block_bytes > step * CARVE_BYTES;
+    return !reached_into || !(page->carved >> (step - 1) & 1) || count->last_free[step - 1];
+}
+
 // A step can be given back if it is resident, all blocks that start in it are free, and the one before that reaches into
 // it.
 static bool step_is_free(const page_t *page, const step_count_t *count, unsigned step)
 {
-    unsigned first = page_step_first(page, step), end = page_step_first(page, step + 1);
-    unsigned blocks = page->carved >> step & 1 ? end - first : 0;
-    if (!(page->soiled >> step & 1) || count->free_blocks[step] != blocks)
-        return false;
-    bool reached_into = (size_t)first * page_class(page)->block_bytes > step * CARVE_BYTES;
-    return !reached_into || !(page->carved >> (step - 1) & 1) || count->last_free[step - 1];
+    unsigned blocks = page->carved >> step & 1 ? page_step_first(page, step + 1) - page_step_first(page, step) : 0;
+    return page->soiled >> step & 1 && count->free_blocks[step] == blocks && step_is_apart(page, count, step);
+}
+
+// Nothing starts in the step or reaches into it. Hardened, steps are carved in any order, so behind one that is soiled may
+// stand one that is not and yet has the end of a block.
+static bool step_is_untouched(const page_t *page, const step_count_t *count, unsigned step)
+{
+    return !(page->soiled >> step & 1) && step_is_apart(page, count, step);
 }
 
 static void list_without(page_t *page, unsigned steps)
@@ -168,14 +178,16 @@ static void steps_unlist(page_t *page, unsigned steps)
 
 // The steps that make up whole OS pages, with those beside them that are not resident by this page's doing; none, if an
 // OS page holds more than the page.
-static unsigned steps_in_os_pages(const page_t *page, unsigned steps)
+static unsigned steps_in_os_pages(const page_t *page, const step_count_t *count, unsigned steps)
 {
-    unsigned count = (unsigned)(os_page_bytes() / CARVE_BYTES), whole = 0;
-    if (likely(count <= 1))
+    unsigned each = (unsigned)(os_page_bytes() / CARVE_BYTES), untouched = 0, whole = 0;
+    if (likely(each <= 1))
         return steps;
-    for (unsigned first = 0; first + count <= page_steps(page); first += count) {
-        unsigned os_page = (unsigned)bits_mask(count) << first;
-        if ((steps & os_page) != 0 && ((steps | ~(unsigned)page->soiled) & os_page) == os_page)
+    for (unsigned step = 0; step < page_steps(page); step++)
+        untouched |= (unsigned)step_is_untouched(page, count, step) << step;
+    for (unsigned first = 0; first + each <= page_steps(page); first += each) {
+        unsigned os_page = (unsigned)bits_mask(each) << first;
+        if ((steps & os_page) != 0 && ((steps | untouched) & os_page) == os_page)
             whole |= os_page;
     }
     return whole;
@@ -190,7 +202,7 @@ static size_t small_page_purge(page_t *page)
     steps_count(page, &count);
     for (unsigned step = 0; step < page_steps(page); step++)
         steps |= (unsigned)step_is_free(page, &count, step) << step;
-    steps = steps_in_os_pages(page, steps);
+    steps = steps_in_os_pages(page, &count, steps);
     if (steps == 0)
         return 0;
     unsigned soiled = bits_count(steps & page->soiled);
