@@ -644,6 +644,11 @@ static void totals(survey_t *out)
     out->heaps_orphaned = registry_orphans();
 }
 
+bool survey_has_classes(void)
+{
+    return zone_count() != 0;
+}
+
 uint64_t survey_glance(void)
 {
     return budget_used() + budget_retained();
@@ -653,9 +658,10 @@ static void walk(survey_t *out, const survey_visitor_t *visitor)
 {
     window_t window;
     window.visitor = visitor;
-    memory_clear(out, sizeof(*out));
-    if (zone_count() == 0)
-        return; // the pool has not started
+    memory_clear(out, offsetof(survey_t, classes));
+    if (!survey_has_classes())
+        return; // and what is behind need not become resident
+    memory_clear(out->classes, sizeof *out - offsetof(survey_t, classes));
     classes_begin(out);
     for (unsigned i = 0; i < zone_count(); i++)
         zone_survey(out, zone_get(i), &window);

@@ -90,6 +90,9 @@ RARE void survey_abandon(void);
 // The same without any lock, for a process that is about to die of a fatal signal.
 RARE void survey_take_unlocked(survey_t *out);
 
+// Whether a survey would show classes: not before the pool has started.
+RARE bool survey_has_classes(void);
+
 // Bytes in use and kept, about, from two counters: whether it may be time for a survey.
 uint64_t survey_glance(void);
 

@@ -249,14 +249,12 @@ static void profile_write(recording_header_t *header)
     header->pinned_worst = 1;
 }
 
-// The empty records that index 0 means.
-static bool tables_begin(void)
+// The empty records that index 0 means: holes of the file, until something is counted there.
+static void tables_begin(void)
 {
     recording_table_t *tables = recorder_header->tables;
-    if (!recorder_reserve(RECORDING_MODULES, 1) || !recorder_reserve(RECORDING_THREADS, 1))
-        return false;
     tables[RECORDING_MODULES].count = tables[RECORDING_THREADS].count = 1;
-    return recorder_sites_start();
+    recorder_sites_start();
 }
 
 // --- begin -----------------------------------------------------------------------------------------------------------
@@ -283,11 +281,7 @@ static bool begin(bool forked)
     state_reset();
     process_write(recorder_header, forked);
     profile_write(recorder_header);
-    if (!tables_begin()) {
-        recorder_file_close();
-        errno = ENOSPC;
-        return false;
-    }
+    tables_begin();
     recorder_header->major = RECORDING_MAJOR;
     recorder_header->minor = RECORDING_MINOR;
     recorder_header->header_bytes = sizeof(recording_header_t);
@@ -463,22 +457,25 @@ void recorder_event(uint64_t now_ns)
 
 // --- start -----------------------------------------------------------------------------------------------------------
 
-// So that a recording has one, however soon its process is killed.
-static void first_snapshot_take(void)
+// So that a recording has one, however soon its process is killed. False, with errno: the disk has no room for it.
+static bool first_snapshot_take(void)
 {
     inside = true;
     if (!kernel_is_filtered())
         snapshot_take(RECORDING_AT_START, recorder_now_ns(), survey_glance(), 0);
     inside = false;
+    if (recorder_header->snapshot_number != 0 || (recorder_header->flags & RECORDING_FULL_DISK) == 0)
+        return true;
+    recorder_file_discard();
+    errno = ENOSPC;
+    return false;
 }
 
 void recorder_start(void)
 {
     bool wanted = recorder_is_wanted() && (options.follow || process.topmost);
-    if (wanted && begin(false)) {
-        first_snapshot_take();
+    if (wanted && begin(false) && first_snapshot_take())
         return;
-    }
     failed = true;
     sample_rate_set(0);
     if (wanted)

@@ -19,6 +19,7 @@
 #define NAMES_TRIED 100        // a process may exec as often and keep its id
 #define PART_BYTES ((size_t)4096) // tables begin at multiples
 #define STEP_BYTES PART_BYTES // a table grows so: each page of a file on a disk costs 6.5 us, and the system call 0.3
+#define START_BYTES (2 * PART_BYTES) // the header and the text's first page, which any recording fills: with one system call
 #define BYTES_MIN ((size_t)1 << 20)
 #define BYTES_WITHOUT_POPULATE ((size_t)4 << 20) // allocated whole, so less
 
@@ -169,7 +170,7 @@ static void *map_with_header(int fd)
         return NULL;
     can_populate = true;
     disk_full = false;
-    if (recorder_populate(start, PART_BYTES))
+    if (recorder_populate(start, START_BYTES))
         return start;
     if (errno == EINVAL) {
         can_populate = false;
@@ -236,6 +237,7 @@ bool recorder_file_open(bool replace)
     madvise(header, file_bytes, MADV_DONTDUMP); // the core file is the program's
     memset(ready_bytes, 0, sizeof ready_bytes);
     layout(header);
+    ready_bytes[RECORDING_TEXT] = START_BYTES - header->tables[RECORDING_TEXT].offset;
     recorder_header = header;
     return true;
 }
@@ -245,6 +247,12 @@ void recorder_file_close(void)
     if (recorder_header != NULL)
         munmap(recorder_header, file_bytes);
     recorder_header = NULL;
+}
+
+void recorder_file_discard(void)
+{
+    recorder_file_close();
+    kernel_unlink(path);
 }
 
 // --- growth ----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ extern recording_header_t *recorder_header;
 RARE bool recorder_file_open(bool replace);
 // Forgets it, as it is: in the child of a fork, which has its parent's.
 RARE void recorder_file_close(void);
+// The same, and removes it: there is no room for what any recording has.
+RARE void recorder_file_discard(void);
 // The path that recorder_file_open tried last.
 RARE const char *recorder_file_path(void);
 

@@ -12,8 +12,14 @@
 // up to the mask, which doubles: few sites are on few OS pages. [recorder_lock]
 #define SITE_INDEX_FIRST ((size_t)1024) // one page of 4 KiB
 
+// Most programs ask for few sizes: all up to 16 KiB are on the first of the six pages.
+#define SIZES_A_PAGE (4096u / sizeof(recording_size_t))
+_Static_assert(RECORDING_SIZES_MAX <= 32 * SIZES_A_PAGE, "a bit for each page of the sizes");
+
 static uint32_t *site_index;
 static size_t site_index_mask, site_index_mapped; // entries
+static bool begun;                 // there are the index, and record 0 of what a sample is counted in
+static uint32_t size_pages_ready;  // a bit for each page of the sizes
 
 static uint32_t sample_free_first; // a free record's `site` is the number of the next; NONE ends
 static uint32_t sample_fresh;      // records from here on were never used
@@ -27,6 +33,14 @@ static recording_site_t *site_at(uint32_t number)
 static recording_sample_t *sample_at(uint32_t number)
 {
     return recorder_record(RECORDING_SAMPLES, number);
+}
+
+static bool size_page_reserve(uint32_t page)
+{
+    const recording_size_t *first = recorder_record(RECORDING_SIZES, page * SIZES_A_PAGE);
+    if ((size_pages_ready >> page & 1) == 0 && recorder_populate(first, SIZES_A_PAGE * sizeof *first))
+        size_pages_ready |= 1u << page;
+    return (size_pages_ready >> page & 1) != 0;
 }
 
 static bool site_index_start(uint64_t capacity)
@@ -46,16 +60,23 @@ static bool site_index_start(uint64_t capacity)
     return site_index != NULL;
 }
 
-bool recorder_sites_start(void)
+void recorder_sites_start(void)
 {
-    if (!site_index_start(recorder_header->tables[RECORDING_SITES].capacity))
-        return false;
+    begun = false;
+    size_pages_ready = 0;
     sample_free_first = NONE;
     sample_fresh = 1; // 0 is "not sampled"
     recording_table_t *tables = recorder_header->tables;
     tables[RECORDING_SIZES].count = tables[RECORDING_SIZES].capacity;
     tables[RECORDING_SITES].count = 1;
-    return recorder_reserve(RECORDING_SITES, 1) && recorder_reserve(RECORDING_SIZES, RECORDING_SIZES_MAX);
+}
+
+bool recorder_sites_begin(void)
+{
+    if (!begun)
+        begun = recorder_reserve(RECORDING_THREADS, 1) && recorder_reserve(RECORDING_SITES, 1) && size_page_reserve(0) &&
+                site_index_start(recorder_header->tables[RECORDING_SITES].capacity);
+    return begun;
 }
 
 // --- sites -----------------------------------------------------------------------------------------------------------
@@ -195,9 +216,12 @@ static void peak_look(uint64_t now_ns)
     recorder_header->peak_epoch++;
 }
 
+// A size whose page the disk has no room for counts as the largest of the first page. It always does: a disk that was
+// full once is not asked again.
 static recording_size_t *size_of(const recording_sample_t *sample)
 {
-    return recorder_record(RECORDING_SIZES, recording_size_index(sample->requested_bytes));
+    uint32_t index = recording_size_index(sample->requested_bytes);
+    return recorder_record(RECORDING_SIZES, size_page_reserve(index / SIZES_A_PAGE) ? index : SIZES_A_PAGE - 1);
 }
 
 static void live_add(recording_site_t *site, const recording_sample_t *sample)

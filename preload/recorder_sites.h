@@ -17,8 +17,10 @@ typedef struct stack {
     uint64_t frame[STACK_DEPTH_MAX];  // as in the recording, innermost first
 } call_stack_t;
 
-// The tables' first records, and memory for the index. False: no memory.
-RARE bool recorder_sites_start(void);
+// Empty tables. Nothing is written there before the first sample, so that a program that has none pays for no pages.
+RARE void recorder_sites_start(void);
+// Before a sample is counted: the first records of the threads, sites and sizes, and memory for the index. False: no room.
+RARE bool recorder_sites_begin(void);
 
 // Who had the sample, and when.
 typedef struct birth {

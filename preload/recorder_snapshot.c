@@ -16,6 +16,7 @@
 #include "recorder_file.h"
 
 #define SNAPSHOTS_MOST 256
+#define PAGE_BYTES ((size_t)4096) // of the file: a snapshot begins on one
 #define CELLS_A_STEP 170u // 4 KiB: how the heap map grows
 #define CLASSES (SURVEY_CLASSES_MAX + 1)
 
@@ -31,6 +32,7 @@ static uint32_t cells_ready, cells_used;     // writable; written
 static uint64_t cells_seen, cell_pages;      // pages that the survey showed; one in so many gets a cell
 static uint64_t cells_seen_last;
 static uint16_t order[SNAPSHOTS_MOST];       // places in use, oldest first
+static bool has_classes[SNAPSHOTS_MOST];     // of a place: not its head alone is writable
 static uint32_t order_count;
 static uint64_t number_last;
 static uint64_t peak_rss_bytes, worst_holes_bytes;
@@ -52,14 +54,14 @@ static bool is_kept(const recording_snapshot_t *one)
            one->number_begin == 1;
 }
 
-// Of the older ones, the one whose neighbours are nearest to each other.
-static uint32_t victim(void)
+// Of the older ones, the one whose neighbours are nearest to each other. Those without classes are few, and the start's.
+static uint32_t victim(bool with_classes)
 {
     uint32_t best = 1;
     uint64_t best_gap_ns = UINT64_MAX;
     for (uint32_t i = 1; i + 1 < order_count; i++) {
         uint64_t gap_ns = place_at(order[i + 1])->time_ns - place_at(order[i - 1])->time_ns;
-        if (!is_kept(place_at(order[i])) && gap_ns < best_gap_ns) {
+        if (!is_kept(place_at(order[i])) && gap_ns < best_gap_ns && (has_classes[order[i]] || !with_classes)) {
             best = i;
             best_gap_ns = gap_ns;
         }
@@ -76,17 +78,29 @@ static uint16_t place_free(uint32_t index)
     return place;
 }
 
-// Head and classes writable. NULL: the disk is full.
-static recording_snapshot_t *place_get(void)
+// Makes the head writable, and the classes if there will be any. False: the disk is full.
+static bool place_reserve(uint16_t place, bool with_classes)
+{
+    size_t classes = with_classes ? recorder_header->snapshot_classes : 0;
+    if (!recorder_populate(place_at(place), sizeof(recording_snapshot_t) + classes * sizeof(recording_class_t)))
+        return false;
+    has_classes[place] = with_classes;
+    return true;
+}
+
+// Before the pool has started a snapshot is its head alone. NULL: the disk is full.
+static recording_snapshot_t *place_get(bool with_classes)
 {
     recording_table_t *table = &recorder_header->tables[RECORDING_SNAPSHOTS];
-    size_t bytes = sizeof(recording_snapshot_t) + recorder_header->snapshot_classes * sizeof(recording_class_t);
     uint64_t most = table->capacity < SNAPSHOTS_MOST ? table->capacity : SNAPSHOTS_MOST;
     uint16_t place = (uint16_t)order_count;
-    if (order_count == most || !recorder_populate(place_at(place), bytes)) {
+    if (order_count == most || !place_reserve(place, with_classes)) {
         if (order_count < 4)
             return NULL;
-        place = place_free(victim());
+        uint32_t index = victim(with_classes);
+        if (with_classes && !has_classes[order[index]] && !place_reserve(order[index], true))
+            return NULL;
+        place = place_free(index);
     }
     order[order_count++] = place;
     if (table->count < order_count)
@@ -114,11 +128,14 @@ static void owner_give(void)
     atomic_store_explicit(&owner, 0, memory_order_release);
 }
 
-static void cells_begin(void)
+// The first cells are on the page that the classes end on.
+static void cells_begin(bool with_classes)
 {
-    cells = (recording_cell_t *)((char *)snapshot + sizeof *snapshot +
-                                 recorder_header->snapshot_classes * sizeof(recording_class_t));
-    cells_ready = cells_used = 0;
+    size_t at = sizeof *snapshot + recorder_header->snapshot_classes * sizeof(recording_class_t);
+    size_t fit = with_classes ? (0 - at) % PAGE_BYTES / sizeof *cells : 0;
+    cells = (recording_cell_t *)((char *)snapshot + at);
+    cells_ready = fit < recorder_header->snapshot_cells ? (uint32_t)fit : recorder_header->snapshot_cells;
+    cells_used = 0;
     cells_seen = 0;
     for (cell_pages = 1; cells_seen_last / cell_pages > recorder_header->snapshot_cells;)
         cell_pages *= 2;
@@ -128,7 +145,7 @@ bool recorder_snapshot_begin(recording_reason_t reason, unsigned patience_ms)
 {
     if (!owner_take(patience_ms))
         return false;
-    snapshot = place_get();
+    snapshot = place_get(survey_has_classes());
     if (snapshot == NULL) {
         owner_give();
         return false;
@@ -136,7 +153,7 @@ bool recorder_snapshot_begin(recording_reason_t reason, unsigned patience_ms)
     __atomic_store_n(&snapshot->number_end, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&snapshot->number_begin, number_last + 1, __ATOMIC_SEQ_CST);
     snapshot->reason = reason;
-    cells_begin();
+    cells_begin(has_classes[order[order_count - 1]]);
     return true;
 }
 
@@ -262,7 +279,9 @@ static double scale_of(const sheet_t *sheet, uint32_t class)
 
 static void pinned_clear(uint32_t place)
 {
-    uint64_t sites = recorder_header->tables[RECORDING_SITES].count;
+    const recording_table_t *tables = recorder_header->tables;
+    // Before the first sample the first site, too, is a hole of the file, and clear.
+    uint64_t sites = tables[RECORDING_SAMPLES].count == 0 ? 0 : tables[RECORDING_SITES].count;
     for (uint64_t i = 0; i < sites; i++) {
         recording_site_t *site = recorder_record(RECORDING_SITES, i);
         site->pinned_bytes[place] = site->pinned_samples[place] = 0;
@@ -399,9 +418,21 @@ static void highs_note(const sheet_t *sheet)
     }
 }
 
+// False: the pool has started since recorder_snapshot_begin looked, and the disk has no room for its classes.
+static bool classes_fit(const survey_t *survey)
+{
+    uint16_t place = order[order_count - 1];
+    return survey->class_count == 0 || has_classes[place] || place_reserve(place, true);
+}
+
 void recorder_snapshot_finish(const sheet_t *sheet, uint64_t now_ns)
 {
     snapshot->time_ns = now_ns;
+    if (!classes_fit(&sheet->survey)) {
+        snapshot->number_begin = 0;
+        owner_give();
+        return;
+    }
     process_write(sheet);
     heap_write(&sheet->survey);
     classes_write(&sheet->survey);

@@ -106,14 +106,24 @@ static uint32_t thread_of_self(void)
 
 // --- the pool's hooks ------------------------------------------------------------------------------------------------
 
-static uint32_t birth_locked(const sample_t *sample, const stack_walk_t *walk, const modules_t *modules, uint64_t now_ns)
+// [recorder_lock]
+static uint32_t birth_write(const sample_t *sample, const stack_walk_t *walk, const modules_t *modules, uint64_t now_ns)
 {
     call_stack_t stack;
-    if (!recorder_lock_take())
-        return 0;
     frames_make(&stack, walk, modules, now_ns);
     birth_t birth = {.now_ns = now_ns, .tid = self.tid, .thread = thread_of_self()};
-    uint32_t number = recorder_sample_birth(sample, &stack, &birth);
+    return recorder_sample_birth(sample, &stack, &birth);
+}
+
+static uint32_t birth_locked(const sample_t *sample, const stack_walk_t *walk, const modules_t *modules, uint64_t now_ns)
+{
+    uint32_t number = 0;
+    if (!recorder_lock_take())
+        return 0;
+    if (recorder_sites_begin())
+        number = birth_write(sample, walk, modules, now_ns);
+    else
+        recorder_header->sampled_dropped++;
     recorder_pace();
     recorder_lock_give();
     return number;

@@ -166,9 +166,14 @@ class Recording:
             if slack == 0 and died != site.freed.bytes:
                 yield f'site {number}: the generations are not what was freed'
 
+    def size_faults(self, slack):
+        by_size, by_site = sum(size.live_blocks for size in self.sizes), sum(site.live.blocks for site in self.sites)
+        if slack == 0 and by_size != by_site:
+            yield f'{by_size} live blocks by size and {by_site} by site'
+
     def faults(self, slack=0):
         found = [fault for snapshot in self.snapshots for fault in self.snapshot_faults(snapshot)]
-        return found + list(self.pinned_faults()) + list(self.site_faults(slack))
+        return found + list(self.pinned_faults()) + list(self.site_faults(slack)) + list(self.size_faults(slack))
 
 
 def describe(recording):

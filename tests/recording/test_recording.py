@@ -136,6 +136,24 @@ class Contents(Recorded):
         self.assertEqual(process.returncode, 0)
         return usage.ru_maxrss << 10
 
+    def test_a_program_that_allocates_nothing_pays_for_four_pages(self):
+        """Header, text, and the heads of a snapshot at the start and one at the end; the rest of the file is a hole."""
+        self.work(program='/bin/true')
+        file, = self.folder.iterdir()
+        self.assertLessEqual(file.stat().st_blocks * 512, 4 * os.sysconf('SC_PAGE_SIZE'))
+        recording = self.only()
+        self.assertEqual([snapshot.classes for snapshot in recording.snapshots], [[], []])
+        self.require_whole(recording)
+
+    def test_few_sizes_are_counted_on_one_page(self):
+        self.work('leak', 4 << 20, 1000)
+        sizes = self.only().header.tables[reader.SIZES]
+        self.assertGreater(self.only().header.sampled_total, 0)
+        with open(next(self.folder.iterdir()), 'rb') as file:
+            start = os.lseek(file.fileno(), sizes.offset, os.SEEK_DATA)
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+        self.assertEqual((start, end), (sizes.offset, sizes.offset + os.sysconf('SC_PAGE_SIZE')))
+
     def test_it_costs_a_mebibyte_beside_the_pages_of_the_file(self):
         for arguments in (('leak', 64 << 20, 1000), ('pinned',)):
             plain = min(self.peak_bytes(*arguments, record='') for _ in range(3))
@@ -437,8 +455,8 @@ class Hostile(Recorded):
     def test_no_such_directory(self):
         self.complains('no/such', 'No such file', record='no/such')
 
-    def small_disk(self, size):
-        disk = self.folder / 'disk'
+    def small_disk(self, size, name='disk'):
+        disk = self.folder / name
         disk.mkdir()
         if subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', disk], check=False,
                           stderr=subprocess.DEVNULL).returncode != 0:
@@ -468,6 +486,25 @@ class Hostile(Recorded):
                 self.assertEqual(process.returncode, -signal.SIGKILL)
                 for path in (disk / 'fill', *recordings):
                     path.unlink()
+
+    @unittest.skipUnless(os.geteuid() == 0, 'mounts a small file system')
+    def test_a_disk_of_any_number_of_pages(self):
+        """Each page of the file is the first that finds no room, once."""
+        page = os.sysconf('SC_PAGE_SIZE')
+        for pages in range(1, 40):
+            with self.subTest(pages=pages):
+                disk = self.small_disk(pages * page, f'disk{pages}')
+                process = self.start('busy', 1, 0.05, record=f'disk{pages}/one', options='sample=4096')
+                _, stderr = process.communicate(timeout=PATIENCE_S)
+                self.assertEqual(process.returncode, 0)
+                if stderr:
+                    self.assertIn(b'No space left', stderr)
+                    self.assertEqual(list(disk.iterdir()), [])
+                else:
+                    recording = reader.Recording(disk / 'one')
+                    self.assertTrue(recording.header.flags & reader.FULL_DISK)
+                    self.assertEqual(recording.header.end, reader.EXIT)
+                    self.require_whole(recording)
 
     @unittest.skipUnless(os.geteuid() == 0, 'mounts a small file system')
     def test_a_full_disk(self):
