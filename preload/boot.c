@@ -35,12 +35,6 @@ void pool_hook_boot(pool_options_t *pool_options)
     thread_start();
 }
 
-// Whether the process is topmost matters to who writes to standard error, and to the recording.
-static bool parent_matters(void)
-{
-    return (output_exists() && (options.stats != STATS_OFF || options.faulty)) || recorder_is_wanted();
-}
-
 __attribute__((constructor)) static void boot(void)
 {
     // The pool itself waits for the first allocation: some programs make none.
@@ -53,8 +47,8 @@ __attribute__((constructor)) static void boot(void)
     cancel_start();
     fork_start();
     output_start();
-    process_start(parent_matters());
-    if (process.topmost && options.faulty)
+    process_start();
+    if (options.faulty && output_exists() && process_is_topmost())
         options_complain();
     if (recorder_is_wanted())
         recorder_start();

@@ -41,7 +41,7 @@ static volatile sig_atomic_t composing; // [owner] whether `behind` is set
 static bool text_wanted(void)
 {
     return options.stats != STATS_OFF && process_is_this() &&
-           (options.stats_file != NULL || (process.topmost && output_exists()));
+           (options.stats_file != NULL || (output_exists() && process_is_topmost()));
 }
 
 static bool is_recorded(void)
@@ -80,9 +80,12 @@ static void compose(writer_t *writer, sheet_end_t ended_by, int value)
     report_subject_t subject = {.program = process.name, .pid = process.pid};
     const survey_visitor_t *visitor = recorder_is_wanted() ? recorder_sheet_begin() : NULL;
     bool told = options.stats != STATS_OFF && (ended_by == END_REQUEST || text_wanted());
-    sheet_take(&memory.sheet, ended_by, value, told, visitor, (procfs_buffer_t *)memory.text); // no text is in it yet
+    if (!told && visitor == NULL)
+        return;
+    sheet_t *sheet = told ? &memory.sheet : recorder_sheet();
+    sheet_take(sheet, ended_by, value, told, visitor, (procfs_buffer_t *)memory.text); // no text is in it yet
     if (visitor != NULL)
-        recorder_sheet_end(&memory.sheet);
+        recorder_sheet_end(sheet);
     if (!told)
         return;
     if (options.stats == STATS_JSON)
@@ -136,7 +139,7 @@ static void complain(int error)
 {
     if (error == EFAULT)
         output_line("no report: the heap is damaged");
-    else if (error != 0)
+    else
         output_line("cannot write stats_file \"%s\": %s", options.stats_file, strerrordesc_np(error));
 }
 
@@ -147,7 +150,7 @@ void exit_report_write(sheet_end_t ended_by, int value)
         int error = write_report(ended_by, value);
         if (recorder_is_wanted())
             recorder_end(ended_by, value);
-        if (process.topmost)
+        if (error != 0 && process_is_topmost())
             complain(error);
         done(OWNER_WRITTEN);
     }

@@ -50,6 +50,11 @@ static inline ssize_t kernel_write(int fd, const void *buffer, size_t size)
     return KERNEL_CALL3(SYS_write, fd, buffer, size);
 }
 
+static inline int kernel_ioctl(int fd, unsigned long request, void *argument)
+{
+    return (int)KERNEL_CALL3(SYS_ioctl, fd, request, argument);
+}
+
 static inline void kernel_close(int fd)
 {
     KERNEL_CALL1(SYS_close, fd);

@@ -9,8 +9,10 @@
 
 process_t process;
 
-// By the library's code (a debugger maps the file to read it), or where the file was deleted or renamed, by the names of the
-// pool's memory.
+static enum { UNKNOWN, TOPMOST, BELOW } place;
+
+// By the library's code (a debugger maps the file to read it), or where the file was renamed, by the names of the pool's
+// memory.
 static bool is_ours(const procfs_mapping_t *mapping)
 {
     const char *file = mapping->name;
@@ -26,22 +28,42 @@ static bool is_ours(const procfs_mapping_t *mapping)
 typedef struct look {
     bool found;
     unsigned mappings;
+    uint64_t inode, device; // of the library's file; 0: not known
 } look_t;
 
 static RARE bool look_for_ours(const procfs_mapping_t *mapping, void *context)
 {
     look_t *look = context;
-    look->found = is_ours(mapping);
+    bool same_file = mapping->inode != 0 && mapping->inode == look->inode && mapping->device == look->device;
+    look->found = same_file || is_ours(mapping);
     return !look->found && ++look->mappings < MAPPINGS_READ;
 }
 
+static RARE bool look_at_own(const procfs_mapping_t *mapping, void *context)
+{
+    look_t *look = context;
+    look->inode = mapping->inode;
+    look->device = mapping->device;
+    return false;
+}
+
+// A kernel that is asked for code alone does not show the pool's memory: there a renamed file is told by its inode.
 static bool parent_is_under_tarn(void)
 {
     look_t look = {0};
     pid_t parent = kernel_getppid();
-    if (parent != 0) // 0: it lives in another pid namespace
+    if (parent == 0) // it lives in another pid namespace
+        return false;
+    if (!procfs_code(0, (uintptr_t)look_at_own, look_at_own, &look) || !procfs_code(parent, 0, look_for_ours, &look))
         procfs_mappings(parent, look_for_ours, &look);
     return look.found;
+}
+
+bool process_is_topmost(void)
+{
+    if (place == UNKNOWN)
+        place = parent_is_under_tarn() ? BELOW : TOPMOST;
+    return place == TOPMOST;
 }
 
 // A copy, for servers write what they are doing over their arguments; and fit for a terminal.
@@ -51,17 +73,16 @@ static void name_start(const char *name)
         process.name[i] = (unsigned char)name[i] < ' ' || name[i] == 0x7f ? '?' : name[i];
 }
 
-void process_start(bool look_at_parent)
+void process_start(void)
 {
     process.pid = kernel_getpid();
     name_start(program_invocation_short_name);
-    process.topmost = look_at_parent && !parent_is_under_tarn();
 }
 
 void process_forked(void)
 {
     process.pid = kernel_getpid();
-    process.topmost = false;
+    place = BELOW;
 }
 
 bool process_is_this(void)

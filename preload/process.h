@@ -9,17 +9,21 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "../pool/bits.h"
+
 typedef struct process {
     pid_t pid;     // as of the start or the last fork
-    bool topmost;  // standard error is its business
     char name[64]; // the program's, without directories; the start of it, if longer
 } process_t;
 
 // [const] after process_start, but for process_forked
 extern process_t process;
 
-// look_at_parent: find out whether it is topmost; costs reading /proc/PPID/maps.
-void process_start(bool look_at_parent);
+void process_start(void);
+
+// Whether standard error is its business. It looks at the parent when it is asked for the first time, and the parent may be
+// another one later: so who will want to know asks at the start, and who may only want to complain does not.
+RARE bool process_is_topmost(void);
 
 // In the child of a fork.
 void process_forked(void);

@@ -1,6 +1,9 @@
 // preload/procfs.c - see procfs.h.
 #include "procfs.h"
 
+#include <errno.h>
+#include <sys/ioctl.h>
+
 #include "kernel.h"
 #include "text.h"
 #include "writer.h"
@@ -85,17 +88,88 @@ static RARE bool mapping_visit(const char *line, void *context)
     return visitor->visit(&mapping, visitor->context);
 }
 
+static void maps_path(writer_t *writer, pid_t pid)
+{
+    if (pid == 0)
+        writer_text(writer, "/proc/self/maps");
+    else
+        writer_format(writer, "/proc/%d/maps", (int)pid);
+}
+
 bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context)
 {
     char path[64];
     procfs_buffer_t buffer;
     writer_t writer = WRITER(path);
     mapping_visitor_t visitor = {visit, context};
-    if (pid == 0)
-        writer_text(&writer, "/proc/self/maps");
-    else
-        writer_format(&writer, "/proc/%d/maps", (int)pid);
+    maps_path(&writer, pid);
     return procfs_lines(path, &buffer, mapping_visit, &visitor);
+}
+
+// --- single mappings ---------------------------------------------------------------------------------------------------
+
+// PROCMAP_QUERY of <linux/fs.h>, which is not that new everywhere.
+typedef struct query {
+    uint64_t bytes, flags, address;                          // asked
+    uint64_t start, end, access, page_bytes, offset, inode;  // answered
+    uint32_t device_major, device_minor;
+    uint32_t name_bytes, build_id_bytes; // there is room for so many; answered: of the name with its 0
+    uint64_t name, build_id;             // addresses
+} query_t;
+_Static_assert(sizeof(query_t) == 104, "the kernel's");
+
+#define QUERY _IOWR('f', 17, query_t)
+enum {
+    QUERY_READABLE = 1 << 0,
+    QUERY_WRITABLE = 1 << 1,
+    QUERY_EXECUTABLE = 1 << 2,
+    QUERY_SHARED = 1 << 3,
+    QUERY_OR_NEXT = 1 << 4, // if none is at the address
+    QUERY_OF_FILE = 1 << 5,
+};
+
+static procfs_mapping_t mapping_of(const query_t *query)
+{
+    return (procfs_mapping_t){.start = query->start,
+                              .end = query->end,
+                              .readable = (query->access & QUERY_READABLE) != 0,
+                              .writable = (query->access & QUERY_WRITABLE) != 0,
+                              .executable = (query->access & QUERY_EXECUTABLE) != 0,
+                              .is_private = (query->access & QUERY_SHARED) == 0,
+                              .name = query->name_bytes != 0 ? (const char *)(uintptr_t)query->name : "",
+                              .inode = query->inode,
+                              .device = (uint64_t)query->device_major << 32 | query->device_minor};
+}
+
+static int query_ask(int fd, query_t *query, uint64_t address, const procfs_buffer_t *name)
+{
+    *query = (query_t){.bytes = sizeof *query,
+                       .flags = QUERY_EXECUTABLE | QUERY_OF_FILE | QUERY_OR_NEXT,
+                       .address = address,
+                       .name = (uintptr_t)name->bytes,
+                       .name_bytes = sizeof name->bytes};
+    return kernel_ioctl(fd, QUERY, query);
+}
+
+// A filter of system calls may end a process for an ioctl, where it let it open and read.
+bool procfs_code(pid_t pid, uintptr_t from, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context)
+{
+    char path[64];
+    procfs_buffer_t name;
+    writer_t writer = WRITER(path);
+    query_t query = {.end = from};
+    bool goes_on = true;
+    int result = 0;
+    maps_path(&writer, pid);
+    int fd = kernel_is_filtered() ? -1 : kernel_open(path, O_RDONLY, 0);
+    if (fd < 0)
+        return false;
+    while (goes_on && (result = query_ask(fd, &query, query.end, &name)) == 0) {
+        procfs_mapping_t mapping = mapping_of(&query);
+        goes_on = visit(&mapping, context);
+    }
+    kernel_close(fd);
+    return result == 0 || result == -ENOENT;
 }
 
 // "KEY:   1234 kB": true and the number, if line has this key.
@@ -146,39 +220,39 @@ static const char *last_of(const char *text, char letter)
     return last;
 }
 
-// Field 22 of stat; field 2, the name, stands in parentheses and may hold more of them.
-static RARE bool stat_visit(const char *line, void *context)
+// Files of one line: what is wanted is near its start, so a little of the stack will do.
+#define START_BYTES ((size_t)512) // 21 numbers of up to 20 digits, and a name
+
+// "", if it cannot be read.
+static void start_read(const char *path, char text[START_BYTES])
 {
-    const char *field = last_of(line, ')');
+    int fd = kernel_open(path, O_RDONLY, 0);
+    ssize_t length = fd < 0 ? 0 : kernel_read(fd, text, START_BYTES - 1);
+    if (fd >= 0)
+        kernel_close(fd);
+    text[length < 0 ? 0 : length] = '\0';
+}
+
+// Field 22 of stat; field 2, the name, stands in parentheses and may hold more of them.
+uint64_t procfs_start_ticks(void)
+{
+    char text[START_BYTES];
+    start_read("/proc/self/stat", text);
+    const char *field = last_of(text, ')');
     for (int number = 2; field != NULL && number < 22; number++) {
         field = text_find(field, ' ');
         field += *field != '\0';
     }
-    if (field != NULL)
-        *(uint64_t *)context = number_parse(&field, 10);
-    return false;
-}
-
-uint64_t procfs_start_ticks(procfs_buffer_t *buffer)
-{
-    uint64_t ticks = 0;
-    procfs_lines("/proc/self/stat", buffer, stat_visit, &ticks);
-    return ticks;
+    return field != NULL ? number_parse(&field, 10) : 0;
 }
 
 // In pages: size, resident, ...
-static RARE bool statm_visit(const char *line, void *context)
+uint64_t procfs_rss_quick(void)
 {
-    const char *field = text_skip(text_find(line, ' '), ' ');
-    *(uint64_t *)context = number_parse(&field, 10) * (uint64_t)getpagesize();
-    return false;
-}
-
-uint64_t procfs_rss_quick(procfs_buffer_t *buffer)
-{
-    uint64_t bytes = 0;
-    procfs_lines("/proc/self/statm", buffer, statm_visit, &bytes);
-    return bytes;
+    char text[START_BYTES];
+    start_read("/proc/self/statm", text);
+    const char *field = text_skip(text_find(text, ' '), ' ');
+    return number_parse(&field, 10) * (uint64_t)getpagesize();
 }
 
 uint64_t procfs_rss_bytes(procfs_buffer_t *buffer)

@@ -18,11 +18,17 @@ typedef struct procfs_mapping {
     uintptr_t start, end;
     bool readable, writable, executable, is_private;
     const char *name; // "" for anonymous memory; lives as long as the call of the visitor
+    uint64_t inode, device; // what tells its file from others: from procfs_code alone
 } procfs_mapping_t;
 
 // Calls visit for every mapping of the process (pid 0: this one), lowest address first, until it returns false.
 // False if the file cannot be read.
 RARE bool procfs_mappings(pid_t pid, bool (*visit)(const procfs_mapping_t *mapping, void *context), void *context);
+
+// The same for the executable mappings of files alone, from an address on: a query for each (Linux 6.11), where writing out
+// all mappings takes the kernel three times as long. False if this kernel cannot be asked so; then some may have been visited.
+RARE bool procfs_code(pid_t pid, uintptr_t from, bool (*visit)(const procfs_mapping_t *mapping, void *context),
+                      void *context);
 
 typedef struct procfs_buffer procfs_buffer_t;
 
@@ -45,7 +51,7 @@ struct procfs_buffer {
 RARE procfs_status_t procfs_status(procfs_buffer_t *buffer);
 RARE uint64_t procfs_rss_bytes(procfs_buffer_t *buffer);
 // Resident bytes by counters that lag behind, at a twentieth of the cost. 0: not known.
-RARE uint64_t procfs_rss_quick(procfs_buffer_t *buffer);
-RARE uint64_t procfs_start_ticks(procfs_buffer_t *buffer); // when this process began, since boot; 0: not known
+RARE uint64_t procfs_rss_quick(void);
+RARE uint64_t procfs_start_ticks(void); // when this process began, since boot; 0: not known
 
 #endif

@@ -186,23 +186,24 @@ uint64_t recorder_now_ns(void)
 
 // --- the header ------------------------------------------------------------------------------------------------------
 
+// What is read at the start, one after the other: so one OS page of it becomes resident. One recording begins at a time.
+static char words[16384]; // the rest of a longer command line is left out
+_Static_assert(sizeof words >= PATH_MAX, "a path fits");
+
 static recording_text_t link_text(const char *link)
 {
-    static char target[PATH_MAX]; // one recording begins at a time
-    ssize_t length = kernel_readlink(link, target, sizeof target);
-    return length > 0 ? recorder_text(target, (size_t)length) : (recording_text_t){0, 0};
+    ssize_t length = kernel_readlink(link, words, PATH_MAX);
+    return length > 0 ? recorder_text(words, (size_t)length) : (recording_text_t){0, 0};
 }
 
 static recording_text_t directory_text(void)
 {
-    static char directory[PATH_MAX];
-    long length = kernel_getcwd(directory, sizeof directory); // with its 0
-    return length > 1 ? recorder_text(directory, (size_t)length - 1) : (recording_text_t){0, 0};
+    long length = kernel_getcwd(words, PATH_MAX); // with its 0
+    return length > 1 ? recorder_text(words, (size_t)length - 1) : (recording_text_t){0, 0};
 }
 
 static recording_text_t command_line_text(void)
 {
-    static char words[16384]; // the rest of a longer one is left out
     ssize_t length = 0, got = 0;
     int fd = kernel_open("/proc/self/cmdline", O_RDONLY, 0);
     while (fd >= 0 && (got = kernel_read(fd, words + length, sizeof words - (size_t)length)) > 0)
@@ -224,12 +225,11 @@ static void kernel_write_name(void)
 
 static void process_write(recording_header_t *header, bool forked)
 {
-    static procfs_buffer_t buffer;
     header->pid = (uint32_t)process.pid;
     header->parent_pid = (uint32_t)kernel_getppid();
     header->forked = forked;
     header->page_bytes = (uint32_t)getpagesize();
-    header->start_ticks = procfs_start_ticks(&buffer);
+    header->start_ticks = procfs_start_ticks();
     header->start_realtime_ns = clock_ns(CLOCK_REALTIME);
     header->waste_percent = options.waste_percent;
     memcpy(header->program, process.name, sizeof header->program - 1);
@@ -269,14 +269,13 @@ static void state_reset(void)
     pace_births = pace_cpu_ns = pace_samples_ns = 0;
     family_start();
     recorder_lock_give();
-    recorder_modules_reset();
     recorder_snapshot_reset();
 }
 
 // False, with errno.
 static bool begin(bool forked)
 {
-    if (!recorder_file_open(process.topmost))
+    if (!recorder_file_open())
         return false;
     state_reset();
     process_write(recorder_header, forked);
@@ -291,12 +290,13 @@ static bool begin(bool forked)
 
 static void complain(void)
 {
-    if (!process.topmost)
+    int error = errno;
+    if (!process_is_topmost())
         return;
-    if (errno == EEXIST)
+    if (error == EEXIST)
         output_line("no recording: \"%s\" exists already, and is not to be replaced", recorder_file_path());
     else
-        output_line("no recording: cannot write \"%s\": %s", recorder_file_path(), strerrordesc_np(errno));
+        output_line("no recording: cannot write \"%s\": %s", recorder_file_path(), strerrordesc_np(error));
 }
 
 static void signal_handler(int number)
@@ -430,14 +430,13 @@ static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
 
 static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t glance, uint64_t live)
 {
-    static procfs_buffer_t buffer; // [the snapshots' lock]
     sigset_t held, before;
     if (!recorder_snapshot_begin(reason, 0))
         return;
     fatal_waiting_signals(&held);
     kernel_signal_mask(SIG_BLOCK, &held, &before);
     uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor(), &buffer);
+    sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor());
     peak_rss_bytes = sheet.peak_rss_bytes;
     recorder_snapshot_finish(&sheet, recorder_now_ns());
     snapshot_noted(now_ns, glance, live);
@@ -473,7 +472,7 @@ static bool first_snapshot_take(void)
 
 void recorder_start(void)
 {
-    bool wanted = recorder_is_wanted() && (options.follow || process.topmost);
+    bool wanted = recorder_is_wanted() && (options.follow || process_is_topmost());
     if (wanted && begin(false) && first_snapshot_take())
         return;
     failed = true;
@@ -516,6 +515,11 @@ const survey_visitor_t *recorder_sheet_begin(void)
     if (!recorder_is_on() || !recorder_snapshot_begin(RECORDING_AT_END, END_PATIENCE_MS))
         return NULL;
     return recorder_snapshot_visitor();
+}
+
+sheet_t *recorder_sheet(void)
+{
+    return &sheet;
 }
 
 void recorder_sheet_end(const sheet_t *of_report)

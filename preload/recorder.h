@@ -48,6 +48,8 @@ RARE void recorder_pace(void);
 // Around the taking of a sheet for the report: begin gives what the survey is to show its pages to (NULL: nothing), end
 // makes a snapshot of both. The recording ends with it, if the process does.
 RARE const survey_visitor_t *recorder_sheet_begin(void);
+// One to take where there is no report, between begin and end: it is resident already.
+RARE sheet_t *recorder_sheet(void);
 RARE void recorder_sheet_end(const sheet_t *sheet);
 // The process ends. Nothing is recorded any more.
 RARE void recorder_end(sheet_end_t ended_by, int value);

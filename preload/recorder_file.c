@@ -91,7 +91,7 @@ static int file_create_numbered(writer_t *writer)
     return fd;
 }
 
-static int file_create_any(bool replace)
+static int file_create_any(void)
 {
     writer_t writer = WRITER(path);
     if (!path_expand(&writer, options.record)) {
@@ -103,7 +103,7 @@ static int file_create_any(bool replace)
     int fd = file_create();
     if (fd >= 0 || errno != EEXIST)
         return fd;
-    if (!replace || !is_replaceable()) {
+    if (!process_is_topmost() || !is_replaceable()) {
         errno = EEXIST;
         return -1;
     }
@@ -221,9 +221,9 @@ static void layout(recording_header_t *header)
     header->file_bytes = file_bytes;
 }
 
-bool recorder_file_open(bool replace)
+bool recorder_file_open(void)
 {
-    int fd = file_create_any(replace);
+    int fd = file_create_any();
     if (fd < 0)
         return false;
     recording_header_t *header = map_with_header(fd);

@@ -17,9 +17,9 @@
 // [const] from recorder_file_open to recorder_file_close. NULL: there is no recording.
 extern recording_header_t *recorder_header;
 
-// Creates the file that the options name. False, with errno: EEXIST if there is one that may not be replaced.
-// replace: one of ours may be, whose process has ended.
-RARE bool recorder_file_open(bool replace);
+// Creates the file that the options name. False, with errno: EEXIST if there is one that may not be replaced. The topmost
+// process replaces one of ours, whose process has ended.
+RARE bool recorder_file_open(void);
 // Forgets it, as it is: in the child of a fork, which has its parent's.
 RARE void recorder_file_close(void);
 // The same, and removes it: there is no room for what any recording has.

@@ -14,7 +14,7 @@
 #include "recorder_file.h"
 
 // By the kind of number that differs between two modules, in place of the record's own bytes.
-static uint64_t identities[1024]; // [recorder_lock] of the records; as many as recorder_file.c has
+static uint64_t identities[1024]; // [recorder_lock] of the records, from 1 on; as many as recorder_file.c has
 
 // --- the loader --------------------------------------------------------------------------------------------------------
 
@@ -168,9 +168,4 @@ uint32_t recorder_module(const module_seen_t *seen, uint64_t now_ns)
     identities[count] = seen->identity;
     __atomic_store_n(&table->count, count + 1, __ATOMIC_RELEASE);
     return (uint32_t)count;
-}
-
-void recorder_modules_reset(void)
-{
-    memset(identities, 0, sizeof identities);
 }

@@ -43,7 +43,4 @@ RARE uint32_t stack_module(stack_modules_t *modules, uintptr_t address);
 // Its number in the recording; 0: there was no room. [recorder_lock]
 RARE uint32_t recorder_module(const module_seen_t *seen, uint64_t now_ns);
 
-// In the child of a fork: none has a number.
-RARE void recorder_modules_reset(void);
-
 #endif

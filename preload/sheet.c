@@ -44,17 +44,17 @@ void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, bool told, cons
     sheet->value = value;
     sheet->threads = status.threads;
     survey_take_pages(&sheet->survey, visitor, locks_are_safe(sheet));
-    process_figures(sheet, told ? procfs_rss_bytes(buffer) : procfs_rss_quick(buffer), status.peak_rss_bytes);
+    process_figures(sheet, told ? procfs_rss_bytes(buffer) : procfs_rss_quick(), status.peak_rss_bytes);
     sheet->limit_bytes = options.limit_bytes;
     sheet->cgroup_limit_bytes = told ? cgroup_limit_bytes(buffer) : 0;
 }
 
-void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor, procfs_buffer_t *buffer)
+void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor)
 {
     sheet->ended_by = END_REQUEST;
     sheet->threads = 0;
     survey_take_pages(&sheet->survey, visitor, true);
-    uint64_t rss_bytes = procfs_rss_quick(buffer);
+    uint64_t rss_bytes = procfs_rss_quick();
     process_figures(sheet, rss_bytes, peak_rss_bytes > rss_bytes ? peak_rss_bytes : rss_bytes);
 }
 

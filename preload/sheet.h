@@ -30,8 +30,7 @@ RARE void sheet_take(sheet_t *sheet, sheet_end_t ended_by, int value, bool told,
 
 // For the recording, while the process runs: at little cost, so without the number of threads, and with the peak that
 // the caller has seen so far.
-RARE void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor,
-                       procfs_buffer_t *buffer);
+RARE void sheet_glance(sheet_t *sheet, uint64_t peak_rss_bytes, const survey_visitor_t *visitor);
 
 // "exit", "SIGSEGV", ...
 RARE void sheet_end_write(writer_t *writer, const sheet_t *sheet);

@@ -194,6 +194,12 @@ class Trees(Hostile):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual([name for name, _ in self.reports(result.stderr)], ['true'], result.stderr)
 
+    def test_a_parent_under_the_library_by_another_name(self):
+        library = shutil.copy(harness.LIBRARY, self.folder / 'other.so')
+        result = self.run_program('/bin/sh', '-c', '/bin/cat /dev/null; true', options='stats=text',
+                                  environment={'LD_PRELOAD': str(library)})
+        self.assertEqual([name for name, _ in self.reports(result.stderr)], ['sh'])
+
     def test_a_daemon(self):
         """Double fork, a session of its own, standard error closed: the work is done and nothing is written elsewhere."""
         done = self.folder / 'done'
