@@ -17,6 +17,10 @@
 #define RARE __attribute__((cold))
 #define RARE_DATA __attribute__((section(".bss.rare")))
 
+// Functions that small programs do not come to, of callers that each program comes to: never inlined, so that preload/libtarn.ld
+// can put them where small programs touch nothing.
+#define APART __attribute__((noinline))
+
 // Index of the lowest / highest set bit. word must not be 0.
 static inline unsigned bits_lowest(uint64_t word)
 {

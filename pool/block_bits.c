@@ -59,7 +59,7 @@ static bool table_make(const zone_t *zone)
 _Static_assert(SMALL_BLOCKS_MAX / 8 == 2 * sizeof(page_t), "block_bits_free_low");
 _Static_assert(HIGH_PAGE_BYTES / (LOW_CLASSES * GRANULE_BYTES) / 8 == sizeof(page_t) / 2, "block_bits_free_high");
 
-void block_bits_tables_start(void)
+APART void block_bits_tables_start(void)
 {
     if (!table_make(zone_get(0)) || !table_make(zone_get(1)))
         return;
@@ -118,7 +118,7 @@ static void put_all(page_t *page, unsigned first, unsigned end)
     }
 }
 
-bool block_bits_carve(page_t *page, uint64_t random)
+APART bool block_bits_carve(page_t *page, uint64_t random)
 {
     assert(page->free_words == 0 && page_can_carve(page));
     uint64_t all = bits_mask(page_steps(page)), soiled = page->soiled & ~page->carved & all;

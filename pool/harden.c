@@ -163,7 +163,7 @@ static void quick_again(heap_t *heap, unsigned class)
     bin->handed += draw->quick;
 }
 
-block_t *heap_harden_take(heap_t *heap, unsigned class)
+APART block_t *heap_harden_take(heap_t *heap, unsigned class)
 {
     small_bin_t *bin = &heap->small[class];
     page_t *page = bin->current;
@@ -283,7 +283,7 @@ static void release_oldest(heap_t *heap)
     release(heap, oldest);
 }
 
-bool heap_harden_hold(heap_t *heap, page_t *page, unsigned index)
+APART bool heap_harden_hold(heap_t *heap, page_t *page, unsigned index)
 {
     uint64_t bit = block_bits_of(index);
     size_t block_bytes = page_class(page)->block_bytes;

@@ -611,7 +611,7 @@ block_t *heap_refill(heap_t *heap, unsigned class)
     return list;
 }
 
-block_t *heap_take_one(heap_t *heap, unsigned class)
+APART block_t *heap_take_one(heap_t *heap, unsigned class)
 {
     page_t *page = current_sound(heap, class, true);
     if (page == NULL)

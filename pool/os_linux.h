@@ -28,7 +28,7 @@ RARE bool os_guard_open(void *start, size_t bytes);
 // Known from the first os_guard on.
 RARE bool os_guard_splits(void);
 // Whether committed memory counts against the process (RLIMIT_DATA) or the machine before it is used.
-bool os_commit_counts(void);
+RARE bool os_commit_counts(void);
 // Whether the kernel's overcommit policy would grant so much memory at once: asked by mapping it and letting it go.
 RARE bool os_would_grant(size_t bytes);
 // os_reserve and os_commit in one.

@@ -10,6 +10,6 @@
 bool pool_trim_all(heap_t *heap);
 // What was given back may still be held against the process (zone_withdraw.h says how); it goes, too, and with it the pages that
 // blocks are taken from now.
-void pool_trim_withdraw(heap_t *heap);
+RARE void pool_trim_withdraw(heap_t *heap);
 
 #endif

@@ -255,7 +255,7 @@ static void orphans_rotate(heap_t *last)
     last->next_orphan = NULL;
 }
 
-static bool adopt_class_locked(heap_t *heap, unsigned class)
+static APART bool adopt_class_locked(heap_t *heap, unsigned class)
 {
     heap_t *orphan = orphans;
     page_t *common = orphan_page(&heap_commons, class);

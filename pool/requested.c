@@ -46,7 +46,7 @@ void requested_start(bool exact)
     heap_one_by_one |= exact;
 }
 
-static void exact_note(const void *block, size_t size_bytes)
+static APART void exact_note(const void *block, size_t size_bytes)
 {
     bool exact;
     page_t *page = zone_page_of(block);

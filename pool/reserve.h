@@ -7,9 +7,9 @@
 #include "bits.h"
 
 // Zeroed, aligned to a power of two of at most 4096. NULL: used up.
-void *reserve_alloc(size_t alignment, size_t size_bytes);
+RARE void *reserve_alloc(size_t alignment, size_t size_bytes);
 // False: it is no live block.
-bool reserve_free(void *block);
+RARE bool reserve_free(void *block);
 bool reserve_has(const void *address);
 // Usable bytes of a block that reserve_alloc returned; 0: it is no live block.
 size_t reserve_usable(const void *block);

@@ -48,7 +48,7 @@ static page_t *candidate(const heap_t *heap, unsigned class)
     return NULL;
 }
 
-static bool sparse_page_convert(heap_t *heap, unsigned class)
+static APART bool sparse_page_convert(heap_t *heap, unsigned class)
 {
     page_t *page = candidate(heap, class);
     if (page == NULL)

@@ -58,7 +58,7 @@ bool zone_start(void);
 size_t zone_max_bytes(void);
 
 // Another zone of the kind, twice as large as all that there are of it, or as large as can be had. False: no addresses.
-bool zone_extend(unsigned kind);
+APART bool zone_extend(unsigned kind);
 // Gives up the addresses of one that was added, and its place. Nothing of it is in use.
 RARE void zone_remove(zone_t *zone);
 // Makes some more of its pages usable (`committed`), an eighth of what there is or at least one. False: no memory, or it is

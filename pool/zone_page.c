@@ -48,7 +48,7 @@ static size_t dirty_bytes_after(const page_t *page, unsigned class, uint64_t cle
 
 // A block that is dirty in part counts whole. So a page may count for more than it does among what is kept, where its
 // blocks are smaller. NULL: there is no room for that under the limit.
-static page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
+static APART page_t *take_dirty(zone_t *zone, uint32_t index, unsigned class)
 {
     page_t *page = &zone->pages[index];
     uint64_t clean = zone->kind < SMALL_ZONES ? 0 : clean_bits_after(page, class);

@@ -39,7 +39,7 @@ static const unsigned collapse_used_shift = 3;
 
 // The first page of the region of the zone's next page, if that is no huge one and an eighth of it at most is in use, though not
 // all; else BITSET_NONE. When no page is dirty: so what is not clean is in use.
-static uint32_t partly_unused_region(const zone_t *zone)
+static APART uint32_t partly_unused_region(const zone_t *zone)
 {
     uint32_t each = zone->huge.pages_each, lowest = bitset_lowest(&zone->clean), first = lowest & ~(each - 1);
     if (zone->huge.region == NULL || lowest == BITSET_NONE || zone->bound - first < each || zone->guards != 0 ||
@@ -63,7 +63,7 @@ typedef struct region_pages {
 
 // The pages of a region that nobody uses leave the set of clean ones, or are no longer fresh. False: they cannot be
 // committed.
-static bool region_take(zone_t *zone, uint32_t first, unsigned class, region_pages_t *taken)
+static APART bool region_take(zone_t *zone, uint32_t first, unsigned class, region_pages_t *taken)
 {
     uint32_t end = first + zone->huge.pages_each;
     *taken = (region_pages_t){0};
@@ -120,7 +120,7 @@ static void region_note_backed(zone_t *zone, uint32_t first)
 }
 
 // The lock is held before, and afterwards if true.
-static bool region_back(zone_t *zone, uint32_t first, unsigned class, const region_pages_t *taken, region_way_t way)
+static APART bool region_back(zone_t *zone, uint32_t first, unsigned class, const region_pages_t *taken, region_way_t way)
 {
     uint32_t region = first >> zone_region_shift(zone), end = first + zone->huge.pages_each;
     char *start = region_start(zone, region);

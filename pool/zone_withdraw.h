@@ -11,6 +11,6 @@
 // Clean pages, and those that were committed ahead of need. Returns the bytes. Thread safe.
 RARE size_t zone_withdraw(void);
 // The page is committed again; and some more behind it, so that not each costs a system call. False: no memory. [LOCK_ZONES]
-bool zone_withdrawn_commit(zone_t *zone, uint32_t index);
+RARE bool zone_withdrawn_commit(zone_t *zone, uint32_t index);
 
 #endif

@@ -1,61 +1,52 @@
 #!/usr/bin/env python3
-"""rare_code.py LIBRARY - a small program that allocates has none of the library's rare code resident if it writes no
-report, none of what recordings need if it is not recorded, and none of what only larger programs call.
+"""rare_code.py LIBRARY SHOWS_MAPS - a program that allocates nothing has of the library's code only the start's resident; a small
+one that does, none of the rare code if it writes no report, none of what recordings need if it is not recorded, and none of
+what only larger programs call.
 
 The programs show their own memory maps; one of them has written a report before. The library's executable mappings are, in
-order (preload/libtarn.ld): what the start runs, what each program that allocates runs, what small programs do not call,
-rare code, and what recordings need. One function of them that runs in every program would bring any of them in whole.
+order (preload/libtarn.ld): what the start runs, what each program that allocates runs, what larger programs run, what few
+programs do, rare code, and what recordings need. One function of them that runs in every program would bring any of them in
+whole.
 """
 
 import os
-import re
-import subprocess
 import sys
 import tempfile
 
+import mappings
 import sources
 
-MAPPING = re.compile(r'[0-9a-f]+-[0-9a-f]+ (\S{4}) [0-9a-f]+ \S+ \d+\s*(.*)')
-RESIDENT = re.compile(r'Rss:\s+(\d+) kB')
-
-ALLOCATES = ['cat', '/proc/self/smaps']
 REPORTS = [sys.executable, '-c', 'import ctypes; ctypes.CDLL(None).tarn_report(); print(open("/proc/self/smaps").read())']
 
 
 def executable_kib(library, options, command):
     """Resident KiB of each executable mapping of the library in a command under it, lowest first."""
-    environment = dict(os.environ, LD_PRELOAD=library, TARN_OPTIONS=options)
-    smaps = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    found, counts = [], False
-    for line in smaps.splitlines():
-        mapping = MAPPING.match(line)
-        if mapping:
-            counts = 'x' in mapping.group(1) and mapping.group(2) == library
-        resident = RESIDENT.match(line)
-        if resident and counts:
-            found.append(int(resident.group(1)))
-    return found
+    return [mapping.kib['Rss'] for mapping in mappings.shown(command, LD_PRELOAD=library, TARN_OPTIONS=options)
+            if 'x' in mapping.access and mapping.name == library]
 
 
-def faults(library, folder):
-    bare = executable_kib(library, 'stats=off', ALLOCATES)
+def faults(library, shows_maps, folder):
+    idle = executable_kib(library, 'stats=off', [shows_maps])
+    bare = executable_kib(library, 'stats=off', mappings.CAT)
     reported = executable_kib(library, 'stats=text', REPORTS)
     recorded = executable_kib(library, f'stats=text:record={folder}/%p', REPORTS)
-    print(f'executable mappings, resident KiB: {bare}; with a report {reported}; recorded {recorded}')
-    if len(bare) != 5:
+    print(f'executable mappings, resident KiB: {idle} where nothing is allocated, {bare}; with a report {reported}; recorded {recorded}')
+    if len(bare) != 6:
         yield f'{library}: rare code has no mappings of its own'
         return
-    _, code, seldom, rare, record = range(5)
-    if bare[rare] + bare[record] != 0:
+    start, code, larger, seldom, rare, record = range(6)
+    if sum(idle) != idle[start]:
+        yield f'{library}: {sum(idle) - idle[start]} KiB of code beyond what starts it are resident where nothing is allocated'
+    elif bare[rare] + bare[record] != 0:
         yield f'{library}: {bare[rare] + bare[record]} KiB of rare code are resident in a program that needs none'
-    elif bare[seldom] != 0:
-        yield f'{library}: {bare[seldom]} KiB are resident in a small program of code that only larger ones call'
+    elif bare[larger] + bare[seldom] != 0:
+        yield f'{library}: {bare[larger] + bare[seldom]} KiB are resident in a small program of code that only larger ones call'
     elif reported[record] != 0:
         yield f'{library}: {reported[record]} KiB of what recordings need are resident where there is none'
-    elif bare[code] == 0 or reported[seldom] == 0 or reported[rare] == 0 or recorded[record] == 0:
+    elif idle[start] == 0 or bare[code] == 0 or reported[larger] == 0 or reported[seldom] == 0 or reported[rare] == 0 or recorded[record] == 0:
         yield f'{library}: the check sees no code even where it runs'
 
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as scratch:
-        sources.finish('rare code', [*faults(os.path.realpath(sys.argv[1]), scratch)])
+        sources.finish('rare code', [*faults(os.path.realpath(sys.argv[1]), sys.argv[2], scratch)])
