@@ -79,6 +79,11 @@
 // tens of classes in turn needs each of them once in about as many turns.)
 #define UNWANTED_TURNS 64u
 
+// A class that has no page yet gets so many blocks from larger classes before it takes one, of up to so many times its size: else
+// a program that wants a few blocks of many sizes has an OS page for each size (docs/decisions/043).
+#define LENT_BLOCKS 4u
+#define LENT_TIMES 3u
+
 // Fullness buckets of partly used pages: four get nearly all that an exact order gets.
 #define BUCKETS 4u
 

@@ -1,8 +1,8 @@
 // pool/heap.c - small blocks: refill, events of pages, frees by others. See heap.h.
 //
 // Refill looks, in this order, at: the current page's own frees, its remote frees, the inbox, the fullest bucket, an
-// uncarved step of an owned page, orphans' pages, mosaics, a fresh page: what is resident and nearly full goes first, so
-// that nearly empty pages get the chance to empty.
+// uncarved step of an owned page, orphans' pages, mosaics, a larger class's head list (if the class has no page yet), a fresh
+// page: what is resident and nearly full goes first, so that nearly empty pages get the chance to empty.
 #include "heap.h"
 
 #include <assert.h>
@@ -586,6 +586,26 @@ static block_t *mosaic_refill(heap_t *heap, unsigned class)
     return list;
 }
 
+// A class's first few requests get blocks that lie ready in larger classes' head lists, as if they had been asked for so: the
+// smallest that will do. It has to be as aligned as the class's own are, by its size's lowest bit. NULL: there is none.
+static block_t *lent_block(heap_t *heap, unsigned class)
+{
+    small_bin_t *bin = &heap->small[class];
+    if (bin->current != NULL || bin->lent == LENT_BLOCKS)
+        return NULL;
+    unsigned step = class & -class, most = (unsigned)size_min((size_t)class * LENT_TIMES, SMALL_CLASSES);
+    for (unsigned larger = class + step; larger <= most; larger += step) {
+        block_t *block = heap->head[larger];
+        if (block != NULL) {
+            heap->head[larger] = block->next;
+            heap->sample[larger].lent_gap += (uint32_t)((larger - class) << GRANULE_SHIFT);
+            bin->lent++;
+            return block;
+        }
+    }
+    return NULL;
+}
+
 block_t *heap_refill(heap_t *heap, unsigned class)
 {
     page_t *page = heap->small[class].current;
@@ -593,7 +613,7 @@ block_t *heap_refill(heap_t *heap, unsigned class)
     if (heap->ring_bytes != 0 && (page == NULL || page->list == NULL) && (list = ring_borrow(heap, class)) != NULL)
         return list;
     page = current_sound(heap, class, false);
-    if (page == NULL && (list = mosaic_refill(heap, class)) != NULL)
+    if (page == NULL && ((list = mosaic_refill(heap, class)) != NULL || (list = lent_block(heap, class)) != NULL))
         return list;
     if (page == NULL && (page = current_sound(heap, class, true)) == NULL)
         return NULL;

@@ -33,6 +33,7 @@ typedef struct small_bin {
     handover_t handover;
     bool short_refills;           // [owner] enough of the sizes asked for is known (requested.h), and blocks do not go one
                                   // by one: pool_refill_quick will do
+    uint8_t lent;                 // [owner] blocks that larger classes gave to its requests, up to LENT_BLOCKS
 } small_bin_t;
 
 // Of a class's medium blocks the first few are noted with their sizes (requested.h), then each 64th: a quarter of what
@@ -89,7 +90,7 @@ typedef struct ring_slot {
 // What the slow paths saw of the sizes asked for: the estimate of requested bytes rests on it.
 typedef struct size_sample {
     uint32_t count;      // [owner] requests seen
-    uint32_t reserved;
+    uint32_t lent_gap;   // [owner] what blocks that it lent to smaller classes have beyond those: of all so far
     uint64_t gap;        // [owner] sum of block_bytes - requested
     uint64_t gap_square; // [owner] sum of its squares
 } size_sample_t;
@@ -323,7 +324,7 @@ static inline size_t heap_sparse_idle_bytes(const page_t *page)
 
 // --- small blocks (heap.c); all [owner] ------------------------------------------------------------------------------
 
-// Fills the head list of a class and returns a block; NULL: no memory.
+// Fills the head list of a class and returns a block; or a larger class's block, if this one has no page yet. NULL: no memory.
 block_t *heap_refill(heap_t *heap, unsigned class);
 // The page that blocks of the class are taken from, with some on its list. NULL: no memory.
 page_t *heap_current_with_list(heap_t *heap, unsigned class);

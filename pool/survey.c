@@ -557,6 +557,7 @@ static size_sample_t class_sample(unsigned class)
     size_sample_t sum = {0};
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
         sum.count += heap->sample[class].count;
+        sum.lent_gap += heap->sample[class].lent_gap;
         sum.gap += heap->sample[class].gap;
         sum.gap_square += heap->sample[class].gap_square;
     }
@@ -564,7 +565,8 @@ static size_sample_t class_sample(unsigned class)
 }
 
 // The mean gap of the sampled requests stands for the live blocks'. Half the 95 % interval of the sum: 1.96 standard
-// errors of the mean, times the blocks; with fewer than two samples, half of what a gap can be at most.
+// errors of the mean, times the blocks; with fewer than two samples, half of what a gap can be at most. Of the blocks lent to
+// smaller classes as many are taken to live as of all, and it may be all of them or none.
 static void class_estimate(survey_class_t *class, unsigned index)
 {
     size_sample_t sample = class_sample(index);
@@ -576,8 +578,10 @@ static void class_estimate(survey_class_t *class, unsigned index)
         double variance = ((double)sample.gap_square - sample.count * mean * mean) / (sample.count - 1);
         error = live * 1.96 * square_root(variance / sample.count);
     }
-    class->requested_bytes = (uint64_t)(bytes - live * mean);
-    class->requested_error = error;
+    double lent = class->allocated_total == 0 ? 0 : sample.lent_gap * live / (double)class->allocated_total;
+    double gap = live * mean + lent;
+    class->requested_bytes = gap < bytes ? (uint64_t)(bytes - gap) : 0;
+    class->requested_error = error + sample.lent_gap;
 }
 
 static uint64_t class_handed(unsigned class)

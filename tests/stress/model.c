@@ -56,6 +56,20 @@ unsigned model_index_resized(unsigned old_index, size_t old_bytes, size_t size_b
     return model_index(GRANULE_BYTES, size_bytes);
 }
 
+static size_t alignment_of(unsigned index)
+{
+    size_t alignment = GRANULE_BYTES;
+    while (sizes[index].block_bytes % (2 * alignment) == 0)
+        alignment *= 2;
+    return alignment;
+}
+
+bool model_may_lend(unsigned index, unsigned larger)
+{
+    return index < larger && larger < SMALL_CLASSES && sizes[larger].block_bytes <= LENT_TIMES * sizes[index].block_bytes &&
+           alignment_of(larger) >= alignment_of(index);
+}
+
 size_t model_block_bytes(unsigned index, size_t size_bytes)
 {
     if (index < MODEL_LARGE)

@@ -137,8 +137,9 @@ void shadow_verify(const shadow_t *shadow)
 
 // --- one slot --------------------------------------------------------------------------------------------------------
 
-// Under failures a block may come from another tier than the model says.
-static void slot_classify(const shadow_t *shadow, slot_t *slot, unsigned index)
+// Under failures a block may come from another tier than the model says; and a class's first few from a larger class, where they
+// do not go one by one.
+static void slot_classify(shadow_t *shadow, slot_t *slot, unsigned index)
 {
     size_t usable = pool_usable_size(slot->block);
     slot->index = index;
@@ -146,6 +147,12 @@ static void slot_classify(const shadow_t *shadow, slot_t *slot, unsigned index)
     if (shadow->may_fail && usable >= slot->size_bytes) {
         slot->index = zone_page_of(slot->block) != NULL ? model_index_of_block(usable) : MODEL_LARGE;
         slot->block_bytes = usable;
+    }
+    unsigned larger = usable > slot->block_bytes && !heap_one_by_one ? model_index_of_block(usable) : MODEL_LARGE;
+    if (model_may_lend(index, larger)) {
+        slot->index = larger;
+        slot->block_bytes = usable;
+        shadow->lent[index]++;
     }
     if (usable != slot->block_bytes)
         shadow_fail("%zu bytes at %p have a usable size of %zu, not %zu", slot->size_bytes, (void *)slot->block, usable,
@@ -339,6 +346,8 @@ void shadow_count_add(shadow_count_t *count, const shadow_t *shadow)
     }
     for (unsigned i = 0; i <= MODEL_SIZES; i++)
         count->allocated[i] += shadow->allocated[i];
+    for (unsigned i = 0; i < SMALL_CLASSES; i++)
+        count->lent[i] += shadow->lent[i];
 }
 
 static void equal(const char *what, uint64_t is, uint64_t should_be)
@@ -347,10 +356,28 @@ static void equal(const char *what, uint64_t is, uint64_t should_be)
         shadow_fail("%s: %" PRIu64 ", and the shadow says %" PRIu64, what, is, should_be);
 }
 
+// Heaps that ever were: each lends a class so many blocks, and no more.
+static unsigned heap_count(void)
+{
+    unsigned count = 0;
+    for (const heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+        count++;
+    return count;
+}
+
+static void lent_verify(const shadow_count_t *count)
+{
+    uint64_t most = (uint64_t)heap_count() * LENT_BLOCKS;
+    for (unsigned i = 0; i < SMALL_CLASSES; i++)
+        if (count->lent[i] > most)
+            shadow_fail("%" PRIu64 " requests of class %u got larger blocks", count->lent[i], i + 1);
+}
+
 void shadow_compare(const shadow_count_t *count, const survey_t *survey, bool totals)
 {
     char what[64];
     equal("classes", survey->class_count, MODEL_SIZES);
+    lent_verify(count);
     for (unsigned i = 0; i < MODEL_SIZES; i++) {
         const survey_class_t *class = &survey->classes[i];
         snprintf(what, sizeof(what), "live blocks of %" PRIu64 " bytes", class->block_bytes);

@@ -29,6 +29,7 @@ typedef struct shadow {
     bool may_fail;                       // NULL is an answer, and a large block may serve a small request
     uint64_t refused;                    // how often it was the answer
     uint64_t allocated[MODEL_SIZES + 1]; // blocks ever got, by class
+    uint64_t lent[SMALL_CLASSES];        // requests of a class that ever got a larger one's
 } shadow_t;
 
 // Prints the message and what replays the run, and aborts.
@@ -59,7 +60,7 @@ void shadow_exchange(shadow_t *a, shadow_t *b, uint64_t *random);
 
 // The sum over all shadows.
 typedef struct shadow_count {
-    uint64_t live[MODEL_SIZES + 1], allocated[MODEL_SIZES + 1];
+    uint64_t live[MODEL_SIZES + 1], allocated[MODEL_SIZES + 1], lent[SMALL_CLASSES];
     uint64_t live_blocks, live_bytes, large_bytes, requested_bytes;
 } shadow_count_t;
 

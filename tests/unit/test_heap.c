@@ -401,6 +401,65 @@ Test(heap, one_block_can_be_taken_past_the_head_list)
     cr_assert_geq(used_of(block), 1);
 }
 
+static unsigned class_got(size_t size_bytes)
+{
+    return support_page(pool_malloc(size_bytes))->class;
+}
+
+Test(heap, a_class_without_a_page_gets_its_first_blocks_from_a_larger_class)
+{
+    pool_malloc(SIZE);
+    for (unsigned i = 0; i < LENT_BLOCKS; i++)
+        cr_assert_eq(class_got(SIZE / 2), class);
+    cr_assert_eq(class_got(SIZE / 2), class / 2);
+    cr_assert_eq(class_got(SIZE / 2), class / 2);
+}
+
+Test(heap, the_smallest_class_that_will_do_lends)
+{
+    pool_malloc(SIZE - 3 * GRANULE_BYTES);
+    pool_malloc(SIZE);
+    cr_assert_eq(class_got(SIZE - 5 * GRANULE_BYTES), class - 3);
+}
+
+Test(heap, a_class_with_a_page_borrows_none)
+{
+    pool_malloc(SIZE / 2);
+    pool_malloc(SIZE);
+    while (heap_self->head[class / 2] != NULL)
+        pool_malloc(SIZE / 2);
+    cr_assert_eq(class_got(SIZE / 2), class / 2);
+}
+
+Test(heap, a_lent_block_is_at_most_so_many_times_as_large)
+{
+    const unsigned few = 5;
+    pool_malloc(LENT_TIMES * few * GRANULE_BYTES);
+    cr_assert_eq(class_got(few * GRANULE_BYTES), LENT_TIMES * few);
+    cr_assert_eq(class_got((few - 1) * GRANULE_BYTES), few - 1);
+}
+
+Test(heap, a_lent_block_is_as_aligned_as_those_of_the_class)
+{
+    pool_malloc(SIZE + GRANULE_BYTES);
+    pool_malloc(SIZE + SIZE / 2);
+    cr_assert_eq(class_got(SIZE), class);
+    pool_malloc(2 * SIZE + GRANULE_BYTES);
+    void *aligned = pool_aligned_alloc(SIZE / 2, SIZE / 2);
+    cr_assert_eq((uintptr_t)aligned % (SIZE / 2), 0);
+}
+
+Test(heap, a_lent_block_goes_back_to_its_own_class)
+{
+    blocks[0] = pool_malloc(SIZE);
+    blocks[1] = pool_malloc(SIZE / 2);
+    cr_assert_eq(used_of(blocks[0]), used_of(blocks[1]));
+    cr_assert_geq(pool_usable_size(blocks[1]), SIZE);
+    support_drain_head(SIZE, blocks + 2, MOST - 2);
+    pool_free(blocks[1]);
+    cr_assert_eq(pool_malloc(SIZE), blocks[1]);
+}
+
 Test(heap, flushing_leaves_nothing_on_a_head_list)
 {
     fill_pages(1);

@@ -82,6 +82,21 @@ Test(requested, sizes_that_fill_their_class_leave_no_rounding)
     cr_assert_eq(survey.rounding_bytes, 0);
 }
 
+// Of few sizes a few blocks each, many of them lent by larger classes.
+Test(requested, the_interval_holds_the_truth_where_blocks_are_lent)
+{
+    uint64_t requested = 0;
+    for (unsigned i = 0; i < 3; i++)
+        for (size_t size = 1000; size > 100; size -= 56) {
+            cr_assert_not_null(pool_malloc(size));
+            requested += size;
+        }
+    survey_take(&survey);
+    cr_assert_gt(survey.live_bytes, requested + requested / 20);
+    cr_assert_leq(off_by(survey.requested_bytes, requested), survey.requested_error);
+    cr_assert_leq(survey.requested_error, (double)requested / 2);
+}
+
 Test(requested, exact_is_exact_through_free_realloc_and_threads)
 {
     support_exact = true;
