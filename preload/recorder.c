@@ -60,12 +60,12 @@
 
 #define END_PATIENCE_MS 200
 
-// Samples may take 0.5 % of the processor time: with what they displace in the caches, and with the frees in their pages
-// that look a block up, 1 %. A program that does little but allocate would pay 10 % for one each 512 KiB, and has many
-// samples all the same. Eight times too dear, they become four times rarer at once: on a busy machine that takes a dozen
-// samples during which the thread did not run, not one or two.
+// Samples may take 0.2 % of the processor time by their own clock, which is 1 % in all: a sample costs a program that does
+// little but allocate 3 to 6 times what its clock sees (decision 044). Such a program would pay up to 15 % for one each
+// 512 KiB, and has many samples all the same. Eight times too dear, they become four times rarer at once: on a busy machine
+// that takes some samples during which the thread did not run, not one or two.
 #define PACE_BIRTHS 32u
-#define PACE_SHARE 200u
+#define PACE_SHARE 500u
 #define PACE_FAR 8u
 #define RATE_BYTES_MOST ((uint64_t)1 << 30)
 
