@@ -83,8 +83,10 @@ static void page_take_up(small_draw_t *draw, page_t *page)
 static bool word_take_up(heap_t *heap, size_t class)
 {
     small_draw_t *draw = &heap->draw[class];
+    if (draw->quick == 0) // first: it is so in the last one, which has no bin
+        return false;
     page_t *page = heap->small[class].current;
-    if (draw->quick == 0 || page == NULL || page->free_words == 0)
+    if (page == NULL || page->free_words == 0)
         return false;
     if (unlikely(draw->page != page))
         page_take_up(draw, page);

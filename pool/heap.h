@@ -72,7 +72,7 @@ typedef struct small_draw {
     uint32_t run;         // [owner] so many draws until another look at which words have any; 0: there is no word
     uint32_t quick;       // [owner] behind those, blocks until the next that is looked at. bin->handed has both already
     uint32_t block_bytes; // [owner] the class's
-    uint32_t near;        // [owner] level 1: the next block is one of near + 1 on from the first free one; see draw_from
+    uint32_t near;        // [owner] level 1: the next block is one of near + 1 on from the first free one; see near_of
 } small_draw_t;
 
 _Static_assert(sizeof(small_draw_t) == CACHE_LINE_BYTES, "one line each");
@@ -366,8 +366,8 @@ bool heap_harden_page(page_t *page);
 
 // Of hardened requests of a class every so manieth is looked at: its size may be noted (requested.h). As of medium ones.
 #define HARDEN_NOTED_EVERY 64u
-// Six bits of `chance` say which block is drawn. Turned by seven bits, the 64 draws until it is renewed have all different
-// ones.
+// The lowest bits of `chance`, six at most, say which block is drawn. Turned by seven bits, the 64 draws until it is renewed
+// have all different ones.
 #define HARDEN_CHANCE_TURN 7u
 _Static_assert(HARDEN_NOTED_EVERY <= 64 && HARDEN_CHANCE_TURN % 2 == 1, "a turn by an odd number comes round after 64");
 

@@ -168,7 +168,7 @@ static inline block_t *alloc_hardened_medium(heap_t *heap, size_t size_bytes)
     return block;
 }
 
-// Level 1 has its own short way (pool_hardened_or), and comes here with the last of a run.
+// Level 1 has its own short way (pool_hardened_or), and comes here with what that leaves, for which there is no run.
 static inline block_t *draw_any(heap_t *heap, size_t class)
 {
     small_draw_t *draw = &heap->draw[class];

@@ -584,6 +584,13 @@ static void class_estimate(survey_class_t *class, unsigned index)
     class->requested_error = error + sample.lent_gap;
 }
 
+// Hardened, an owner that moves blocks from the run to those behind it, or back, may be seen with some of them in both.
+static uint64_t small_handed(const heap_t *heap, unsigned class)
+{
+    uint64_t handed = heap->small[class].handed, kept = head_count(heap, class) + heap_harden_ahead(heap, class);
+    return handed - size_min(kept, handed);
+}
+
 static uint64_t class_handed(unsigned class)
 {
     uint64_t handed = 0;
@@ -592,7 +599,7 @@ static uint64_t class_handed(unsigned class)
             handed += heap_medium_handed(&heap->medium[class - CLASS_FIRST_MEDIUM]);
             continue;
         }
-        handed += heap->small[class].handed - head_count(heap, class) - heap_harden_ahead(heap, class);
+        handed += small_handed(heap, class);
     }
     return handed;
 }

@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
-"""rare_code.py LIBRARY SHOWS_MAPS - a program that allocates nothing has of the library's code only the start's resident; a small
+"""rare_code.py LIBRARY SHOWS_MAPS ROOT - a program that allocates nothing has of the library's code only the start's resident; a small
 one that does, none of the rare code if it writes no report, none of what recordings need if it is not recorded, and none of
 what only larger programs call.
 
 The programs show their own memory maps; one of them has written a report before. The library's executable mappings are, in
 order (preload/libtarn.ld): what the start runs, what each program that allocates runs, what larger programs run, what few
 programs do, rare code, and what recordings need. One function of them that runs in every program would bring any of them in
-whole.
+whole. And what only hardened programs call (HARDENED) stands beside none of what all do.
 """
 
 import os
+import pathlib
+import re
+import subprocess
 import sys
 import tempfile
 
 import mappings
 import sources
+
+HARDENED = re.compile(r'^(?:static )?HARDENED [^;{(]*?(\w+)\(')
+FUNCTION = re.compile(r' F (\S+)\s+[0-9a-f]+\s+(?:\.hidden )?(\w+)(?:\.(?:lto_priv|constprop|isra|part)\.\d+)*$', re.MULTILINE)
 
 REPORTS = [sys.executable, '-c', 'import ctypes; ctypes.CDLL(None).tarn_report(); print(open("/proc/self/smaps").read())']
 
@@ -47,6 +53,25 @@ def faults(library, shows_maps, folder):
         yield f'{library}: the check sees no code even where it runs'
 
 
+def hardened_names(root):
+    return {name for folder in ('pool', 'preload') for path in sources.files(root / folder)
+            for _, line in sources.code_lines(path) for name in HARDENED.findall(line)}
+
+
+def hardened_faults(library, root):
+    symbols = subprocess.run(['objdump', '--syms', library], check=True, capture_output=True, text=True).stdout
+    names, found = hardened_names(root), set()
+    for section, name in FUNCTION.findall(symbols):
+        if name in names:
+            found.add(name)
+            if section != '.text_seldom':
+                yield f'{library}: {name}, which only hardened programs call, is in {section}'
+    print(f'hardened functions: {len(found)}')
+    if found != names or not names:
+        yield f'{library}: hardened functions that are not found: {", ".join(sorted(names - found)) or "all"}'
+
+
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as scratch:
-        sources.finish('rare code', [*faults(os.path.realpath(sys.argv[1]), sys.argv[2], scratch)])
+        sources.finish('rare code', [*faults(os.path.realpath(sys.argv[1]), sys.argv[2], scratch),
+                                     *hardened_faults(sys.argv[1], pathlib.Path(sys.argv[3]))])

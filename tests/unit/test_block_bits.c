@@ -12,7 +12,14 @@ static void start_hardened(void)
     cr_assert(pool_start());
 }
 
+static void start_with_holds(void)
+{
+    support_harden = HARDEN_HOLDS;
+    cr_assert(pool_start());
+}
+
 TestSuite(block_bits, .init = start_hardened);
+TestSuite(block_bits_held, .init = start_with_holds);
 
 static void double_free_is_told(void *block)
 {
@@ -125,6 +132,52 @@ Test(block_bits, the_order_of_blocks_is_not_that_of_their_addresses)
     }
 }
 
+// How many of 600 blocks of 64 bytes lie farther from the one before than neighbours that are drawn from do.
+static unsigned far_apart(void)
+{
+    unsigned far = 0;
+    char *last = pool_malloc(64 - HARDEN_TAIL_BYTES);
+    for (unsigned i = 0; i < 600; i++) {
+        char *block = pool_malloc(64 - HARDEN_TAIL_BYTES);
+        ptrdiff_t apart = block - last;
+        far += apart > 8 * 64 || apart < -8 * 64;
+        last = block;
+    }
+    return far;
+}
+
+// It is where a word, or what is looked at, begins anew.
+Test(block_bits, at_level_1_blocks_that_come_in_turn_lie_together)
+{
+    unsigned far = far_apart();
+    cr_assert_lt(far, 120, "%u of 600", far);
+}
+
+// Two of the places 0..63, drawn evenly, are more than 8 apart three times in four.
+Test(block_bits_held, a_block_comes_from_the_whole_word)
+{
+    unsigned far = far_apart();
+    cr_assert_gt(far, 300, "%u of 600", far);
+}
+
+static void free_is_not_short(void *block)
+{
+    pool_free(pool_malloc(1)); // so that there is a heap
+    cr_assert_not(pool_free_is_short(page_owner_word(support_page(block))));
+}
+
+Test(block_bits, a_free_has_a_short_way_at_level_1_in_the_pages_of_the_thread)
+{
+    void *block = pool_malloc(64);
+    cr_assert(pool_free_is_short(page_owner_word(support_page(block))));
+    support_thread(free_is_not_short, block);
+}
+
+Test(block_bits_held, a_free_has_no_short_way)
+{
+    free_is_not_short(pool_malloc(64));
+}
+
 // The short way of malloc: to the last block of each page, and back from a page that others are freed in meanwhile.
 Test(block_bits, a_draw_gives_no_block_twice)
 {
@@ -149,6 +202,18 @@ Test(block_bits, a_draw_gives_no_block_twice)
             *(unsigned char *)blocks[i] = 0xff;
             pool_free(blocks[i]);
         }
+    }
+    cr_assert_eq(support_misuses, 0);
+}
+
+// The class that they would have with it has no bin, which the sanitizers see.
+Test(block_bits, requests_that_their_canary_makes_medium_ones_are_served_as_such)
+{
+    for (size_t size = SMALL_MAX_BYTES - 2 * HARDEN_TAIL_BYTES; size <= SMALL_MAX_BYTES; size++) {
+        void *block = pool_malloc(size);
+        cr_assert_eq(page_is_small(zone_page_of(block)), size + HARDEN_TAIL_BYTES <= SMALL_MAX_BYTES, "%zu bytes", size);
+        memset(block, 0xff, size);
+        pool_free(block);
     }
     cr_assert_eq(support_misuses, 0);
 }

@@ -103,6 +103,18 @@ Test(survey, blocks_ever_allocated_are_exact_where_they_are_hardened)
     blocks_ever_allocated_are_counted();
 }
 
+// As another thread may find an owner that begins a run: its blocks are counted there, and behind it, too.
+Test(survey, blocks_ever_allocated_do_not_wrap_round_while_a_run_begins)
+{
+    support_harden = 1;
+    pool_malloc(200);
+    small_draw_t *draw = &heap_self->draw[size_class_small(200 + HARDEN_TAIL_BYTES)];
+    cr_assert_gt(draw->run, 1);
+    draw->quick += draw->run;
+    take();
+    cr_assert_eq(class_for(200)->allocated_total, 1);
+}
+
 Test(survey, free_blocks_beside_live_ones_are_holes)
 {
     allocate(COUNT, 256);
