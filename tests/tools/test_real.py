@@ -17,7 +17,8 @@ import time
 import recordings
 from recordings import Case, PATIENCE_S
 
-DENSE = 'sample=32KiB'    # a few MiB survive: enough samples of them that 90 % is no matter of luck (redis: 98 in 30 runs; at 128 KiB 88)
+# A few MiB survive: enough samples of them that 90 % is no matter of luck (redis: 98 or more in 30 runs; at 128 KiB, 88).
+DENSE = 'sample=32KiB'
 PERL = 'srand 7; $c{$_} = "x" x (10 + rand 400) for 1..200000; for (1..200000) { delete $c{$_} if rand > 0.1 }'
 PYTHON = '''
 import os, random
