@@ -74,13 +74,14 @@ static size_t window_bytes(const window_t *window, uintptr_t from, uintptr_t to)
            (window->resident[last] & 1) * behind;
 }
 
-// Resident bytes of from..to. `most`: the end of the mapped range they lie in, for reading ahead.
+// Resident bytes of from..to. `most`: the end of the mapped range they lie in, for reading ahead. Without the locks it may lie
+// before `to` by now: what is behind came meanwhile.
 static size_t resident_bytes(window_t *window, uintptr_t from, uintptr_t to, uintptr_t most)
 {
     size_t bytes = 0;
     for (uintptr_t at = from, next; at < to; at = next) {
         if (at < window->start || at >= window->end)
-            window_load(window, align_down(at, os_page_bytes()), align_up(most, os_page_bytes()));
+            window_load(window, align_down(at, os_page_bytes()), align_up(size_max(most, to), os_page_bytes()));
         next = to < window->end ? to : window->end;
         bytes += window_bytes(window, at, next);
     }

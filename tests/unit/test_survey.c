@@ -201,6 +201,27 @@ Test(survey, single_pages_of_large_blocks_are_counted)
     }
 }
 
+static void *beside;
+
+static void another_comes(void *unused, const survey_page_t *page)
+{
+    (void)unused;
+    if (page->kind == SURVEY_LARGE && beside == NULL)
+        beside = pool_malloc(MIB);
+}
+
+// As other threads' do while a signal ends the process: behind what was the end of all large blocks when the walk began.
+Test(survey, a_large_block_that_comes_during_a_walk_without_locks_is_counted_whole)
+{
+    const survey_visitor_t visitor = {another_comes, NULL};
+    memset(pool_malloc(MIB), 0x5a, MIB);
+    survey_take_pages(&survey, &visitor, false);
+    cr_assert_not_null(beside);
+    cr_assert_eq(survey.large_blocks, 2);
+    cr_assert_eq(survey.large_bytes - survey.untouched_bytes, MIB);
+    cr_assert_eq(books_sum(&survey), survey.heap_rss_bytes);
+}
+
 // Kernels before 6.7 cannot tell the page of zeros that all memory shares from a page of one's own.
 static bool kernel_knows_the_zero_page(void)
 {
