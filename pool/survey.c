@@ -567,8 +567,9 @@ static size_sample_t class_sample(unsigned class)
 
 // The mean gap of the sampled requests stands for the live blocks'. Half the 95 % interval of the sum: 1.96 standard
 // errors of the mean, times the blocks; with fewer than two samples, half of what a gap can be at most. Of the blocks lent to
-// smaller classes as many are taken to live as of all, and it may be all of them or none.
-static void class_estimate(survey_class_t *class, unsigned index)
+// smaller classes as many are taken to live as of all, and it may be all of them or none. Returns what they may be off by: a part
+// of the class's error that is no matter of chance.
+static double class_estimate(survey_class_t *class, unsigned index)
 {
     size_sample_t sample = class_sample(index);
     double live = (double)class->live_blocks, bytes = live * (double)class->block_bytes;
@@ -580,9 +581,11 @@ static void class_estimate(survey_class_t *class, unsigned index)
         error = live * 1.96 * square_root(variance / sample.count);
     }
     double lent = class->allocated_total == 0 ? 0 : sample.lent_gap * live / (double)class->allocated_total;
+    double lent_error = sample.lent_gap < bytes ? sample.lent_gap : bytes;
     double gap = live * mean + lent;
     class->requested_bytes = gap < bytes ? (uint64_t)(bytes - gap) : 0;
-    class->requested_error = error + sample.lent_gap;
+    class->requested_error = error + lent_error;
+    return lent_error;
 }
 
 // Hardened, an owner that moves blocks from the run to those behind it, or back, may be seen with some of them in both.
@@ -605,18 +608,25 @@ static uint64_t class_handed(unsigned class)
     return handed;
 }
 
-static void class_finish(survey_t *out, unsigned index, double *error_squares)
+// What requested_bytes may be off by. What chance does in one class it does not do in all; but where a program frees and keeps,
+// what was lent may be off to the same side in each.
+typedef struct errors {
+    double chance_squares, lent;
+} errors_t;
+
+static void class_finish(survey_t *out, unsigned index, errors_t *errors)
 {
     survey_class_t *class = &out->classes[index - 1];
     // A head list that its owner was popping from may have been seen too short: then too many blocks count as live.
     class->allocated_total = class_handed(index);
     if (class->allocated_total < class->live_blocks)
         class->allocated_total = class->live_blocks;
-    if (!heap_requested_exact)
-        class_estimate(class, index);
+    double lent_error = heap_requested_exact ? 0 : class_estimate(class, index);
+    double by_chance = class->requested_error - lent_error;
     uint64_t live_bytes = class->live_blocks * class->block_bytes;
     class->rounding_bytes = live_bytes - size_min(class->requested_bytes, live_bytes);
-    *error_squares += class->requested_error * class->requested_error;
+    errors->chance_squares += by_chance * by_chance;
+    errors->lent += lent_error;
     out->live_blocks += class->live_blocks;
     out->live_bytes += live_bytes;
     out->requested_bytes += class->requested_bytes;
@@ -639,10 +649,10 @@ static void classes_begin(survey_t *out)
 
 static void totals(survey_t *out)
 {
-    double error_squares = 0;
+    errors_t errors = {0};
     for (unsigned class = 1; class < CLASS_COUNT; class++)
-        class_finish(out, class, &error_squares);
-    out->requested_error = square_root(error_squares);
+        class_finish(out, class, &errors);
+    out->requested_error = square_root(errors.chance_squares) + errors.lent;
     out->requested_exact = heap_requested_exact;
     out->live_blocks += out->large_blocks;
     out->live_bytes += out->large_bytes;

@@ -97,6 +97,38 @@ Test(requested, the_interval_holds_the_truth_where_blocks_are_lent)
     cr_assert_leq(survey.requested_error, (double)requested / 2);
 }
 
+// Of seven classes blocks are lent that live on, and of all else in them nothing does.
+Test(requested, the_interval_holds_the_truth_where_lent_blocks_alone_live)
+{
+    const unsigned apart = SMALL_CLASSES / 8, many = 100;
+    const size_t gap = (apart - 1) * GRANULE_BYTES;
+    uint64_t requested = 0;
+    for (unsigned larger = 2 * apart; larger <= SMALL_CLASSES; larger += apart) {
+        size_t size = larger * GRANULE_BYTES;
+        unsigned count = 0;
+        while (count < many || heap_self->head[larger] == NULL)
+            blocks[count++] = pool_malloc(size);
+        for (unsigned i = 0; i < LENT_BLOCKS; i++, requested += size - gap)
+            cr_assert_not_null(pool_malloc(size - gap));
+        while (count > 0)
+            pool_free(blocks[--count]);
+    }
+    survey_take(&survey);
+    cr_assert_gt(survey.live_bytes, requested);
+    cr_assert_leq(off_by(survey.requested_bytes, requested), survey.requested_error);
+}
+
+Test(requested, where_nothing_lives_nothing_is_uncertain)
+{
+    void *larger = pool_malloc(256), *lent = pool_malloc(128);
+    cr_assert_geq(pool_usable_size(lent), 256);
+    pool_free(lent);
+    pool_free(larger);
+    survey_take(&survey);
+    cr_assert_eq(survey.requested_bytes, 0);
+    cr_assert_eq(survey.requested_error, 0);
+}
+
 Test(requested, exact_is_exact_through_free_realloc_and_threads)
 {
     support_exact = true;
