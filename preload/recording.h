@@ -178,7 +178,8 @@ typedef struct recording_thread {
 // --- sizes -------------------------------------------------------------------------------------------------------------
 
 // Record i counts the requests of recording_size_from(i) .. recording_size_from(i + 1) - 1 bytes: every 16 bytes up to
-// 1 KiB, then 16 steps a doubling. Estimates, from the samples.
+// 1 KiB, then 16 steps a doubling. Estimates, from the samples. With RECORDING_FULL_DISK the last record below 16 KiB may
+// count larger sizes, too: those for which the file had no room.
 typedef struct recording_size {
     uint64_t allocated_blocks, live_blocks; // times RECORDING_BLOCK
     uint64_t allocated_requested_bytes, live_requested_bytes;
