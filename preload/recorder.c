@@ -70,9 +70,9 @@
 #define RATE_BYTES_MOST ((uint64_t)1 << 30)
 
 static struct timespec start_time;
-static bool ended;
-static bool late;    // a child of a fork, whose recording begins with its first sample
-static bool failed;  // it could not be had: not tried again
+static _Atomic bool on;   // [atomic] all of its beginning is there, so any thread may write: release, acquire. Until its end
+static _Atomic bool late; // [atomic] a child of a fork, whose recording begins with its first sample: by the thread that takes this
+static bool failed;       // it could not be had: not tried again
 
 static __thread bool inside __attribute__((tls_model("initial-exec")));
 static _Atomic uintptr_t lock_owner; // thread pointer; 0: free. [atomic] acquire, release
@@ -144,7 +144,7 @@ static void family_start(void)
 
 bool recorder_is_on(void)
 {
-    return recorder_header != NULL && !ended && (is_ours != NULL ? *is_ours : process_is_this());
+    return atomic_load_explicit(&on, memory_order_acquire) && (is_ours != NULL ? *is_ours : process_is_this());
 }
 
 bool recorder_enter(recorder_section_t *section)
@@ -261,7 +261,6 @@ static void tables_begin(void)
 
 static void state_reset(void)
 {
-    ended = false;
     glance_last = glance_high = live_last = live_high = snapshot_last_ns = 0;
     snapshot_cpu_ns = peak_rss_bytes = 0;
     high_waits = false;
@@ -319,10 +318,11 @@ void recorder_signal_start(void)
 
 bool recorder_begin_late(void)
 {
-    if (!late || failed || !process_is_this())
+    if (!atomic_load_explicit(&late, memory_order_relaxed) || failed || !process_is_this() ||
+        !atomic_exchange_explicit(&late, false, memory_order_relaxed))
         return false;
-    late = false;
     failed = !begin(true);
+    atomic_store_explicit(&on, !failed, memory_order_release);
     if (failed)
         sample_rate_set(0);
     return !failed;
@@ -331,11 +331,13 @@ bool recorder_begin_late(void)
 // What it has of its parent's heap was not sampled here, and its recording says so (`forked`).
 void recorder_forked(void)
 {
-    bool had = recorder_header != NULL;
+    bool had = recorder_header != NULL || atomic_load_explicit(&late, memory_order_relaxed);
+    bool has = had && options.follow && path_has_pid(options.record);
+    atomic_store_explicit(&on, false, memory_order_relaxed);
     recorder_file_close();
-    late = (had || late) && options.follow && path_has_pid(options.record);
+    atomic_store_explicit(&late, has, memory_order_relaxed);
     inside = false;
-    if (late && options.profile)
+    if (has && options.profile)
         sample_rate_set(options.sample_bytes);
 }
 
@@ -473,8 +475,10 @@ static bool first_snapshot_take(void)
 void recorder_start(void)
 {
     bool wanted = recorder_is_wanted() && (options.follow || process_is_topmost());
-    if (wanted && begin(false) && first_snapshot_take())
+    if (wanted && begin(false) && first_snapshot_take()) {
+        atomic_store_explicit(&on, true, memory_order_release);
         return;
+    }
     failed = true;
     sample_rate_set(0);
     if (wanted)
@@ -541,5 +545,5 @@ void recorder_end(sheet_end_t ended_by, int value)
     recorder_header->end_ns = recorder_header->last_ns = recorder_now_ns();
     recorder_header->end_value = value;
     __atomic_store_n(&recorder_header->end, (uint32_t)ends[ended_by], __ATOMIC_RELEASE);
-    ended = true;
+    atomic_store_explicit(&on, false, memory_order_relaxed);
 }

@@ -373,6 +373,16 @@ class Processes(Recorded):
         self.assertAlmostEqual(live, 40 << 20, delta=(40 << 20) * 0.2)
         self.require_whole(parent)
 
+    def test_threads_of_a_child_that_begin_at_once_begin_one(self):
+        children = 20
+        self.work('forked_threads', children, options='sample=16384')
+        found = self.recordings()
+        self.assertEqual(len(found), 1 + children)
+        self.assertEqual(len({recording.header.pid for recording in found}), 1 + children)
+        for recording in found:
+            self.require_whole(recording)
+            self.assertEqual(sum(site.allocated_samples for site in recording.sites), recording.header.sampled_total)
+
     def test_without_a_pid_in_its_path_a_child_has_none(self):
         self.work('forks', record='one')
         self.require_whole(self.only())

@@ -190,6 +190,38 @@ static int forks(int count, char **arguments)
     return 0;
 }
 
+static pthread_barrier_t together;
+
+static void *together_thread(void *unused)
+{
+    (void)unused;
+    pthread_barrier_wait(&together);
+    allocate((size_t)4 << 20);
+    return NULL;
+}
+
+// Children whose threads all allocate at once, and nothing does before. worker forked_threads CHILDREN
+static int forked_threads(int count, char **arguments)
+{
+    const unsigned threads = 4;
+    int children = count > 0 ? atoi(arguments[0]) : 10;
+    allocate((size_t)20 << 20);
+    for (int i = 0; i < children; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            pthread_t thread[threads];
+            pthread_barrier_init(&together, NULL, threads);
+            for (unsigned k = 0; k < threads; k++)
+                pthread_create(&thread[k], NULL, together_thread, NULL);
+            for (unsigned k = 0; k < threads; k++)
+                pthread_join(thread[k], NULL);
+            exit(0);
+        }
+        waitpid(pid, NULL, 0);
+    }
+    return 0;
+}
+
 // worker exec PROGRAM ARGUMENT...
 static int run_exec(int count, char **arguments)
 {
@@ -341,7 +373,8 @@ int main(int count, char **arguments)
     static const program_t programs[] = {{"busy", busy},   {"pinned", pinned},       {"leak", leak},
                                          {"forks", forks}, {"exec", run_exec},       {"plugins", run_plugins},
                                          {"storm", storm}, {"recursion", recursion}, {"idle", idle},
-                                         {"spike", spike}, {"paths", paths}};
+                                         {"spike", spike}, {"paths", paths},
+                                         {"forked_threads", forked_threads}};
     for (unsigned i = 0; count > 1 && i < sizeof programs / sizeof *programs; i++)
         if (strcmp(arguments[1], programs[i].name) == 0)
             return programs[i].run(count - 2, arguments + 2);
