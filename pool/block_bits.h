@@ -57,6 +57,11 @@ static inline uint64_t *harden_canary_place(void *block, size_t block_bytes)
     return (uint64_t *)((char *)block + block_bytes - sizeof(uint64_t));
 }
 
+static inline void harden_canary_write(void *block, size_t block_bytes)
+{
+    *harden_canary_place(block, block_bytes) = harden_canary(block);
+}
+
 // Two threads may make a zone's table at once: then each field is written twice with the same value, so it is read by a
 // relaxed load. Whoever has a page of the zone has seen one of the two.
 typedef struct block_bits_table {

@@ -148,7 +148,7 @@ HARDENED void *heap_harden_draw_or(size_t size_bytes, heap_t *heap, void *(*slow
     block_t *block = draw_any(heap, class, true);
     if (unlikely(block == NULL))
         return slow(size_bytes);
-    *harden_canary_place(block, heap->draw[class].block_bytes) = harden_canary(block);
+    harden_canary_write(block, heap->draw[class].block_bytes);
     return block;
 }
 

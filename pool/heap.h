@@ -383,7 +383,7 @@ static inline void heap_harden_born(void *block, size_t block_bytes, bool clean)
 {
     if (unlikely(harden_level >= HARDEN_HOLDS) && !clean)
         heap_harden_verify(block, block_bytes);
-    *harden_canary_place(block, block_bytes) = harden_canary(block);
+    harden_canary_write(block, block_bytes);
 }
 // Tells if the canary is not what it was, and puts it right.
 void heap_harden_dies(page_t *page, void *block);

@@ -172,7 +172,7 @@ static inline void *pool_hardened_or(size_t size_bytes, heap_t *heap, void *(*sl
         return heap_harden_draw_or(size_bytes, heap, slow);
     draw->run = run - 1;
     void *block = heap_harden_draw(draw, true);
-    *harden_canary_place(block, draw->block_bytes) = harden_canary(block);
+    harden_canary_write(block, draw->block_bytes);
     return block;
 }
 

@@ -169,7 +169,7 @@ static inline block_t *alloc_hardened_medium(heap_t *heap, size_t size_bytes)
 }
 
 // Level 1 has its own short way (pool_hardened_or), and comes here with what that leaves, for which there is no run.
-static inline block_t *draw_any(heap_t *heap, size_t class)
+static inline block_t *draw_held(heap_t *heap, size_t class)
 {
     small_draw_t *draw = &heap->draw[class];
     if (unlikely(harden_level < HARDEN_HOLDS || draw->run <= 1))
@@ -189,7 +189,7 @@ static HARDENED void *alloc_hardened_quick(size_t size_bytes)
         return likely(medium != NULL) ? medium : alloc_slow(size_bytes);
     }
     size_t class = size_class_small(size_bytes + HARDEN_TAIL_BYTES);
-    void *block = draw_any(heap, class);
+    void *block = draw_held(heap, class);
     if (unlikely(block == NULL))
         return alloc_slow(size_bytes);
     heap_harden_born(block, heap->draw[class].block_bytes, false);

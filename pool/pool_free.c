@@ -175,10 +175,7 @@ static __attribute__((noinline)) void free_in_special(page_t *page, void *addres
     bool is_own = (uintptr_t)page_owner_word(page) == ((uintptr_t)heap_self | PAGE_MARK);
     if (unlikely(!is_own || sample_may_be(block) || page->list == block || heap_one_by_one || sample_marks_are_stale))
         return pool_free_slow(block);
-    block->next = page->list;
-    page->list = block;
-    if (unlikely(--page->left == 0))
-        heap_page_event(page);
+    heap_free_small(page, block);
 }
 
 // As free_remote_quick, for any other page. One look at the owner word says all.

@@ -73,6 +73,7 @@ static inline bool sample_may_be(const void *block)
 
 // In a fork's child: pages are marked of which no sample is left. [const] otherwise
 POOL_LOCAL extern bool sample_marks_are_stale;
+
 // Without a word to the hooks. True if it was there.
 RARE bool sample_forget(const void *block);
 // In the child of a fork, where the table may be torn: nothing is sampled any more, until sample_rate_set.
