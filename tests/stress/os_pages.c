@@ -23,6 +23,7 @@ void *__real_mremap(void *start, size_t old_bytes, size_t new_bytes, int flags, 
 
 int __wrap_getpagesize(void);
 void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
+void *__wrap_mmap64(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
 int __wrap_munmap(void *start, size_t bytes);
 int __wrap_mprotect(void *start, size_t bytes, int protection);
 int __wrap_madvise(void *start, size_t bytes, int advice);
@@ -78,6 +79,12 @@ void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file
     if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
         return __real_mmap(start, page_up(bytes), protection, flags, file, offset);
     return map_anywhere(page_up(bytes), protection, flags, file, offset);
+}
+
+// What mmap is called where the build's definitions say that file offsets have 64 bits, as meson's do.
+void *__wrap_mmap64(void *start, size_t bytes, int protection, int flags, int file, off_t offset)
+{
+    return __wrap_mmap(start, bytes, protection, flags, file, offset);
 }
 
 int __wrap_munmap(void *start, size_t bytes)
