@@ -1,8 +1,4 @@
-// pool/heap.c - small blocks: refill, events of pages, frees by others. See heap.h.
-//
-// Refill looks, in this order, at: the current page's own frees, its remote frees, the inbox, the fullest bucket, an
-// uncarved step of an owned page, orphans' pages, mosaics, a larger class's head list (if the class has no page yet), a fresh
-// page: what is resident and nearly full goes first, so that nearly empty pages get the chance to empty.
+// pool/heap.c - small blocks: where pages belong, frees by others, ends of threads. See heap.h; refills are in refill.c.
 #include "heap.h"
 
 #include <assert.h>
@@ -50,7 +46,7 @@ static void sparse_leaves(heap_t *heap, const page_t *page)
     budget_unhollow(idle_bytes);
 }
 
-void heap_unlist(heap_t *heap, page_t *page)
+static inline void chain_leave(page_id_t *head, page_t *page)
 {
     page_t *next = zone_page_by_id(page->next), *prev = zone_page_by_id(page->prev);
     if (next != NULL)
@@ -58,7 +54,23 @@ void heap_unlist(heap_t *heap, page_t *page)
     if (prev != NULL)
         prev->next = page->next;
     else
-        *list_of(heap, page) = page->next;
+        *head = page->next;
+}
+
+static inline void chain_join(page_id_t *head, page_t *page)
+{
+    page_id_t id = zone_page_id(page);
+    page_t *first = zone_page_by_id(*head);
+    if (first != NULL)
+        first->prev = id;
+    page->next = *head;
+    page->prev = 0;
+    *head = id;
+}
+
+void heap_unlist(heap_t *heap, page_t *page)
+{
+    chain_leave(list_of(heap, page), page);
     if (page_is_small(page) && is_sparse_bucket(page->bucket))
         sparse_leaves(heap, page);
     page->next = page->prev = 0;
@@ -69,13 +81,7 @@ static void heap_list(heap_t *heap, page_t *page, unsigned bucket)
 {
     page->bucket = (uint8_t)bucket;
     page->place = PAGE_LISTED;
-    page_id_t *head = list_of(heap, page), id = zone_page_id(page);
-    page_t *first = zone_page_by_id(*head);
-    if (first != NULL)
-        first->prev = id;
-    page->next = *head;
-    page->prev = 0;
-    *head = id;
+    chain_join(list_of(heap, page), page);
     if (page_is_small(page) && is_sparse_bucket(bucket))
         sparse_comes(heap, page);
 }
@@ -133,19 +139,47 @@ void heap_settle(heap_t *heap, page_t *page)
         page_arm(page, used - 1);
         return;
     }
-    unsigned returns = (unsigned)size_max(count >> FULL_PAGE_RETURN_SHIFT, 1);
+    unsigned returns = heap_full_page_returns(page_class(page));
     if (page->place != PAGE_LISTED && used + returns > count)
         page_arm(page, count - returns); // too few free blocks to be worth a refill
     else
         small_settle_listed(heap, page);
 }
 
+// A page's commonest events: an eighth of a full one is free now, or a listed one has come down to another bucket, and not to
+// the one of nearly empty pages. As heap_settle has it. False: any other.
+static inline bool bucket_step(heap_t *heap, page_t *page)
+{
+    const size_class_t *class = page_class(page);
+    unsigned used = page->floor, quarters = used * BUCKETS, count = class->block_count;
+    if (unlikely(page->class > SMALL_CLASSES || quarters <= count))
+        return false;
+    page_id_t *buckets = heap->small[page->class].bucket;
+    unsigned bucket = 1u + (quarters > 2 * count) + (quarters > 3 * count);
+    if (page->place == PAGE_LISTED) {
+        if (unlikely((unsigned)page->bucket - 1 >= BUCKETS - 1))
+            return false;
+        chain_leave(&buckets[page->bucket], page);
+    } else if (unlikely(page->place != PAGE_UNLISTED || used + heap_full_page_returns(class) > count)) {
+        return false;
+    }
+    chain_join(&buckets[bucket], page);
+    page->bucket = (uint8_t)bucket;
+    page->place = PAGE_LISTED;
+    page->floor = (uint16_t)(bucket * count / BUCKETS);
+    page->left = (uint16_t)(used - page->floor);
+    return true;
+}
+
 void heap_page_event(page_t *page)
 {
     heap_t *heap = page_owner(page);
-    bool emptied = page_used(page) == 0;
-    heap_settle(heap, page);
-    if (emptied || heap->idle_bytes > heap->idle_due_bytes)
+    bool emptied = false;
+    if (unlikely(!bucket_step(heap, page))) {
+        emptied = page_used(page) == 0;
+        heap_settle(heap, page);
+    }
+    if (unlikely(emptied || heap->idle_bytes > heap->idle_due_bytes))
         heap_purge_excess(heap);
 }
 
@@ -166,7 +200,21 @@ heap_t *heap_inbox_push(page_t *page)
     return owner;
 }
 
-static void small_collect(heap_t *heap, page_t *page, uint64_t word)
+// The last of a page's own frees. NULL: there is none, or a link leads out of the page.
+static block_t *own_end(const page_t *page, unsigned count)
+{
+    block_t *block = page->list;
+    for (; block != NULL && count > 1; count--) {
+        if (unlikely(!page_is_within(block, block->next)))
+            return NULL;
+        block = block->next;
+    }
+    return block;
+}
+
+// The two lists become one behind the shorter one's end: a walk costs a cache miss a block, and what others have freed is in
+// another processor's cache.
+static APART void small_collect(heap_t *heap, page_t *page, uint64_t word)
 {
     if (unlikely(harden_level != 0)) {
         heap_harden_collect(heap, page, word);
@@ -178,7 +226,13 @@ static void small_collect(heap_t *heap, page_t *page, uint64_t word)
         misuse_tell("free", first, "double free", page_class(page)->block_bytes);
         return;
     }
-    if (page->list != NULL) { // else the end is not needed: a cold walk less
+    unsigned own_count = page_carved_count(page) - page_used_small(page);
+    block_t *own = page->list, *end = count > own_count ? own_end(page, own_count) : NULL;
+    if (end != NULL) {
+        end->next = first;
+        first = own;
+        page->list = NULL;
+    } else if (own != NULL) {
         last = first;
         for (unsigned i = 1; i < count; i++)
             last = last->next;
@@ -233,13 +287,6 @@ void heap_inbox_drain(heap_t *heap)
 
 // Hands a slot's blocks over. The owner cannot go away: heaps are never freed, and a page with used blocks keeps an
 // owner. It can become an orphan at any time; then the page is taken over here, so that its frees are not stranded.
-_Static_assert(SMALL_CLASSES == 64 && MEDIUM_CLASSES == 64, "a bit each");
-
-static void small_see(heap_t *heap, unsigned class)
-{
-    heap->small_seen |= (uint64_t)1 << (class - 1);
-}
-
 static void hand_over(heap_t *heap, page_t *page, block_t *first, block_t *last, unsigned count)
 {
     if (unlikely(page_is_mosaic(page))) {
@@ -317,16 +364,6 @@ static void list_hand_over(heap_t *heap, block_t *list, unsigned length)
         list = list_hand_over_page(heap, list, &length);
 }
 
-// Ends the list behind its first `length` blocks; returns what is behind.
-static block_t *list_cut(block_t *list, unsigned length)
-{
-    for (unsigned i = 1; i < length; i++)
-        list = list->next;
-    block_t *rest = list->next;
-    list->next = NULL;
-    return rest;
-}
-
 // All of a class's blocks in the ring but the `stay` that came last are handed over.
 static void slot_hand_over(heap_t *heap, unsigned class, unsigned stay)
 {
@@ -336,7 +373,7 @@ static void slot_hand_over(heap_t *heap, unsigned class, unsigned stay)
     heap->ring_bytes -= (size_t)count * class << GRANULE_SHIFT;
     slot->count = (uint16_t)stay;
     if (stay != 0)
-        list = list_cut(list, stay);
+        list = heap_blocks_cut(list, stay);
     else
         slot->first = NULL;
     list_hand_over(heap, list, count);
@@ -348,13 +385,6 @@ static void slot_is_for_a_page(ring_slot_t *slot, unsigned class)
     const size_class_t *info = &size_class_table[class];
     slot->apart = ~((uintptr_t)info->page_bytes - 1);
     slot->most = (uint16_t)size_min(RING_PAGE_BYTES / info->block_bytes, RING_PAGE_BLOCKS);
-}
-
-static void slot_is_borrowed(ring_slot_t *slot, unsigned class)
-{
-    slot->borrowed = true;
-    slot->apart = 0;
-    slot->most = (uint16_t)size_min(RING_SLOT_BYTES / size_class_table[class].block_bytes, RING_BLOCKS);
 }
 
 // A block of another page has come, or there are too many. Where the thread borrows, what came last stays: it is what the
@@ -405,244 +435,6 @@ void heap_free_small(page_t *page, block_t *block)
     page->list = block;
     if (--page->left == 0)
         heap_page_event(page);
-}
-
-// --- refill ----------------------------------------------------------------------------------------------------------
-
-static page_t *listed_page_take(heap_t *heap, page_id_t id)
-{
-    page_t *page = zone_page_by_id(id);
-    heap_unlist(heap, page);
-    return page;
-}
-
-static page_t *fullest_page_take(heap_t *heap, small_bin_t *bin)
-{
-    for (unsigned bucket = BUCKETS; bucket-- > 0;)
-        if (bin->bucket[bucket] != 0)
-            return listed_page_take(heap, bin->bucket[bucket]);
-    return bin->scanned == 0 ? NULL : listed_page_take(heap, bin->scanned);
-}
-
-static page_t *uncarved_page_take(heap_t *heap, small_bin_t *bin)
-{
-    if (bin->current != NULL && page_can_carve(bin->current))
-        return bin->current;
-    return bin->uncarved == 0 ? NULL : listed_page_take(heap, bin->uncarved);
-}
-
-static page_t *fresh_page(heap_t *heap, unsigned class)
-{
-    heap_purge_unwanted(heap);
-    page_t *page = zone_page_alloc(class, heap);
-    if (unlikely(harden_level != 0) && page != NULL && !heap_harden_page(page)) {
-        zone_page_free(page);
-        return NULL;
-    }
-    return page;
-}
-
-// A page with nothing on its list, to be carved; fresh: it may be one of the zone.
-static page_t *carvable_page(heap_t *heap, small_bin_t *bin, unsigned class, bool fresh)
-{
-    page_t *page = uncarved_page_take(heap, bin);
-    if (page == NULL && heap_adopt_class(heap, class)) {
-        page = fullest_page_take(heap, bin);
-        page = page != NULL ? page : uncarved_page_take(heap, bin);
-    }
-    return page != NULL || !fresh ? page : fresh_page(heap, class);
-}
-
-// With nothing on its list: to be carved, and a carve step has been counted as used. fresh: it may be one of the zone.
-static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class, bool fresh)
-{
-    page_t *page = fullest_page_take(heap, bin);
-    if (page != NULL)
-        return page;
-    if (unlikely(!budget_take(CARVE_BYTES))) // others may still have what is resident
-        return heap_adopt_class(heap, class) ? fullest_page_take(heap, bin) : NULL;
-    page = carvable_page(heap, bin, class, fresh);
-    if (page == NULL || page->list != NULL)
-        budget_unuse(CARVE_BYTES);
-    return page;
-}
-
-// A page with blocks on its list becomes the current one. NULL: no memory, or no page but a fresh one, and nothing has
-// changed.
-static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class, bool may_be_fresh)
-{
-    page_t *page = next_page(heap, bin, class, may_be_fresh), *old = bin->current;
-    if (page == NULL)
-        return NULL;
-    if (unlikely(harden_level != 0))
-        heap_harden_drop(heap, class);
-    bin->current = page;
-    bin->turn = ++heap->turns;
-    small_see(heap, class);
-    page->place = PAGE_CURRENT;
-    page->scanned = 0;
-    if (old != NULL && old != page) {
-        old->place = PAGE_UNLISTED;
-        if (!heap_give_up(heap, old, &bin->handover))
-            heap_settle(heap, old);
-    }
-    if (page->list == NULL) {
-        bool fresh = unlikely(harden_level != 0) ? block_bits_carve(page, block_bits_random(&heap->harden_random))
-                                                 : page_carve(page);
-        if (!fresh)
-            budget_unuse(CARVE_BYTES);
-        if (fresh && page->purged != PURGED_NEVER)
-            budget_regret(page->purged == PURGED_WHOLE ? BUDGET_WHOLE : BUDGET_INSIDE, CARVE_BYTES);
-    }
-    return page;
-}
-
-static page_t *current_find(heap_t *heap, unsigned class, bool fresh)
-{
-    small_bin_t *bin = &heap->small[class];
-    page_t *page = bin->current;
-    if (page != NULL && page->list == NULL)
-        heap_collect(heap, page, false);
-    if (page != NULL && page->list != NULL)
-        return page;
-    if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0) {
-        heap_inbox_drain(heap);
-        if (page != NULL && page->list != NULL)
-            return page;
-    }
-    return current_replace(heap, bin, class, fresh);
-}
-
-page_t *heap_current_with_list(heap_t *heap, unsigned class)
-{
-    return current_find(heap, class, true);
-}
-
-// Somebody has freed what is no block, or written to a block after its free.
-static RARE void list_tell(page_t *page)
-{
-    const block_t *before, *wrong = page_list_mend(page, &before);
-    size_t block_bytes = page_class(page)->block_bytes;
-    if (before == NULL)
-        misuse_tell("free", wrong, "not the start of a block", block_bytes);
-    else
-        misuse_tell("malloc", before, "was written to after it was freed", block_bytes);
-}
-
-// As current_find, and the list is as its frees left it.
-static inline page_t *current_sound(heap_t *heap, unsigned class, bool fresh)
-{
-    page_t *page;
-    while ((page = current_find(heap, class, fresh)) != NULL &&
-           unlikely(!page_list_looks_right(page, &size_class_table[class])))
-        list_tell(page);
-    return page;
-}
-
-// How many of `count` blocks may become the head list: see sample.h.
-static inline unsigned sampled_length(heap_t *heap, unsigned class, unsigned count)
-{
-    if (unlikely(heap->small[class].handed + count >= heap->gaps.small_at[class])) // the sampled block is among them
-        return heap_sample_cut(heap, class, count);
-    return count;
-}
-
-// What this thread has freed of another's serves it again, before it is handed over: threads that allocate for each
-// other need not wait for each other's inboxes. The blocks stay with their page; its owner sees them as used. NULL: none.
-static block_t *ring_borrow(heap_t *heap, unsigned class)
-{
-    ring_slot_t *slot = heap_ring_slot(heap, class);
-    if (slot->count == 0)
-        return NULL;
-    unsigned count = slot->count, length = sampled_length(heap, class, count);
-    block_t *list = slot->first, *rest = length < count ? list_cut(list, length) : NULL;
-    slot->first = rest;
-    slot->count = (uint16_t)(count - length);
-    slot_is_borrowed(slot, class);
-    heap->ring_bytes -= (size_t)length * class << GRANULE_SHIFT;
-    heap->small[class].handed += length;
-    heap->small[class].head_page = NULL;
-    small_see(heap, class);
-    heap->head[class] = list->next;
-    return list;
-}
-
-// Blocks of a mosaic become the head list, where a page would have to be faulted in. They stay with their page, as
-// borrowed ones do. NULL: there are none.
-static block_t *mosaic_refill(heap_t *heap, unsigned class)
-{
-    page_t *page;
-    unsigned count, most = (unsigned)size_max(CARVE_BYTES / size_class_table[class].block_bytes, 1);
-    block_t *list = heap_mosaic_take(heap, class, most, &page, &count);
-    if (list == NULL)
-        return NULL;
-    unsigned length = sampled_length(heap, class, count);
-    if (unlikely(length < count))
-        mosaic_free_list(list_cut(list, length));
-    heap->small[class].handed += length;
-    heap->small[class].head_page = page;
-    small_see(heap, class);
-    heap->head[class] = list->next;
-    return list;
-}
-
-// A class's first few requests get blocks that lie ready in larger classes' head lists, as if they had been asked for so: the
-// smallest that will do. It has to be as aligned as the class's own are, by its size's lowest bit. NULL: there is none.
-static block_t *lent_block(heap_t *heap, unsigned class)
-{
-    small_bin_t *bin = &heap->small[class];
-    if (bin->current != NULL || bin->lent == LENT_BLOCKS)
-        return NULL;
-    unsigned step = class & -class, most = (unsigned)size_min((size_t)class * LENT_TIMES, SMALL_CLASSES);
-    for (unsigned larger = class + step; larger <= most; larger += step) {
-        block_t *block = heap->head[larger];
-        if (block != NULL) {
-            heap->head[larger] = block->next;
-            heap->sample[larger].lent_gap += (uint32_t)((larger - class) << GRANULE_SHIFT);
-            bin->lent++;
-            return block;
-        }
-    }
-    return NULL;
-}
-
-block_t *heap_refill(heap_t *heap, unsigned class)
-{
-    page_t *page = heap->small[class].current;
-    block_t *list = NULL;
-    if (heap->ring_bytes != 0 && (page == NULL || page->list == NULL) && (list = ring_borrow(heap, class)) != NULL)
-        return list;
-    page = current_sound(heap, class, false);
-    if (page == NULL && ((list = mosaic_refill(heap, class)) != NULL || (list = lent_block(heap, class)) != NULL))
-        return list;
-    if (page == NULL && (page = current_sound(heap, class, true)) == NULL)
-        return NULL;
-    unsigned count;
-    list = page_take_list(page, &count);
-    unsigned length = sampled_length(heap, class, count);
-    if (unlikely(length < count)) {
-        page_put_list(page, list_cut(list, length), NULL, count - length);
-        page_arm(page, 0);
-    }
-    heap->small[class].handed += length;
-    heap_handover_count(&heap->small[class].handover, length, 0);
-    heap->small[class].head_page = page;
-    heap->head[class] = list->next;
-    return list;
-}
-
-APART block_t *heap_take_one(heap_t *heap, unsigned class)
-{
-    page_t *page = current_sound(heap, class, true);
-    if (page == NULL)
-        return NULL;
-    block_t *block = page->list;
-    page->list = block->next;
-    page->left++;
-    page_arm(page, 0);
-    sampled_length(heap, class, 1);
-    heap->small[class].handed++;
-    return block;
 }
 
 // --- the end of a thread ---------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ typedef struct small_bin {
     uint32_t turn;                // [owner] heap->turns when it last took another page
     handover_t handover;
     bool short_refills;           // [owner] enough of the sizes asked for is known (requested.h), and blocks do not go one
-                                  // by one: pool_refill_quick will do
+                                  // by one: refill_quick will do
     uint8_t lent;                 // [owner] blocks that larger classes gave to its requests, up to LENT_BLOCKS
 } small_bin_t;
 
@@ -312,6 +312,12 @@ static inline bool heap_ring_add(heap_t *heap, unsigned class, block_t *block)
     return true;
 }
 
+// So many blocks of a full page have to be freed until it is looked at again.
+static inline unsigned heap_full_page_returns(const size_class_t *class)
+{
+    return (unsigned)size_max(class->block_count >> FULL_PAGE_RETURN_SHIFT, 1);
+}
+
 // What a page in the bucket below a quarter holds idle, about.
 static inline size_t heap_sparse_idle_bytes(const page_t *page)
 {
@@ -322,14 +328,26 @@ static inline size_t heap_sparse_idle_bytes(const page_t *page)
 #define BUCKET_SCANNED BUCKETS
 #define BUCKET_UNCARVED (BUCKETS + 1)
 
+// The class has a current page or a head list from now on.
+static inline void heap_small_see(heap_t *heap, unsigned class)
+{
+    heap->small_seen |= (uint64_t)1 << (class - 1);
+}
+
+_Static_assert(SMALL_CLASSES == 64 && MEDIUM_CLASSES == 64, "a bit each");
+
+// Ends the list behind its first `length` blocks; returns what is behind.
+static inline block_t *heap_blocks_cut(block_t *list, unsigned length)
+{
+    for (unsigned i = 1; i < length; i++)
+        list = list->next;
+    block_t *rest = list->next;
+    list->next = NULL;
+    return rest;
+}
+
 // --- small blocks (heap.c); all [owner] ------------------------------------------------------------------------------
 
-// Fills the head list of a class and returns a block; or a larger class's block, if this one has no page yet. NULL: no memory.
-block_t *heap_refill(heap_t *heap, unsigned class);
-// The page that blocks of the class are taken from, with some on its list. NULL: no memory.
-page_t *heap_current_with_list(heap_t *heap, unsigned class);
-// One block past the head list, which stays empty.
-block_t *heap_take_one(heap_t *heap, unsigned class);
 // The slow part of a local free, for pages that the fast path does not know. The block is checked to be one.
 void heap_free_small(page_t *page, block_t *block);
 // Puts the page where its number of used blocks says: a bucket, no list, or back to its zone.
@@ -352,6 +370,15 @@ void heap_borrowed_flush(heap_t *heap);
 void heap_ring_flush(heap_t *heap);
 // A free of another heap's small block. heap may be heap_none. False: it is on its way already (a double free).
 bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
+
+// --- refills (refill.c); all [owner] ----------------------------------------------------------------------------------
+
+// Fills the head list of a class and returns a block; or a larger class's block, if this one has no page yet. NULL: no memory.
+block_t *heap_refill(heap_t *heap, unsigned class);
+// The page that blocks of the class are taken from, with some on its list. NULL: no memory.
+page_t *heap_current_with_list(heap_t *heap, unsigned class);
+// One block past the head list, which stays empty.
+block_t *heap_take_one(heap_t *heap, unsigned class);
 
 // --- hardened small blocks (harden.c), where harden_level is not 0 ---------------------------------------------------
 
@@ -516,6 +543,11 @@ size_t heap_orphans_purge(void);
 // the commons: whoever frees into it becomes its owner. True: it went.
 bool heap_give_up(heap_t *heap, page_t *page, handover_t *handover);
 void heap_handover_count(handover_t *handover, unsigned handed, unsigned remote);
+// Whether the heap itself frees half of the blocks at least.
+static inline bool heap_handover_is_own(const handover_t *handover)
+{
+    return handover->remote <= handover->handed / 2;
+}
 // Empties the inbox of a heap that is an orphan by now: who pushed there looks afterwards, since nobody else will.
 void heap_drain_orphan(heap_t *heap);
 // The calling thread's heap becomes an orphan.

@@ -212,6 +212,13 @@ bool page_carve(page_t *page);
 // Takes the whole list, for the head; *count is its length. All carved blocks are used then, and the page's event is the
 // last one's free.
 block_t *page_take_list(page_t *page, unsigned *count);
+// Whether the second may be a block of the first one's page. A page of the low zone has fewer such bits; that leads into a
+// neighbour at most, and is one test for both.
+static inline bool page_is_within(const block_t *first, const block_t *second)
+{
+    const uintptr_t within = HIGH_PAGE_BYTES - GRANULE_BYTES;
+    return (((uintptr_t)first ^ (uintptr_t)second) & ~within) == 0;
+}
 // Whether the list's first block is one, and the link in it ends the list or leads into the page: what neither a free into
 // a block nor, mostly, a write into a freed one leaves so. Who makes a list the head list asks; only of these two, since
 // malloc touches them next in any case (docs/decisions/025). class: the page's.
@@ -220,10 +227,8 @@ static inline bool page_list_looks_right(const page_t *page, const size_class_t 
     const block_t *first = page->list, *second;
     if (unlikely(size_class_index_exact(class, (size_t)((const char *)first - page->start)) >= class->block_count))
         return false;
-    // A page of the low zone has fewer such bits; that leads into a neighbour at most, and is one test for both.
-    const uintptr_t within = HIGH_PAGE_BYTES - GRANULE_BYTES;
     second = first->next;
-    return second == NULL || likely((((uintptr_t)first ^ (uintptr_t)second) & ~within) == 0);
+    return second == NULL || likely(page_is_within(first, second));
 }
 // Ends the list before the first entry that is no block of the page, or that is one too many; what is behind stays used,
 // and is lost. Returns that entry; *before: the block whose link led there, NULL if it was the list's first.

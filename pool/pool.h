@@ -13,7 +13,7 @@
 
 #include "large.h"
 #include "misuse.h"
-#include "requested.h"
+#include "refill.h"
 
 // Settings, read once when the pool starts.
 typedef struct pool_options {
@@ -47,7 +47,6 @@ POOL_LOCAL extern _Atomic bool pool_started; // [atomic] whether it has been: se
 // to 16 bytes at least. A size of 0 is served as 1.
 void *pool_malloc_slow(size_t size_bytes);
 void *pool_malloc_refill(size_t size_bytes, heap_t *heap); // the same, for a head list of heap_self that has run out
-void *pool_refill_noted(size_t size_bytes, void *block); // a refill has found the block; the request is noted
 void *pool_calloc(size_t size_bytes); // zeroed; the caller has multiplied, and checked the overflow
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of two
 void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
@@ -118,36 +117,6 @@ static inline void *pool_alloc_large_quick(size_t size_bytes)
 {
     return likely(!atomic_load_explicit(&pool_large_sampled, memory_order_relaxed)) ? large_alloc_warm(size_bytes)
                                                                                   : pool_alloc_large_unsampled(size_bytes);
-}
-
-// A small request whose head list has run out while the current page has blocks on its own list: the common refill, so
-// short. It does what heap_refill does then. NULL: any other request.
-static inline __attribute__((always_inline)) void *pool_refill_quick(size_t size_bytes, heap_t *heap)
-{
-    size_t class = size_class_small(size_bytes); // 0 has no page
-    small_bin_t *bin = &heap->small[class];
-    page_t *page = bin->current;
-    if (unlikely(page == NULL || page->list == NULL || !bin->short_refills))
-        return NULL;
-    if (unlikely(!page_list_looks_right(page, &size_class_table[class]))) // heap_refill tells
-        return NULL;
-    unsigned count = page_carved_count(page) - page_used_small(page);
-    uint64_t handed = bin->handed + count;
-    if (unlikely(handed >= heap->gaps.small_at[class])) // one of them is sampled
-        return NULL;
-    block_t *list = page->list;
-    page->list = NULL;
-    page->floor = 0;
-    page->left = (uint16_t)page_carved_count(page); // all of them are used now
-    bin->handed = handed;
-    heap_handover_count(&bin->handover, count, 0);
-    bin->head_page = page;
-    heap->head[class] = list->next;
-    bool noted = requested_refill_in_turn(heap);
-    heap->refills++;
-    if (unlikely(noted))
-        return pool_refill_noted(size_bytes, list);
-    return list;
 }
 
 // Level 1: no head list ever has a block, and a refill is a draw (block_bits.h). Above, more is done with each block. In a

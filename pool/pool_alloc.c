@@ -227,12 +227,6 @@ void *pool_malloc_slow(size_t size_bytes)
     return trap_is_due(heap) ? alloc_trap_or_hardened(heap, size_bytes) : alloc_hardened_quick(size_bytes);
 }
 
-void *pool_refill_noted(size_t size_bytes, void *block)
-{
-    requested_note(heap_self, (unsigned)size_class_small(size_bytes), block, size_bytes);
-    return block;
-}
-
 static HARDENED void *malloc_hardened(size_t size_bytes, heap_t *heap)
 {
     return pool_hardened_or(size_bytes, heap, pool_malloc_slow);
@@ -242,7 +236,7 @@ void *pool_malloc_refill(size_t size_bytes, heap_t *heap)
 {
     if (unlikely(pool_draws()))
         return malloc_hardened(size_bytes, heap);
-    void *block = pool_refill_quick(size_bytes, heap);
+    void *block = refill_quick(size_bytes, heap);
     return likely(block != NULL) ? block : pool_malloc_slow(size_bytes);
 }
 

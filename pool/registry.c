@@ -202,7 +202,7 @@ static bool is_full(const page_t *page)
 // seen here, and the page is taken back.
 bool heap_give_up(heap_t *heap, page_t *page, handover_t *handover)
 {
-    if (likely(handover->remote <= handover->handed / 2) || heap_alive_count() < 2 || !is_full(page) ||
+    if (likely(heap_handover_is_own(handover)) || heap_alive_count() < 2 || !is_full(page) ||
         heap_requested_exact || atomic_load_explicit(&page->remote, memory_order_relaxed) != 0)
         return false;
     page_arm(page, 0);

@@ -111,7 +111,7 @@ static __attribute__((noinline)) void *new_refill(size_t size_bytes, heap_t *hea
 {
     if (unlikely(pool_draws()))
         return new_hardened(size_bytes, heap);
-    void *block = pool_refill_quick(size_bytes, heap);
+    void *block = refill_quick(size_bytes, heap);
     return likely(block != NULL) ? block : new_slow(size_bytes);
 }
 

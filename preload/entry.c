@@ -39,7 +39,7 @@ static NOINLINE void *malloc_refill(size_t size_bytes, heap_t *heap)
 {
     if (unlikely(pool_draws()))
         return malloc_hardened(size_bytes, heap);
-    void *block = pool_refill_quick(size_bytes, heap);
+    void *block = refill_quick(size_bytes, heap);
     return likely(block != NULL) ? block : malloc_slow(size_bytes);
 }
 

@@ -26,7 +26,7 @@ LAYERS = [
     ['mosaic'],
     ['heap'],
     ['medium', 'purge', 'registry', 'requested', 'sample', 'sparse'],
-    ['harden', 'survey', 'check'],
+    ['harden', 'refill', 'survey', 'check'],
     ['pool'],
     ['aside', 'pool_thread', 'pool_trim', 'pool_pointer', 'pool_fork'],
     ['pool_alloc', 'pool_realloc'],
