@@ -383,6 +383,7 @@ static void slot_hand_over(heap_t *heap, unsigned class, unsigned stay)
 static void slot_is_for_a_page(ring_slot_t *slot, unsigned class)
 {
     const size_class_t *info = &size_class_table[class];
+    slot->class = *info;
     slot->apart = ~((uintptr_t)info->page_bytes - 1);
     slot->most = (uint16_t)size_min(RING_PAGE_BYTES / info->block_bytes, RING_PAGE_BLOCKS);
 }
@@ -425,7 +426,7 @@ bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
         heap_free_small(page, block);
         return true;
     }
-    heap_ring_put(heap, page->class, block);
+    heap_ring_put(heap, slot, block);
     return true;
 }
 

@@ -80,12 +80,16 @@ _Static_assert(sizeof(small_draw_t) == CACHE_LINE_BYTES, "one line each");
 // Frees of other heaps' blocks of one small class, the last one first. Of one page, so that what a thread holds back that
 // only frees keeps one page a class from becoming empty; but of any pages where the thread borrows them: then few are held
 // for long, and to hand each over alone would cost more than to hand it out again.
+// A cache line, so that its place is a shift, with what a free wants to know of the class.
 typedef struct ring_slot {
-    block_t *first;       // [owner]
+    _Alignas(CACHE_LINE_BYTES) block_t *first; // [owner]
     uintptr_t apart;      // [owner] address bits in which no two of its blocks may differ: those of a page's number, or none
     uint16_t count, most; // [owner] blocks in it, and how many there may be; most is 0 until the first one comes
     bool borrowed;        // [owner] a refill took its blocks since it was last full
+    size_class_t class;   // [owner] as size_class_table has it, once `most` is set; until then no block has a number in it
 } ring_slot_t;
+
+_Static_assert(sizeof(ring_slot_t) == CACHE_LINE_BYTES, "one line each");
 
 // What the slow paths saw of the sizes asked for: the estimate of requested bytes rests on it.
 typedef struct size_sample {
@@ -140,7 +144,7 @@ struct heap {
     size_sample_t sample[CLASS_COUNT]; // [owner]
     medium_bin_t medium[MEDIUM_CLASSES];
     sample_gaps_t gaps;                // [owner]
-    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS]; // [owner] only who frees others' blocks touches it
+    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS + 1]; // [owner] only who frees others' blocks touches it
     // Last: only hardened heaps touch it. The last one stays empty: no class is that large.
     small_draw_t draw[SMALL_CLASSES + 2]; // [owner]
 };
@@ -210,16 +214,6 @@ static inline heap_free_way_t heap_free_local(void *address, heap_found_t *found
     return HEAP_FREED;
 }
 
-static inline void heap_free_local_or(void *address, void (*slow)(void *, heap_found_t), void (*beyond)(void *, size_t))
-{
-    heap_found_t found;
-    heap_free_way_t way = heap_free_local(address, &found);
-    if (unlikely(way == HEAP_FREE_BEYOND))
-        return beyond(address, found.offset);
-    if (unlikely(way == HEAP_FREE_SLOW))
-        slow(address, found);
-}
-
 static inline page_t *heap_high_page(size_t offset)
 {
     return &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
@@ -238,6 +232,25 @@ static inline bool heap_free_high(void *address, page_t *page)
     if (unlikely(--page->left == 0))
         heap_page_event(page);
     return true;
+}
+
+// slow: SLOW, in the first zone; slow_high: in the second one. beyond: in neither; it gets how far behind the second one's start.
+static inline void heap_free_local_or(void *address, void (*slow)(void *, heap_found_t), void (*slow_high)(void *, page_t *),
+                                      void (*beyond)(void *, size_t))
+{
+    heap_found_t found;
+    heap_free_way_t way = heap_free_local(address, &found);
+    if (way == HEAP_FREE_BEYOND) {
+        size_t offset = (uintptr_t)address - zone_high_base;
+        if (unlikely(offset >= zone_high_limit))
+            return beyond(address, offset);
+        page_t *page = heap_high_page(offset);
+        if (unlikely(!heap_free_high(address, page)))
+            slow_high(address, page);
+        return;
+    }
+    if (unlikely(way == HEAP_FREE_SLOW))
+        slow(address, found);
 }
 
 // The same for the block that heap->last has. No look at whether too much is idle now: what this block adds was taken off
@@ -284,7 +297,7 @@ static inline bool heap_free_medium_quick(heap_t *heap, void *address, page_t *p
 
 static inline ring_slot_t *heap_ring_slot(heap_t *heap, unsigned class)
 {
-    return &heap->ring[class - 1];
+    return &heap->ring[class];
 }
 
 static inline bool heap_ring_goes_with(const ring_slot_t *slot, const block_t *block)
@@ -292,24 +305,19 @@ static inline bool heap_ring_goes_with(const ring_slot_t *slot, const block_t *b
     return (((uintptr_t)slot->first ^ (uintptr_t)block) & slot->apart) == 0;
 }
 
-static inline void heap_ring_put(heap_t *heap, unsigned class, block_t *block)
+// Whether one more block may be gathered in the slot as it is.
+static inline bool heap_ring_has_room(const heap_t *heap, const ring_slot_t *slot, const block_t *block)
 {
-    ring_slot_t *slot = heap_ring_slot(heap, class);
+    return likely(slot->count < slot->most) && likely(heap->ring_bytes < RING_BYTES) &&
+           likely(heap_ring_goes_with(slot, block));
+}
+
+static inline void heap_ring_put(heap_t *heap, ring_slot_t *slot, block_t *block)
+{
     block->next = slot->first;
     slot->first = block;
     slot->count++;
-    heap->ring_bytes += (size_t)class << GRANULE_SHIFT;
-}
-
-// A free of another heap's block, if its class's place in the ring has room for it. False: not so, or freed twice.
-static inline bool heap_ring_add(heap_t *heap, unsigned class, block_t *block)
-{
-    const ring_slot_t *slot = heap_ring_slot(heap, class);
-    if (unlikely(slot->count >= slot->most) || unlikely(slot->first == block) ||
-        unlikely(heap->ring_bytes >= RING_BYTES) || unlikely(!heap_ring_goes_with(slot, block)))
-        return false;
-    heap_ring_put(heap, class, block);
-    return true;
+    heap->ring_bytes += slot->class.block_bytes;
 }
 
 // So many blocks of a full page have to be freed until it is looked at again.

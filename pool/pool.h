@@ -53,7 +53,8 @@ void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be N
 void pool_free_slow(void *block);
 void pool_free_others(void *block, page_t *page); // the same, of the first two zones: another thread's, in all likelihood
 HARDENED void pool_free_hardened(page_t *page, void *block); // the same where pool_free_is_short, of the first zone
-void pool_free_beyond(void *block, size_t offset); // the same; offset: from the first zone's start, which it is not in
+void pool_free_high(void *block, page_t *page);    // the same, of the second zone
+void pool_free_beyond(void *block, size_t offset); // the same, of neither; offset: from the second zone's start
 void pool_delete_slow(void *block, size_t size_bytes, page_t *small); // small: as found, in the first two zones; else NULL
 void pool_delete_beyond(void *block, size_t size_bytes, size_t offset);
 // The block is about to be freed by one who says what it asked for: told if that cannot be. resizable: realloc may have left
@@ -252,7 +253,7 @@ static inline __attribute__((always_inline)) void pool_free_found(void *block, h
 
 static inline void pool_free(void *block)
 {
-    heap_free_local_or(block, pool_free_found, pool_free_beyond);
+    heap_free_local_or(block, pool_free_found, pool_free_high, pool_free_beyond);
 }
 
 // C++'s sized delete. What is said of the size is compared where blocks are hardened (pool_told), and not trusted: since

@@ -101,21 +101,44 @@ static void free_large(void *block)
     misuse_tell("free", block, result == LARGE_FOREIGN ? "not from this heap" : large_wrong(result), 0);
 }
 
-// Gathers a block of another heap's small page. False: it is not the start of one, or freed, or there is no room for it.
-static inline bool free_gather(heap_t *heap, page_t *page, void *block)
+// Whether it is the start of a block that may be live, as far as the quick ways look. slot: its class's; with none yet nothing
+// is.
+static inline bool gathered_looks_live(const ring_slot_t *slot, const page_t *page, const void *block)
 {
-    const size_class_t *class = page_class(page);
-    size_t offset = (size_t)((char *)block - page->start);
-    if (unlikely(size_class_index_exact(class, offset) >= class->block_count))
-        return false;
-    return !pool_pointer_looks_freed(page, block, offset) && heap_ring_add(heap, page->class, block);
+    size_t offset = (size_t)((const char *)block - page->start);
+    return likely(size_class_index_exact(&slot->class, offset) < slot->class.block_count) &&
+           likely(!pool_pointer_looks_freed(page, block, offset)) && likely(slot->first != block);
 }
 
-// A free of another thread's small block that only gathers it: the common case of those. False: any other.
+// What a free of another thread's small block is, as far as the quick ways look.
+typedef enum others_way { OTHERS_GATHERED, OTHERS_NO_ROOM, OTHERS_SLOW } others_way_t;
+
+// Gathers it. NO_ROOM: heap_free_remote makes some. SLOW: any other. owner_word: without a mark, and no mosaic's.
+static inline __attribute__((always_inline)) others_way_t free_others_gather(page_t *page, void *block, const heap_t *owner_word)
+{
+    heap_t *heap = heap_self;
+    if (unlikely(owner_word == NULL || owner_word == heap)) // NULL: there may be no page either
+        return OTHERS_SLOW;
+    ring_slot_t *slot = heap_ring_slot(heap, page->class);
+    __asm__("" : "+r"(slot)); // one address for all its members: gcc would else reckon it four times
+    if (unlikely(!gathered_looks_live(slot, page, block)))
+        return OTHERS_SLOW;
+    if (unlikely(!heap_ring_has_room(heap, slot, block)))
+        return OTHERS_NO_ROOM;
+    heap_ring_put(heap, slot, block);
+    return OTHERS_GATHERED;
+}
+
+// Also when there is no room: false is SLOW.
+static inline bool free_others_quick(page_t *page, void *block, const heap_t *owner_word)
+{
+    others_way_t way = free_others_gather(page, block, owner_word);
+    return way == OTHERS_GATHERED || (way == OTHERS_NO_ROOM && heap_free_remote(heap_self, page, block));
+}
+
 static inline bool free_remote_quick(page_t *page, void *block)
 {
-    heap_t *heap = heap_self, *owner = page_owner(page);
-    return likely(owner != NULL && owner != heap) && free_gather(heap, page, block);
+    return free_others_quick(page, block, page_owner(page));
 }
 
 // A small block of a marked page. Where the page holds a sample, most are another block: as the fast path would have done
@@ -178,19 +201,22 @@ static __attribute__((noinline)) void free_in_special(page_t *page, void *addres
     heap_free_small(page, block);
 }
 
-// As free_remote_quick, for any other page. One look at the owner word says all.
-static inline bool free_others_quick(page_t *page, void *block, const heap_t *owner_word)
+// A call of its own, so that what is gathered needs no stack.
+static __attribute__((noinline)) void free_others_makes_room(page_t *page, void *block)
 {
-    heap_t *heap = heap_self;
-    return likely(owner_word != NULL && owner_word != heap) && free_gather(heap, page, block);
+    if (unlikely(!heap_free_remote(heap_self, page, block)))
+        pool_free_slow(block);
 }
 
 void pool_free_others(void *block, page_t *page)
 {
     const heap_t *word = page_owner_word(page);
     if (unlikely(is_special(word)))
-        free_in_special(page, block);
-    else if (unlikely(!free_others_quick(page, block, word)))
+        return free_in_special(page, block);
+    others_way_t way = free_others_gather(page, block, word);
+    if (unlikely(way == OTHERS_NO_ROOM))
+        free_others_makes_room(page, block);
+    else if (unlikely(way == OTHERS_SLOW))
         pool_free_slow(block);
 }
 
@@ -208,16 +234,25 @@ static HARDENED void free_hardened_medium(void *block)
         pool_free_slow(block);
 }
 
-// In another zone than the first.
-static HARDENED void free_hardened_beyond(void *block)
+static HARDENED void free_hardened_high(void *block, page_t *page)
 {
-    size_t offset = (uintptr_t)block - zone_high_base;
-    if (unlikely(offset >= zone_high_limit))
-        return free_hardened_medium(block);
-    page_t *page = &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
     if (unlikely(!heap_harden_is_own(page_owner_word(page)) ||
                  !heap_harden_free_own(page, block, block_bits_free_high(page), false)))
         pool_free_slow(block);
+}
+
+// Whether blocks of a thread's own pages have a short way though they are hardened.
+static inline bool is_hardened(void)
+{
+    return unlikely(__atomic_load_n(&harden_quick_mark, __ATOMIC_RELAXED) == PAGE_MARK);
+}
+
+void pool_free_high(void *block, page_t *page)
+{
+    if (is_hardened())
+        free_hardened_high(block, page);
+    else
+        pool_free_others(block, page);
 }
 
 // A program that allocates nothing frees what is not the pool's, at its end: for that it need not have the code below resident.
@@ -243,23 +278,19 @@ static __attribute__((noinline)) void free_beyond_zones(void *block)
         free_unusual(block);
 }
 
-// The zones of the start are of one size and stand side by side: each in turn takes its share off the offset. BEYOND: it lies
-// in none.
-static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset, page_t **small)
+// The zones of the start are of one size and stand side by side: each in turn takes its share off the offset, which is from
+// the second one's start. BEYOND: it lies in none of those behind that.
+static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset)
 {
-    const size_t zone_bytes = zone_first_bytes, descriptor = ~(sizeof(page_t) - 1);
-    size_t place; // offset / page * sizeof(page_t), in one shift and one mask
-    page_t *pages;
-    *small = NULL;
-    if ((offset -= zone_bytes) < zone_high_limit) {
-        *small = heap_high_page(offset);
-        return heap_free_high(block, *small) ? HEAP_FREED : HEAP_FREE_SLOW;
-    }
     heap_t *heap = heap_self;
     if (heap_free_medium_last(heap, block))
         return HEAP_FREED;
     if (block == NULL) // as often as not in C programs, and else the longest way of all
         return HEAP_FREED;
+    const size_t zone_bytes = __atomic_load_n(&zone_first_bytes, __ATOMIC_RELAXED); // not before it is wanted
+    const size_t descriptor = ~(sizeof(page_t) - 1);
+    size_t place; // offset / page * sizeof(page_t), in one shift and one mask
+    page_t *pages;
     if ((offset -= zone_bytes) < zone_medium_limit[0])
         pages = zone_medium_pages[0], place = offset >> (MEDIUM_1_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
     else if ((offset -= zone_bytes) < zone_medium_limit[1])
@@ -273,15 +304,12 @@ static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *b
 
 void pool_free_beyond(void *block, size_t offset)
 {
-    page_t *small;
-    heap_free_way_t way = free_beyond(block, offset, &small);
+    heap_free_way_t way = free_beyond(block, offset);
     if (unlikely(way == HEAP_FREE_BEYOND))
         return free_beyond_zones(block);
     if (unlikely(way == HEAP_FREE_SLOW)) {
-        if (unlikely(__atomic_load_n(&harden_quick_mark, __ATOMIC_RELAXED) == PAGE_MARK))
-            free_hardened_beyond(block);
-        else if (small != NULL)
-            pool_free_others(block, small);
+        if (is_hardened())
+            free_hardened_medium(block);
         else
             pool_free_slow(block);
     }
@@ -299,8 +327,14 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes, 
 
 __attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
 {
-    page_t *small;
-    heap_free_way_t way = free_beyond(block, offset, &small); // hardened, it is FREED for NULL alone
+    page_t *small = NULL;
+    heap_free_way_t way;
+    if ((offset -= zone_first_bytes) < zone_high_limit) {
+        small = heap_high_page(offset);
+        way = heap_free_high(block, small) ? HEAP_FREED : HEAP_FREE_SLOW;
+    } else {
+        way = free_beyond(block, offset); // hardened, it is FREED for NULL alone
+    }
     bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 && free_large_quick(block);
     if (unlikely(way != HEAP_FREED && !ready))
         pool_delete_slow(block, size_bytes, small);
