@@ -24,7 +24,8 @@ static unsigned waste_percent = BUDGET_WASTE_PERCENT;
 static size_t most_bytes = SIZE_MAX; // [const] after the start
 static _Atomic size_t retained, used, used_peak, recent_peak, purged_total, credit[BUDGET_KINDS];
 static _Atomic size_t excused[BUDGET_EXCUSES];
-static _Atomic size_t hollow_bytes;
+static _Atomic size_t hollow_bytes, pending_bytes;
+static _Atomic size_t filled_used; // what was in use when memory last became resident ahead of its use
 static bool fills_freely;
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
 static _Atomic uint64_t trusted_until_ms;
@@ -189,6 +190,7 @@ static size_t credit_allowance(budget_kind_t kind)
     size_t in_use = get(&used), peak = get(&recent_peak);
     if (kind == BUDGET_INSIDE)
         return in_use >> churn_shift;
+    in_use -= size_min(get(&pending_bytes), in_use);
     if (peak <= in_use || in_use <= 2 * BUDGET_FLOOR_BYTES)
         return 0;
     return size_min(peak - in_use, return_factor * (in_use - 2 * BUDGET_FLOOR_BYTES));
@@ -229,19 +231,36 @@ void budget_excuse_all_filling(void)
 }
 
 // Ahead of its use there may be 6 % of the heap. One that was larger a moment ago is being filled again, most likely: it
-// may have as much ahead as it uses, as long as that takes it no further than 6 % above where it was. (in_use <= recent_peak)
-static size_t filling_most(void)
+// may have as much ahead as it uses and `regretted`, as long as that takes it no further than 6 % above where it was. (in_use <=
+// recent_peak)
+static size_t filling_most(size_t regretted)
 {
     size_t in_use = get(&used), highest = get(&recent_peak);
     highest += highest >> excuse_shift;
     if (fills_freely)
         return SIZE_MAX;
-    return highest <= in_use ? 0 : size_min(highest - in_use, in_use);
+    return highest <= in_use ? 0 : size_min(highest - in_use, in_use + regretted);
 }
 
-bool budget_may_fill(size_t bytes)
+bool budget_may_fill(size_t bytes, bool again)
 {
-    return get(&excused[BUDGET_FILLING]) + bytes <= filling_most();
+    size_t regretted = 0;
+    if (again && budget_has_credit(BUDGET_WHOLE)) {
+        credit_age(os_now_ms());
+        regretted = get(&credit[BUDGET_WHOLE]);
+    }
+    return get(&excused[BUDGET_FILLING]) + bytes <= filling_most(regretted);
+}
+
+void budget_fill_begins(void)
+{
+    atomic_store_explicit(&filled_used, get(&used), memory_order_relaxed);
+}
+
+// A heap of which half has gone since is not being filled any more.
+static size_t filling_excused(void)
+{
+    return get(&used) < get(&filled_used) / 2 && !fills_freely ? 0 : filling_most(0);
 }
 
 size_t budget_kept(void)
@@ -249,7 +268,7 @@ size_t budget_kept(void)
     size_t kept = get(&retained), filling = get(&excused[BUDGET_FILLING]), partly = get(&excused[BUDGET_PARTLY]);
     size_t excuse = 0;
     if (unlikely(filling != 0))
-        excuse = size_min(filling, filling_most());
+        excuse = size_min(filling, filling_excused());
     if (unlikely(partly != 0))
         excuse += size_min(partly, get(&used) >> excuse_shift);
     return kept > excuse ? kept - excuse : 0;
@@ -293,6 +312,21 @@ void budget_hollow(size_t bytes)
 void budget_unhollow(size_t bytes)
 {
     subtract(&hollow_bytes, bytes);
+}
+
+void budget_pend(size_t bytes)
+{
+    add(&pending_bytes, bytes);
+}
+
+void budget_unpend(size_t bytes)
+{
+    subtract(&pending_bytes, bytes);
+}
+
+size_t budget_pending(void)
+{
+    return get(&pending_bytes);
 }
 
 size_t budget_hollow_bytes(void)

@@ -11,7 +11,7 @@
 // much of that behind is not to have as much again kept for it (docs/decisions/040).
 // Excused is what is free in huge pages that are partly used (huge.h): it cannot be given back without splitting them.
 // It does not count as kept, up to a point: 6 % of what is in use, and, in pages that are being filled, as much again on
-// the way back to the recent peak.
+// the way back to the recent peak, until half of the heap has gone again.
 // All counters are [atomic], relaxed: they steer, they do not account (the survey does).
 #ifndef TARN_BUDGET_H
 #define TARN_BUDGET_H
@@ -34,6 +34,10 @@ void budget_unuse(size_t bytes);
 // Bytes of what is in use that are free, in pages that are nearly empty; about.
 void budget_hollow(size_t bytes);
 void budget_unhollow(size_t bytes);
+// Blocks were freed by others than their page's owner, who has not taken them back yet; and has. In use, and yet no reason to
+// keep memory for: a heap of which nothing else is left is an empty one.
+void budget_pend(size_t bytes);
+void budget_unpend(size_t bytes);
 // The same under a limit on both together, used and kept: false, and nothing is counted, if it would be passed. Before
 // memory becomes resident; what is large counts whole when it is handed out, since its touch cannot be refused.
 bool budget_take(size_t bytes);
@@ -53,8 +57,10 @@ void budget_regret(budget_kind_t kind, size_t bytes);
 typedef enum budget_excuse { BUDGET_FILLING, BUDGET_PARTLY, BUDGET_EXCUSES } budget_excuse_t;
 void budget_excuse(budget_excuse_t kind, size_t bytes);
 void budget_unexcuse(budget_excuse_t kind, size_t bytes);
-// Whether so much more may be resident ahead of its use.
-bool budget_may_fill(size_t bytes);
+// Whether so much more may be resident ahead of its use. again: where it was used a moment ago; then what is regretted counts, too.
+bool budget_may_fill(size_t bytes, bool again);
+// Memory has become resident ahead of its use: what is in use now says for how long that is excused.
+void budget_fill_begins(void);
 // What is ahead of its use is excused whatever it is: huge=on.
 void budget_excuse_all_filling(void);
 
@@ -66,6 +72,7 @@ size_t budget_kept(void); // retained and not excused
 size_t budget_recent_peak(void);
 size_t budget_used(void);
 size_t budget_hollow_bytes(void);
+size_t budget_pending(void);
 size_t budget_used_peak(void);
 size_t budget_purged_total(void);
 size_t budget_limit(budget_kind_t kind);

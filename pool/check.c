@@ -238,6 +238,25 @@ static const char *inboxes_check(void)
     return queued == marked ? NULL : "a page marked as queued is in no inbox";
 }
 
+static size_t pending_bytes(void)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < zone_count(); i++)
+        for (uint32_t index = 0; index < atomic_load(&zone_get(i)->fresh); index++) {
+            page_t *page = &zone_get(i)->pages[index];
+            bytes += remote_bytes(page, atomic_load(&page->remote));
+        }
+    return bytes;
+}
+
+static const char *pending_check(void)
+{
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+        if (atomic_load(&heap->state) == HEAP_LOST)
+            return NULL; // its thread may have been in the midst of telling
+    return pending_bytes() == budget_pending() ? NULL : "the budget's pending bytes are not what pages have pending";
+}
+
 static size_t cached_bytes(void)
 {
     size_t bytes = 0;
@@ -261,6 +280,8 @@ const char *check_pool(void)
         wrong = mosaics_check();
     if (wrong == NULL)
         wrong = inboxes_check();
+    if (wrong == NULL)
+        wrong = pending_check();
     if (wrong == NULL)
         wrong = extent_check();
     if (wrong == NULL && retained + cached_bytes() != budget_retained())

@@ -256,6 +256,7 @@ void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
     uint64_t word = remote_take(page, leave_inbox);
     if ((word & ~REMOTE_QUEUED) == 0)
         return;
+    budget_unpend(remote_bytes(page, word));
     if (page_is_small(page))
         small_collect(heap, page, word);
     else
@@ -294,6 +295,7 @@ static void hand_over(heap_t *heap, page_t *page, block_t *first, block_t *last,
         mosaic_free_list(first);
         return;
     }
+    budget_pend((size_t)count * page_class(page)->block_bytes); // before: they may be taken at once
     if (remote_free_list(page, first, last, count))
         heap_drain_orphan(heap_inbox_push(page));
     heap_adopt_page(heap, page);
@@ -409,6 +411,7 @@ void heap_ring_flush(heap_t *heap)
 bool heap_free_remote(heap_t *heap, page_t *page, block_t *block)
 {
     if (heap == &heap_none) {
+        budget_pend(page_class(page)->block_bytes);
         if (remote_free_list(page, block, block, 1))
             heap_drain_orphan(heap_inbox_push(page));
         return true;

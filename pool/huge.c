@@ -13,13 +13,16 @@ static const size_t return_least_bytes = (size_t)16 << 20;
 // 1.5 MiB of the 64 KiB pages of small blocks. So it takes 16 MiB to see that only 12 % are.
 static const unsigned dense_percent = 88;
 static const size_t dense_bytes = (size_t)16 << 20;
-// After a refusal the kernel is not asked for a second, after the next one for two, and so on up to a minute.
-static const uint64_t refused_ms = 1000;
-static const unsigned refused_shift_most = 6;
+// After a refusal the kernel is not asked for eight times as long as it took to say so, after the next one for twice that, and so
+// on. To fill a region by touching its OS pages takes about eight times as long as to be refused (1 ms and 0.15), so one refusal in
+// a thousand, which is what a collapse meets on a busy machine, costs one region; and where there are no huge pages, though the
+// kernel may look for one for milliseconds, asking takes one part in 512.
+static const unsigned refused_shift = 3;
+static const unsigned refused_shift_more = 6;
 
 static huge_mode_t mode;
 static _Atomic unsigned refusals; // in a row
-static _Atomic uint64_t refused_until_ms;
+static _Atomic uint64_t refused_until_us;
 static _Atomic bool given; // the kernel has given one that was asked for by a touch
 
 void huge_start(huge_mode_t chosen)
@@ -44,45 +47,53 @@ static bool is_dense(const char *before, size_t bytes, bool carved)
     return bytes != 0 && os_resident_percent(before - bytes, bytes) >= dense_percent;
 }
 
-static bool has_room(void)
+static APART bool has_room(bool known)
 {
-    return budget_recent_peak() >= (is_return() ? return_least_bytes : heap_least_bytes) && budget_may_fill(HUGE_BYTES);
+    return budget_recent_peak() >= (is_return() ? return_least_bytes : heap_least_bytes) &&
+           budget_may_fill(HUGE_BYTES, known && is_return());
 }
 
-static bool is_in_proportion(const char *before, size_t bytes, bool carved)
+static bool is_in_proportion(const char *before, size_t bytes, bool carved, bool known)
 {
     if (mode == HUGE_ON)
         return true;
-    return has_room() && is_dense(before, bytes, carved);
+    return has_room(known) && is_dense(before, bytes, carved);
 }
 
 static bool may_ask(void)
 {
-    uint64_t until = atomic_load_explicit(&refused_until_ms, memory_order_relaxed);
-    return until == 0 || os_now_ms() >= until;
+    uint64_t until = atomic_load_explicit(&refused_until_us, memory_order_relaxed);
+    return until == 0 || os_now_us() >= until;
 }
 
-bool huge_wanted(const char *before, size_t bytes, bool carved)
+bool huge_may_be_wanted(void)
 {
-    return mode != HUGE_OFF && !budget_is_limited() && is_in_proportion(before, bytes, carved) && may_ask();
+    return mode == HUGE_ON || (mode == HUGE_AUTO && budget_recent_peak() >= return_least_bytes);
+}
+
+bool huge_wanted(const char *before, size_t bytes, bool carved, bool known)
+{
+    return mode != HUGE_OFF && !budget_is_limited() && is_in_proportion(before, bytes, carved, known) && may_ask();
 }
 
 bool huge_is_return(void)
 {
-    return mode == HUGE_AUTO && is_return() && has_room() && !budget_is_limited();
+    return mode == HUGE_AUTO && is_return() && has_room(true) && !budget_is_limited();
 }
 
-static void refused(void)
+static void refused(uint64_t since_us)
 {
     unsigned before = atomic_fetch_add_explicit(&refusals, 1, memory_order_relaxed);
-    unsigned shift = before < refused_shift_most ? before : refused_shift_most;
-    atomic_store_explicit(&refused_until_ms, os_now_ms() + (refused_ms << shift), memory_order_relaxed);
+    unsigned shift = refused_shift + (before < refused_shift_more ? before : refused_shift_more);
+    uint64_t now_us = os_now_us();
+    atomic_store_explicit(&refused_until_us, now_us + ((now_us - since_us) << shift), memory_order_relaxed);
 }
 
-static bool answered(bool done)
+// since_us: when it was asked.
+static bool answered(bool done, uint64_t since_us)
 {
     if (!done)
-        refused();
+        refused(since_us);
     else if (atomic_load_explicit(&refusals, memory_order_relaxed) != 0)
         atomic_store_explicit(&refusals, 0, memory_order_relaxed);
     return done;
@@ -90,18 +101,20 @@ static bool answered(bool done)
 
 bool huge_back(char *start, bool again)
 {
+    uint64_t since_us = os_now_us();
     bool done = os_huge_page(start, HUGE_BYTES, again);
     if (done)
         atomic_store_explicit(&given, true, memory_order_relaxed);
-    return answered(done);
+    return answered(done, since_us);
 }
 
 bool huge_collapse(char *start)
 {
+    uint64_t since_us = os_now_us();
     if (!atomic_load_explicit(&given, memory_order_relaxed) && !os_gives_huge_pages(HUGE_BYTES))
-        return answered(false);
+        return answered(false, since_us);
     atomic_store_explicit(&given, true, memory_order_relaxed);
-    return answered(os_huge_page_collapse(start, HUGE_BYTES));
+    return answered(os_huge_page_collapse(start, HUGE_BYTES), since_us);
 }
 
 void huge_split(char *start)
@@ -130,6 +143,7 @@ void huge_note_backed(huge_table_t *table, uint32_t region)
     if (before != 0)
         excuse(table, before - 1, budget_unexcuse);
     table->filling = region + 1;
+    budget_fill_begins();
     if (before != 0)
         excuse(table, before - 1, budget_excuse);
     state_set(table, region, HUGE_RESIDENT);

@@ -48,10 +48,13 @@ typedef struct huge_table {
 } huge_table_t;
 
 void huge_start(huge_mode_t mode);
+// Whether the heap is, or was a moment ago, large enough for one at all. Quick.
+bool huge_may_be_wanted(void);
 // Whether another region is in proportion, behind `bytes` of addresses that end at `before`: what was filled densely so
 // far will be filled on. Under limit= none is: there, memory is counted before it is resident. carved: what is handed out
 // there is touched in any case (small blocks).
-bool huge_wanted(const char *before, size_t bytes, bool carved);
+// known: a moment ago it was all in use.
+bool huge_wanted(const char *before, size_t bytes, bool carved, bool known);
 // Backs an unused region, which is resident then. again: it may have been used before. False: the kernel has none to
 // give, and it is not asked again for a while; the region is plain and not resident. No lock is needed.
 bool huge_back(char *start, bool again);

@@ -87,9 +87,13 @@ bool heap_free_medium_of(heap_t *heap, page_t *page, unsigned index)
         heap_free_medium(heap, page, index);
         return true;
     }
+    size_t block_bytes = page_class(page)->block_bytes;
+    budget_pend(block_bytes); // before: it may be taken at once
     if (remote_free_bit(page, index, &already))
         heap_drain_orphan(heap_inbox_push(page));
-    if (!already)
+    if (already)
+        budget_unpend(block_bytes);
+    else
         heap_adopt_page(heap, page); // its owner may have ended in between
     return !already;
 }

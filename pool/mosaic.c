@@ -222,6 +222,7 @@ void mosaic_free_list(block_t *first)
 void mosaic_collect(page_t *page)
 {
     uint64_t word = remote_take(page, true);
+    budget_unpend(remote_bytes(page, word));
     if (remote_first(word) != NULL)
         mosaic_free_list(remote_first(word));
 }

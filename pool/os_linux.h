@@ -64,6 +64,7 @@ void os_wait(uint32_t *word, uint32_t expected);
 void os_wake_one(uint32_t *word);
 void os_yield(void);
 uint64_t os_now_ms(void); // monotonic, coarse
+uint64_t os_now_us(void); // the same clock, exact
 // Nobody outside the process can guess it, as long as the kernel has random bits for us.
 RARE uint64_t os_random(void);
 int os_thread_id(void);

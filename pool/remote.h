@@ -49,6 +49,13 @@ static inline bool remote_must_queue(uint64_t old)
     return (old & REMOTE_QUEUED) == 0;
 }
 
+// Bytes of the blocks in a page's word.
+static inline size_t remote_bytes(const page_t *page, uint64_t word)
+{
+    unsigned count = page_is_small(page) ? remote_count(word) : bits_count(word & ~REMOTE_QUEUED);
+    return (size_t)count * page_class(page)->block_bytes;
+}
+
 // Blocks of the page that others have freed and its owner has not taken back.
 static inline unsigned remote_pending(const page_t *page)
 {

@@ -33,6 +33,8 @@ typedef struct zone {
     _Atomic uint32_t described; // pages whose descriptors may be read: as many as were ever committed
     bitset_t dirty, clean;      // free pages below fresh
     uint32_t guards;            // pages below fresh that are guards
+    uint32_t owned_peak;        // most owned pages of late (zone_sets_owned)
+    uint64_t owned_peak_ms;     // when it last sank, or a purge found half of it still owned
     huge_table_t huge;
     size_t meta_bytes;          // [const] reserved for descriptors and sets
 } zone_t;

@@ -113,8 +113,10 @@ static page_t *take_any(unsigned kind, unsigned class)
 {
     for (unsigned i = 0; i < zone_count(); i++) {
         page_t *page = zones[i].kind == kind ? take_from(&zones[i], class) : NULL;
-        if (page != NULL)
+        if (page != NULL) {
+            zones[i].owned_peak = (uint32_t)size_max(zones[i].owned_peak, zone_sets_owned(&zones[i]));
             return page;
+        }
     }
     return NULL;
 }

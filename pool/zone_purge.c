@@ -121,6 +121,8 @@ static size_t zone_purge_one(zone_t *zone, size_t bytes, size_t least_bytes, boo
     size_t purged = 0;
     if (!zone_sets_lock())
         return 0;
+    if (zone_sets_owned(zone) > zone->owned_peak / 2)
+        zone->owned_peak_ms = os_now_ms();
     for (uint32_t bound = zone->fresh, count; purged < bytes;) {
         size_t most_bytes = size_max(bytes - purged, least_bytes);
         uint32_t first = purge_run_next(zone, &bound, least_bytes, most_bytes, split, &count);

@@ -33,11 +33,17 @@ static uint32_t unused_region(const zone_t *zone)
     return first;
 }
 
-// More becomes resident by a collapse than faults would have brought, if the heap does not come back whole: with half a region in
-// use peaks were 5 % higher (decision 034).
-static const unsigned collapse_used_shift = 3;
+// To fill half a region by touching it takes 500 us, to collapse it 240: what is in use is copied, and all else cleared. But more
+// becomes resident by a collapse than by touching, if the zone does not come so far: an eighth may be in use where that is not known.
+static const unsigned collapse_used_shift = 1, collapse_used_shift_unsure = 3;
 
-// The first page of the region of the zone's next page, if that is no huge one and an eighth of it at most is in use, though not
+static uint32_t unused_in(const zone_t *zone, uint32_t first)
+{
+    uint32_t end = first + zone->huge.pages_each, fresh = end > zone->fresh ? end - zone->fresh : 0;
+    return bitset_count_in(&zone->clean, first, end) + fresh;
+}
+
+// The first page of the region of the zone's next page, if that is no huge one and half of it at most is in use, though not
 // all; else BITSET_NONE. When no page is dirty: so what is not clean is in use.
 static APART uint32_t partly_unused_region(const zone_t *zone)
 {
@@ -46,7 +52,7 @@ static APART uint32_t partly_unused_region(const zone_t *zone)
         huge_state(&zone->huge, first >> zone_region_shift(zone)) != HUGE_PLAIN)
         return BITSET_NONE;
     uint32_t end = first + each, fresh = end > zone->fresh ? end - zone->fresh : 0;
-    if (bitset_count_in(&zone->clean, first, end) + fresh < each - (each >> collapse_used_shift))
+    if (unused_in(zone, first) < each - (each >> collapse_used_shift))
         return BITSET_NONE;
     for (uint32_t i = first; i < end - fresh; i++)
         if (bitset_has(&zone->clean, i) && zone->pages[i].place == PAGE_WITHDRAWN) // what is used is its owner's to read
@@ -152,29 +158,65 @@ static zone_t *zone_to_take_from(unsigned kind)
     return NULL;
 }
 
+// As the heap's recent peak does (budget.c).
+static const unsigned peak_shift = 3;
+static const uint64_t peak_ms = 1000;
+
+static uint32_t owned_peak(zone_t *zone, uint32_t owned)
+{
+    uint64_t now_ms = os_now_ms(), seconds = (now_ms - zone->owned_peak_ms) / peak_ms;
+    if (seconds != 0)
+        zone->owned_peak_ms = now_ms;
+    for (; seconds-- > 0 && zone->owned_peak > owned;)
+        zone->owned_peak -= ((zone->owned_peak - owned) >> peak_shift) + 1;
+    return zone->owned_peak;
+}
+
+// Where a zone stands on the way back to where it was: it will use all of what is unused in a region; it will be there before;
+// or it is there, and grows beyond.
+typedef enum zone_way { ZONE_RETURNS, ZONE_ARRIVES, ZONE_GROWS } zone_way_t;
+
+static zone_way_t zone_way(zone_t *zone, uint32_t unused)
+{
+    uint32_t owned = zone_sets_owned(zone), peak = owned_peak(zone, owned);
+    if (owned + unused <= peak)
+        return ZONE_RETURNS;
+    return owned < peak ? ZONE_ARRIVES : ZONE_GROWS;
+}
+
+// The region that begins at page `first` is backed if it is in proportion. As zone_regions_back.
+static APART bool region_consider(zone_t *zone, uint32_t first, unsigned class, region_way_t way)
+{
+    region_pages_t taken;
+    bool used = first < zone->fresh;
+    uint32_t each = zone->huge.pages_each, unused = unused_in(zone, first);
+    zone_way_t zone_is = zone_way(zone, unused);
+    if (zone_is == ZONE_ARRIVES && huge_is_return())
+        return true;
+    if (zone_is != ZONE_RETURNS && way == REGION_COLLAPSE && unused < each - (each >> collapse_used_shift_unsure))
+        return true;
+    if (way == REGION_NEW && used && huge_state(&zone->huge, first >> zone_region_shift(zone)) != HUGE_EMPTY)
+        way = REGION_AGAIN;
+    // Blocks of 1 to 4 KiB are touched in each OS page, or in every second one: where such were, they need no proof of it.
+    bool carved = zone->kind < SMALL_ZONES || (zone->kind == SMALL_ZONES && used);
+    size_t before = (size_t)first << zone->shift;
+    if (!huge_wanted(zone->base + before, before, carved, zone_is == ZONE_RETURNS) || !region_take(zone, first, class, &taken))
+        return true;
+    if (used)
+        budget_regret(BUDGET_WHOLE, HUGE_BYTES >> regret_shift);
+    return region_back(zone, first, class, &taken, way);
+}
+
 bool zone_regions_back(unsigned kind, unsigned class)
 {
     zone_t *zone = zone_to_take_from(kind);
     if (zone == NULL || zone->dirty.count != 0)
         return true;
-    region_pages_t taken;
     region_way_t way = REGION_NEW;
     uint32_t first = unused_region(zone);
     if (first == BITSET_NONE && huge_is_return()) {
         first = partly_unused_region(zone);
         way = REGION_COLLAPSE;
     }
-    if (likely(first == BITSET_NONE))
-        return true;
-    bool used = first < zone->fresh;
-    if (way == REGION_NEW && used && huge_state(&zone->huge, first >> zone_region_shift(zone)) != HUGE_EMPTY)
-        way = REGION_AGAIN;
-    // Blocks of 1 to 4 KiB are touched in each OS page, or in every second one: where such were, they need no proof of it.
-    bool carved = kind < SMALL_ZONES || (kind == SMALL_ZONES && used);
-    size_t before = (size_t)first << zone->shift;
-    if (!huge_wanted(zone->base + before, before, carved) || !region_take(zone, first, class, &taken))
-        return true;
-    if (used)
-        budget_regret(BUDGET_WHOLE, HUGE_BYTES >> regret_shift);
-    return region_back(zone, first, class, &taken, way);
+    return likely(first == BITSET_NONE) || likely(!huge_may_be_wanted()) || region_consider(zone, first, class, way);
 }

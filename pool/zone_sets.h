@@ -18,6 +18,13 @@ void zone_sets_return(page_t *page, bool locked);
 // A dirty page leaves the sets. [LOCK_ZONES]
 void zone_sets_remove_dirty(zone_t *zone, uint32_t index);
 
+// Pages that are neither free nor guards; and for a moment those of a region that is asked for, or of a run that is given back.
+// [LOCK_ZONES]
+static inline uint32_t zone_sets_owned(const zone_t *zone)
+{
+    return zone->fresh - zone->dirty.count - zone->clean.count - zone->guards;
+}
+
 // Whether the page is free. [LOCK_ZONES]
 static inline bool zone_sets_has(const zone_t *zone, uint32_t index)
 {

@@ -141,6 +141,45 @@ Test(budget, credit_counts_no_further_than_the_way_back_to_the_peak, .init = bud
     cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 200 * MIB);
 }
 
+Test(budget, what_others_have_freed_is_no_reason_to_keep_more, .init = budget_begin)
+{
+    budget_regret(BUDGET_WHOLE, 200 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 200 * MIB);
+    budget_pend(90 * MIB); // 10 are left, of which 2 count for nothing
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 4 * 8 * MIB);
+    budget_pend(8 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit());
+    budget_unpend(98 * MIB);
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 200 * MIB);
+    cr_assert_eq(budget_pending(), 0);
+}
+
+Test(budget, what_is_ahead_of_its_use_is_excused_until_half_of_the_heap_has_gone, .init = budget_begin)
+{
+    budget_fill_begins();
+    budget_excuse(BUDGET_FILLING, 2 * MIB);
+    budget_retain(2 * MIB);
+    cr_assert_eq(budget_kept(), 0);
+    budget_unuse(49 * MIB);
+    cr_assert_eq(budget_kept(), 0);
+    budget_unuse(2 * MIB);
+    cr_assert_eq(budget_kept(), 2 * MIB);
+}
+
+Test(budget, as_much_may_be_ahead_as_is_used_and_where_it_was_used_before_as_is_regretted, .init = budget_begin)
+{
+    cr_assert(budget_may_fill(100 * MIB, true));
+    cr_assert_not(budget_may_fill(101 * MIB, true));
+    budget_regret(BUDGET_WHOLE, 10 * MIB);
+    cr_assert(budget_may_fill(120 * MIB, true));
+    cr_assert_not(budget_may_fill(121 * MIB, true));
+    cr_assert_not(budget_may_fill(101 * MIB, false));
+    budget_regret(BUDGET_WHOLE, 200 * MIB);
+    cr_assert_not(budget_may_fill(219 * MIB, true), "6 %% above the peak");
+    now_ms += 3000;
+    cr_assert_not(budget_may_fill(160 * MIB, true), "it has halved three times");
+}
+
 Test(budget, a_heap_at_its_peak_has_no_use_for_whole_pages_of_credit)
 {
     budget_begin();
