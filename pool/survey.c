@@ -15,78 +15,14 @@
 #include "registry.h"
 #include "requested.h"
 #include "reserve.h"
+#include "residency.h"
 #include "sample.h"
 #include "trap.h"
 
-// A loop, where memset would be the first call into the C library's text of a small program (kernel_call.h). What is zero
-// is not written, and so not resident, in static memory.
-static void memory_clear(void *start, size_t bytes)
-{
-    unsigned char *at = start;
-    for (size_t i = 0; i < bytes; i++)
-        if (at[i] != 0)
-            at[i] = 0;
-}
-
-// --- residency -------------------------------------------------------------------------------------------------------
-
-#define WINDOW_PAGES 4096u // 16 MiB a system call, a page of stack
-
-typedef struct window {
-    const survey_visitor_t *visitor; // of the walk; NULL: none
-    uintptr_t start, end;            // what `resident` tells about
-    unsigned char resident[WINDOW_PAGES];
-} window_t;
-
-static void window_load(window_t *window, uintptr_t address, uintptr_t most)
-{
-    size_t os_page = os_page_bytes(), bytes = size_min(most - address, WINDOW_PAGES * os_page);
-    window->start = address;
-    window->end = address + bytes;
-    if (!os_residency((void *)address, bytes, window->resident))
-        memory_clear(window->resident, sizeof(window->resident)); // part of it is not mapped: nothing of it is resident
-}
-
-#define EACH_BYTE 0x0101010101010101u // times a byte: it in each byte of a word
-
-// How many of so many OS pages are resident, from number `first` of the window on. Large blocks have hundreds, and programs
-// may have reserved more of them than they have written (bench/large_holes.c): eight at a time.
-static size_t window_count(const window_t *window, size_t first, size_t count)
-{
-    const unsigned char *resident = window->resident + first;
-    size_t sum = 0;
-    for (; count >= sizeof(uint64_t); count -= sizeof(uint64_t), resident += sizeof(uint64_t)) {
-        uint64_t eight;
-        memcpy(&eight, resident, sizeof(eight));
-        sum += ((eight & EACH_BYTE) * EACH_BYTE) >> 56;
-    }
-    for (size_t i = 0; i < count; i++)
-        sum += resident[i] & 1;
-    return sum;
-}
-
-// Of from..to, which lies in the window.
-static size_t window_bytes(const window_t *window, uintptr_t from, uintptr_t to)
-{
-    size_t os_page = os_page_bytes(), first = (from - window->start) / os_page, last = (to - 1 - window->start) / os_page;
-    size_t before = from & (os_page - 1), behind = -to & (os_page - 1); // of the first and last page, and not of the range
-    return window_count(window, first, last + 1 - first) * os_page - (window->resident[first] & 1) * before -
-           (window->resident[last] & 1) * behind;
-}
-
-// Resident bytes of from..to. `most`: the end of the mapped range they lie in, for reading ahead. Without the locks it may lie
-// before `to` by now: what is behind came meanwhile.
-static size_t resident_bytes(window_t *window, uintptr_t from, uintptr_t to, uintptr_t most)
-{
-    size_t bytes = 0;
-    for (uintptr_t at = from, next; at < to; at = next) {
-        if (at < window->start || at >= window->end)
-            window_load(window, align_down(at, os_page_bytes()), align_up(size_max(most, to), os_page_bytes()));
-        next = to < window->end ? to : window->end;
-        bytes += window_bytes(window, at, next);
-    }
-    return bytes;
-}
+typedef struct walk {
+    const survey_visitor_t *visitor; // NULL: none
+    residency_t residency;
+} walk_t;
 
 // --- one page --------------------------------------------------------------------------------------------------------
 
@@ -165,7 +101,7 @@ static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
     sums->pending_bytes -= missing - from_holes;
 }
 
-static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sums_t *sums)
+static void medium_sums(page_t *page, walk_t *walk, uintptr_t most, page_sums_t *sums)
 {
     const size_class_t *class = &size_class_table[sums->class];
     uint64_t free_bits = page_free_bits(page), pending_bits = atomic_load_explicit(&page->remote, memory_order_relaxed);
@@ -173,7 +109,7 @@ static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sum
         pending_bits |= atomic_load_explicit(block_bits_held(page), memory_order_relaxed);
     for (unsigned i = 0; i < class->block_count; i++) {
         uintptr_t start = (uintptr_t)page->start + (size_t)i * class->block_bytes;
-        size_t resident = resident_bytes(window, start, start + class->block_bytes, most);
+        size_t resident = residency_bytes(&walk->residency, start, start + class->block_bytes, most);
         if (free_bits >> i & 1) {
             sums->free_blocks++;
             sums->holes += resident;
@@ -186,7 +122,7 @@ static void medium_sums(page_t *page, window_t *window, uintptr_t most, page_sum
         }
     }
     uintptr_t tail = (uintptr_t)page->start + (size_t)class->block_count * class->block_bytes, end = (uintptr_t)page->start + class->page_bytes;
-    sums->tail = resident_bytes(window, tail, end, most);
+    sums->tail = residency_bytes(&walk->residency, tail, end, most);
     // What the parts have, and not what the page had a moment before: other threads touch memory meanwhile.
     uint64_t live_bytes = sums->live * class->block_bytes - sums->untouched;
     sums->resident = live_bytes + sums->holes + sums->pending_bytes + sums->tail;
@@ -264,7 +200,7 @@ static uint64_t medium_requested(page_t *page)
 
 // --- zones -----------------------------------------------------------------------------------------------------------
 
-static void page_show(const window_t *window, page_t *page, const page_sums_t *sums, survey_kind_t kind)
+static void page_show(const walk_t *walk, page_t *page, const page_sums_t *sums, survey_kind_t kind)
 {
     const size_class_t *class = &size_class_table[sums->class];
     bool owned = kind == SURVEY_PAGE, used = sums->live != 0 || sums->pending != 0;
@@ -273,8 +209,8 @@ static void page_show(const window_t *window, page_t *page, const page_sums_t *s
                            .holes_bytes = used ? sums->holes : 0, .live_blocks = (uint32_t)sums->live,
                            .block_bytes = class->block_bytes, .class = owned ? sums->class : 0,
                            .sampled = owned && page_is_marked(page)};
-    if (window->visitor != NULL)
-        window->visitor->visit(window->visitor->context, &shown);
+    if (walk->visitor != NULL)
+        walk->visitor->visit(walk->visitor->context, &shown);
 }
 
 static void class_add(survey_t *out, const page_sums_t *sums)
@@ -311,7 +247,7 @@ static uint64_t class_pending(survey_class_t *class, uint64_t count)
 // A mosaic's blocks count for their own classes, and what lies between them as holes of the class that the page had. Of
 // that class are the frees that were on their way when the page changed, too (they came between the owner's last look into
 // its inbox and mosaic_make).
-static void mosaic_survey(survey_t *out, page_t *page, window_t *window, uintptr_t most)
+static void mosaic_survey(survey_t *out, page_t *page, walk_t *walk, uintptr_t most)
 {
     page_sums_t sums = {.class = page->class};
     uintptr_t start = (uintptr_t)page->start, end = start + size_class_table[sums.class].page_bytes, free_from = start;
@@ -321,8 +257,8 @@ static void mosaic_survey(survey_t *out, page_t *page, window_t *window, uintptr
     for (size_t bytes; (bytes = mosaic_next_block(page, &granule)) != 0; granule += bytes / GRANULE_BYTES) {
         uintptr_t block = start + granule * GRANULE_BYTES;
         survey_class_t *class = &out->classes[size_class_of(bytes) - 1];
-        size_t resident = resident_bytes(window, block, block + bytes, most);
-        sums.holes += resident_bytes(window, free_from, block, most);
+        size_t resident = residency_bytes(&walk->residency, block, block + bytes, most);
+        sums.holes += residency_bytes(&walk->residency, free_from, block, most);
         class->live_blocks++;
         class->untouched_bytes += bytes - resident;
         sums.resident += resident;
@@ -330,7 +266,7 @@ static void mosaic_survey(survey_t *out, page_t *page, window_t *window, uintptr
         shown.live_blocks++;
         free_from = block + bytes;
     }
-    sums.holes += resident_bytes(window, free_from, end, most);
+    sums.holes += residency_bytes(&walk->residency, free_from, end, most);
     uint64_t pending = class_pending(&out->classes[sums.class - 1], size_min(remote_pending(page), shown.live_blocks));
     shown.live_bytes -= pending * size_class_table[sums.class].block_bytes;
     shown.live_blocks -= (uint32_t)pending;
@@ -339,11 +275,11 @@ static void mosaic_survey(survey_t *out, page_t *page, window_t *window, uintptr
     out->heap_rss_bytes += sums.resident + sums.holes;
     shown.holes_bytes = sums.holes;
     shown.resident_bytes = sums.resident + sums.holes;
-    if (window->visitor != NULL)
-        window->visitor->visit(window->visitor->context, &shown);
+    if (walk->visitor != NULL)
+        walk->visitor->visit(walk->visitor->context, &shown);
 }
 
-static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t most)
+static void page_survey(survey_t *out, page_t *page, walk_t *walk, uintptr_t most)
 {
     heap_t *owner = page_owner(page);
     page_sums_t sums = {.class = page->class};
@@ -352,26 +288,26 @@ static void page_survey(survey_t *out, page_t *page, window_t *window, uintptr_t
     if (sums.class == 0)
         return;
     if (page_is_mosaic(page)) {
-        mosaic_survey(out, page, window, most);
+        mosaic_survey(out, page, walk, most);
         return;
     }
     if (owner == NULL || small)
-        sums.resident = resident_bytes(window, start, start + size_class_table[sums.class].page_bytes, most);
+        sums.resident = residency_bytes(&walk->residency, start, start + size_class_table[sums.class].page_bytes, most);
     if (owner == NULL) {
         out->heap_rss_bytes += sums.resident;
         out->retained_bytes += sums.resident;
-        page_show(window, page, &sums, SURVEY_FREE_PAGE);
+        page_show(walk, page, &sums, SURVEY_FREE_PAGE);
         return;
     }
     if (small)
         small_sums(page, owner, &sums);
     else
-        medium_sums(page, window, most, &sums);
+        medium_sums(page, walk, most, &sums);
     out->heap_rss_bytes += sums.resident;
     if (heap_requested_exact)
         sums.requested = small ? small_requested(page, owner) : medium_requested(page);
     class_add(out, &sums);
-    page_show(window, page, &sums, SURVEY_PAGE);
+    page_show(walk, page, &sums, SURVEY_PAGE);
 }
 
 static void range_add(survey_t *out, const void *start, const void *end, const char *name)
@@ -380,14 +316,14 @@ static void range_add(survey_t *out, const void *start, const void *end, const c
         out->ranges[out->range_count++] = (survey_range_t){(uintptr_t)start, (uintptr_t)end, name};
 }
 
-static void zone_survey(survey_t *out, zone_t *zone, window_t *window)
+static void zone_survey(survey_t *out, zone_t *zone, walk_t *walk)
 {
     uint32_t fresh = atomic_load_explicit(&zone->fresh, memory_order_acquire);
     uintptr_t end = (uintptr_t)zone->base + ((size_t)fresh << zone->shift);
     range_add(out, zone->base, (void *)end, zone_name(zone));
-    window->start = window->end = 0;
+    residency_forget(&walk->residency);
     for (uint32_t i = 0; i < fresh; i++)
-        page_survey(out, &zone->pages[i], window, end);
+        page_survey(out, &zone->pages[i], walk, end);
 }
 
 static void rings_survey(survey_t *out)
@@ -411,26 +347,26 @@ static void borrowed_survey(survey_t *out)
 
 // --- large blocks ----------------------------------------------------------------------------------------------------
 
-static void extent_show(const window_t *window, const extent_t *extent, uint64_t bytes, uint64_t resident)
+static void extent_show(const walk_t *walk, const extent_t *extent, uint64_t bytes, uint64_t resident)
 {
     bool live = extent->state == EXTENT_LIVE;
     survey_page_t shown = {.start = (uintptr_t)extent->start, .bytes = live ? extent->used_bytes : bytes,
                            .resident_bytes = resident, .live_bytes = live ? extent->used_bytes : 0,
                            .live_blocks = live, .kind = live ? SURVEY_LARGE : SURVEY_LARGE_FREE};
-    if (window->visitor != NULL && (live || resident != 0))
-        window->visitor->visit(window->visitor->context, &shown);
+    if (walk->visitor != NULL && (live || resident != 0))
+        walk->visitor->visit(walk->visitor->context, &shown);
 }
 
 // The live ones are summed up here, and not taken from large_counts, so that the sums close without the lock, too.
-static void extent_survey(survey_t *out, const extent_t *node, size_t bytes, window_t *window, uintptr_t most)
+static void extent_survey(survey_t *out, const extent_t *node, size_t bytes, walk_t *walk, uintptr_t most)
 {
     extent_t copy = *node, *extent = &copy;
     uintptr_t start = (uintptr_t)extent->start;
     size_t used_bytes = extent->state == EXTENT_LIVE ? size_min(extent->used_bytes, bytes) : 0;
-    size_t used = resident_bytes(window, start, start + used_bytes, most);
-    size_t resident = used + resident_bytes(window, start + used_bytes, start + bytes, most);
+    size_t used = residency_bytes(&walk->residency, start, start + used_bytes, most);
+    size_t resident = used + residency_bytes(&walk->residency, start + used_bytes, start + bytes, most);
     out->heap_rss_bytes += resident;
-    extent_show(window, extent, bytes, resident);
+    extent_show(walk, extent, bytes, resident);
     if (extent->state != EXTENT_LIVE) {
         out->retained_bytes += resident;
         out->large_cached_bytes += extent->state == EXTENT_CACHED || extent->state == EXTENT_WARM ? resident : 0;
@@ -446,10 +382,10 @@ static void extent_survey(survey_t *out, const extent_t *node, size_t bytes, win
 }
 
 // They count as large blocks: what their OS pages hold beside them is tail.
-static void trap_survey_one(survey_t *out, window_t *window, const trap_view_t *view)
+static void trap_survey_one(survey_t *out, walk_t *walk, const trap_view_t *view)
 {
     uintptr_t most = trap_base + trap_bytes;
-    size_t resident = resident_bytes(window, (uintptr_t)view->open, (uintptr_t)view->end, most);
+    size_t resident = residency_bytes(&walk->residency, (uintptr_t)view->open, (uintptr_t)view->end, most);
     size_t used = size_min(resident, view->size_bytes);
     out->heap_rss_bytes += resident;
     out->large_blocks++;
@@ -460,38 +396,38 @@ static void trap_survey_one(survey_t *out, window_t *window, const trap_view_t *
     survey_page_t shown = {.start = (uintptr_t)view->open, .bytes = (size_t)(view->end - view->open),
                            .resident_bytes = resident, .live_bytes = view->size_bytes, .live_blocks = 1,
                            .kind = SURVEY_LARGE};
-    if (window->visitor != NULL)
-        window->visitor->visit(window->visitor->context, &shown);
+    if (walk->visitor != NULL)
+        walk->visitor->visit(walk->visitor->context, &shown);
 }
 
-static void trap_survey(survey_t *out, window_t *window)
+static void trap_survey(survey_t *out, walk_t *walk)
 {
     trap_view_t view;
     range_add(out, (void *)trap_base, (void *)(trap_base + trap_bytes), "tarn traps");
-    window->start = window->end = 0;
+    residency_forget(&walk->residency);
     for (unsigned i = 0; i < trap_slots(); i++)
         if (trap_look(i, &view))
-            trap_survey_one(out, window, &view);
+            trap_survey_one(out, walk, &view);
 }
 
-static void large_survey(survey_t *out, window_t *window)
+static void large_survey(survey_t *out, walk_t *walk)
 {
     char *start, *end;
     extent_bounds(&start, &end);
     range_add(out, start, end, "tarn large");
-    window->start = window->end = 0;
+    residency_forget(&walk->residency);
     for (extent_id_t id = extent_first(); id != 0; id = extent_behind(id)) {
         const extent_t *extent = extent_node(id);
-        extent_survey(out, extent, (size_t)extent->grains << LARGE_GRAIN_SHIFT, window, (uintptr_t)end);
+        extent_survey(out, extent, (size_t)extent->grains << LARGE_GRAIN_SHIFT, walk, (uintptr_t)end);
     }
     for (extent_id_t id = large_direct_next(0); id != 0; id = large_direct_next(id)) {
         const extent_t *extent = extent_node(id);
-        window->start = window->end = 0;
+        residency_forget(&walk->residency);
         if (extent->state == EXTENT_LIVE) // else nothing of it is resident (large_direct.c, guarded_free)
             range_add(out, extent->start, extent->start + extent->used_bytes, "tarn large");
-        extent_survey(out, extent, extent->used_bytes, window, (uintptr_t)extent->start + extent->used_bytes);
+        extent_survey(out, extent, extent->used_bytes, walk, (uintptr_t)extent->start + extent->used_bytes);
     }
-    trap_survey(out, window);
+    trap_survey(out, walk);
     out->large_allocated_total = large_counts().allocated_total + trap_allocated_total();
     if (out->large_allocated_total < out->large_blocks)
         out->large_allocated_total = out->large_blocks;
@@ -499,18 +435,33 @@ static void large_survey(survey_t *out, window_t *window)
 
 // --- metadata --------------------------------------------------------------------------------------------------------
 
-static void meta_range(survey_t *out, window_t *window, char *start, char *end)
+#define META_RANGES 16u // that the kernel is asked about at once; most heaps have less
+
+typedef struct meta_ranges {
+    unsigned count;
+    os_range_t range[META_RANGES];
+} meta_ranges_t;
+
+static void meta_count(survey_t *out, meta_ranges_t *ranges)
+{
+    size_t resident = os_resident_bytes(ranges->range, ranges->count);
+    out->metadata_bytes += resident;
+    out->heap_rss_bytes += resident;
+    ranges->count = 0;
+}
+
+// Each begins a mapping of its own.
+static void meta_range(survey_t *out, meta_ranges_t *ranges, char *start, char *end)
 {
     if (start == NULL || start >= end)
         return;
     range_add(out, start, end, "tarn metadata");
-    window->start = window->end = 0;
-    size_t resident = resident_bytes(window, (uintptr_t)start, (uintptr_t)end, (uintptr_t)end);
-    out->metadata_bytes += resident;
-    out->heap_rss_bytes += resident;
+    ranges->range[ranges->count++] = (os_range_t){(uintptr_t)start, align_up((uintptr_t)end, os_page_bytes())};
+    if (ranges->count == META_RANGES)
+        meta_count(out, ranges);
 }
 
-static void meta_survey(survey_t *out, window_t *window)
+static void meta_list(survey_t *out, meta_ranges_t *ranges)
 {
     char *start, *end;
     for (unsigned i = 0; i < zone_count(); i++) {
@@ -518,39 +469,55 @@ static void meta_survey(survey_t *out, window_t *window)
         uint32_t described = atomic_load_explicit(&zone->described, memory_order_acquire);
         start = (char *)zone->dirty.level[0];
         end = (char *)align_up((uintptr_t)&zone->pages[described], os_page_bytes());
-        meta_range(out, window, start, end);
+        meta_range(out, ranges, start, end);
     }
     for (unsigned i = 0; i < registry_arena.chunks; i++)
-        meta_range(out, window, registry_arena.chunk[i].start,
+        meta_range(out, ranges, registry_arena.chunk[i].start,
                    registry_arena.chunk[i].start + registry_arena.chunk[i].bytes);
     for (unsigned i = 0; i < mosaic_arena.chunks; i++)
-        meta_range(out, window, mosaic_arena.chunk[i].start, mosaic_arena.chunk[i].start + mosaic_arena.chunk[i].bytes);
+        meta_range(out, ranges, mosaic_arena.chunk[i].start, mosaic_arena.chunk[i].start + mosaic_arena.chunk[i].bytes);
     extent_table_bounds(&start, &end);
-    meta_range(out, window, start, end);
+    meta_range(out, ranges, start, end);
     extent_node_bounds(&start, &end);
-    meta_range(out, window, start, end);
+    meta_range(out, ranges, start, end);
     for (unsigned i = 0; heap_requested_exact && requested_bounds(i, &start, &end); i++)
-        meta_range(out, window, start, end);
+        meta_range(out, ranges, start, end);
     for (unsigned i = 0; i < atomic_load_explicit(&sample_table_count, memory_order_acquire); i++) {
         sample_bounds(i, &start, &end);
-        meta_range(out, window, start, end);
+        meta_range(out, ranges, start, end);
     }
     for (unsigned i = 0; block_bits_bounds(i, &start, &end); i++)
-        meta_range(out, window, start, end);
+        meta_range(out, ranges, start, end);
     trap_table_bounds(&start, &end);
-    meta_range(out, window, start, end);
+    meta_range(out, ranges, start, end);
     reserve_bounds(&start, &end);
-    meta_range(out, window, start, end);
+    meta_range(out, ranges, start, end);
+}
+
+static void meta_survey(survey_t *out)
+{
+    meta_ranges_t ranges;
+    ranges.count = 0;
+    meta_list(out, &ranges);
+    meta_count(out, &ranges);
 }
 
 // --- sums ------------------------------------------------------------------------------------------------------------
 
-static double square_root(double value) // Newton's method: libm would be one more library
+// Newton's method: libm would be one more library. Half the exponent is a first guess that is off by 6 % at most, and each
+// step squares the error: the fourth leaves 1e-24 of it.
+static double square_root(double value)
 {
-    double root = value > 1 ? value : 1;
-    for (int i = 0; i < 64 && value > 0; i++)
+    if (!(value > 0))
+        return 0;
+    uint64_t bits;
+    double root;
+    memcpy(&bits, &value, sizeof(bits));
+    bits = (bits >> 1) + (((uint64_t)1023 << 52) >> 1); // the exponent's offset, halved
+    memcpy(&root, &bits, sizeof(root));
+    for (int i = 0; i < 4; i++)
         root = (root + value / root) / 2;
-    return value > 0 ? root : 0;
+    return root;
 }
 
 static size_sample_t class_sample(unsigned class)
@@ -676,21 +643,37 @@ uint64_t survey_glance(void)
     return budget_used() + budget_retained();
 }
 
-static void walk(survey_t *out, const survey_visitor_t *visitor)
+// A loop, where memset would be the first call into the C library's text of a small program (kernel_call.h). What is zero
+// is not written, and so not resident, in static memory.
+static void memory_clear(void *start, size_t bytes)
 {
-    window_t window;
-    window.visitor = visitor;
+    const uint64_t none = 0;
+    for (char *at = start, *end = at + bytes; at < end; at += sizeof(none)) {
+        uint64_t word;
+        memcpy(&word, at, sizeof(word));
+        if (word != 0)
+            memcpy(at, &none, sizeof(none));
+    }
+}
+
+_Static_assert(sizeof(survey_t) % sizeof(uint64_t) == 0 && offsetof(survey_t, classes) % sizeof(uint64_t) == 0,
+               "it is cleared by words");
+
+static void heap_walk(survey_t *out, const survey_visitor_t *visitor)
+{
+    walk_t walk;
+    walk.visitor = visitor;
     memory_clear(out, offsetof(survey_t, classes));
     if (!survey_has_classes())
         return; // and what is behind need not become resident
     memory_clear(out->classes, sizeof *out - offsetof(survey_t, classes));
     classes_begin(out);
     for (unsigned i = 0; i < zone_count(); i++)
-        zone_survey(out, zone_get(i), &window);
+        zone_survey(out, zone_get(i), &walk);
     rings_survey(out);
     borrowed_survey(out);
-    large_survey(out, &window);
-    meta_survey(out, &window);
+    large_survey(out, &walk);
+    meta_survey(out);
     totals(out);
 }
 
@@ -698,7 +681,7 @@ static const uint64_t lock_patience_ms = 1000; // far longer than any section un
 
 void survey_take_unlocked(survey_t *out)
 {
-    walk(out, NULL);
+    heap_walk(out, NULL);
 }
 
 static lock_t *const locks[] = {&heap_lock, &mosaic_lock, &zone_lock, &extent_lock};
@@ -722,7 +705,7 @@ static void walk_locked(survey_t *out, const survey_visitor_t *visitor)
         taken[i] = !inside && lock_take_within(locks[i], lock_patience_ms);
         inside |= !taken[i]; // and is not waited for three times
     }
-    walk(out, visitor);
+    heap_walk(out, visitor);
     for (unsigned i = LOCK_RANKS; i-- > 0;)
         if (taken[i])
             lock_give(locks[i]);
@@ -738,5 +721,5 @@ void survey_take_pages(survey_t *out, const survey_visitor_t *visitor, bool lock
     if (locked)
         walk_locked(out, visitor);
     else
-        walk(out, visitor);
+        heap_walk(out, visitor);
 }

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "os_linux.h"
+
 #define KERNEL_PAGE_BYTES ((size_t)sysconf(_SC_PAGESIZE))
 
 void *__real_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
@@ -28,7 +30,8 @@ int __wrap_munmap(void *start, size_t bytes);
 int __wrap_mprotect(void *start, size_t bytes, int protection);
 int __wrap_madvise(void *start, size_t bytes, int advice);
 void *__wrap_mremap(void *start, size_t old_bytes, size_t new_bytes, int flags, ...);
-bool __wrap_os_residency(void *start, size_t bytes, unsigned char *residency);
+unsigned __wrap_os_residency(void *start, size_t pages, os_run_t *runs, size_t *told);
+size_t __wrap_os_resident_bytes(const os_range_t *ranges, unsigned count);
 
 int __wrap_getpagesize(void)
 {
@@ -138,13 +141,26 @@ static bool os_page_residency(char *start, const unsigned char *residency)
     return resident != 0;
 }
 
-bool __wrap_os_residency(void *start, size_t bytes, unsigned char *residency)
+unsigned __wrap_os_residency(void *start, size_t pages, os_run_t *runs, size_t *told)
 {
     unsigned char in_kernel_pages[KERNEL_PAGES_MOST];
     size_t page = (size_t)__wrap_getpagesize();
-    if (bytes / KERNEL_PAGE_BYTES > KERNEL_PAGES_MOST || mincore(start, bytes, in_kernel_pages) != 0)
-        return false;
-    for (size_t i = 0; i < bytes / page; i++)
-        residency[i] = os_page_residency((char *)start + i * page, in_kernel_pages + i * page / KERNEL_PAGE_BYTES);
-    return true;
+    unsigned count = 0;
+    *told = pages < OS_RUNS ? pages : OS_RUNS;
+    if (*told * page / KERNEL_PAGE_BYTES > KERNEL_PAGES_MOST || mincore(start, *told * page, in_kernel_pages) != 0)
+        return 0;
+    for (size_t i = 0; i < *told; i++)
+        if (os_page_residency((char *)start + i * page, in_kernel_pages + i * page / KERNEL_PAGE_BYTES))
+            runs[count++] = (os_run_t){(uint16_t)i, (uint16_t)(i + 1)};
+    return count;
+}
+
+size_t __wrap_os_resident_bytes(const os_range_t *ranges, unsigned count)
+{
+    size_t page = (size_t)__wrap_getpagesize(), sum = 0, told;
+    os_run_t runs[OS_RUNS];
+    for (unsigned i = 0; i < count; i++)
+        for (uintptr_t at = ranges[i].start; at < ranges[i].end; at += told * page)
+            sum += __wrap_os_residency((void *)at, (ranges[i].end - at) / page, runs, &told) * page;
+    return sum;
 }

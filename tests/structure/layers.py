@@ -16,7 +16,7 @@ import sources
 LAYERS = [
     ['bits', 'kernel_call'],
     ['config', 'os', 'bitset', 'misuse'],
-    ['size_class', 'lock', 'meta', 'budget', 'reserve', 'tiles'],
+    ['size_class', 'lock', 'meta', 'budget', 'reserve', 'residency', 'tiles'],
     ['page', 'extent', 'huge', 'trap'],
     ['remote', 'zone', 'large_cache', 'large_direct'],
     ['block_bits', 'zone_sets', 'zone_guard', 'large_live'],

@@ -225,9 +225,9 @@ Test(survey, a_large_block_that_comes_during_a_walk_without_locks_is_counted_who
 // Kernels before 6.7 cannot tell the page of zeros that all memory shares from a page of one's own.
 static bool kernel_knows_the_zero_page(void)
 {
-    unsigned char resident = 0;
     volatile char *page = os_map(os_page_bytes(), os_page_bytes());
-    return page[0] == 0 && os_residency((void *)page, os_page_bytes(), &resident) && !(resident & 1);
+    os_range_t range = {(uintptr_t)page, (uintptr_t)page + os_page_bytes()};
+    return page[0] == 0 && os_resident_bytes(&range, 1) == 0;
 }
 
 Test(survey, memory_that_was_only_read_is_not_resident)
