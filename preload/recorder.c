@@ -81,8 +81,10 @@ static const bool *is_ours;          // false in a child of fork; NULL: this ker
 // What the last snapshot saw, and the highest that any saw. Written by the thread that takes one.
 static uint64_t glance_last, glance_high, live_last, live_high, snapshot_last_ns,
     snapshot_cpu_ns, peak_rss_bytes;
+static uint32_t heaps_last;                 // threads that allocated, then; at least 1
 static bool high_waits;                     // a high was too dear, and it has not fallen yet
 static uint64_t glance_top, live_top;       // since then
+static _Atomic uint64_t cpu_known_ns, cpu_known_at_ns; // processor time of the process, and when that was. [atomic] relaxed
 static volatile sig_atomic_t request_waits; // a signal asked for a snapshot in the midst of our work
 
 // Every PACE_BIRTHS samples: how long they took, as against the processor time. [recorder_lock]
@@ -263,6 +265,9 @@ static void state_reset(void)
 {
     glance_last = glance_high = live_last = live_high = snapshot_last_ns = 0;
     snapshot_cpu_ns = peak_rss_bytes = 0;
+    heaps_last = 1;
+    atomic_store_explicit(&cpu_known_ns, clock_ns(CLOCK_PROCESS_CPUTIME_ID), memory_order_relaxed);
+    atomic_store_explicit(&cpu_known_at_ns, 0, memory_order_relaxed);
     high_waits = false;
     clock_gettime(CLOCK_MONOTONIC, &start_time);
     pace_births = pace_cpu_ns = pace_samples_ns = 0;
@@ -368,13 +373,30 @@ static recording_reason_t reason_now(uint64_t now_ns, uint64_t glance, uint64_t 
     return now_ns - snapshot_last_ns > LONG_AGO_NS ? RECORDING_AT_TIME : 0;
 }
 
+// Whether the process has had so much processor time. That is a system call, 0.7 us, and while a snapshot that is due waits
+// for its share each birth and death of a sample would make it. But a thread has as much as passes at most: so the kernel is
+// asked where the time may have come. (Of threads that have begun since the last snapshot nothing is known: what they had is
+// seen later, and not lost.)
+static bool cpu_has_reached(uint64_t cpu_ns, uint64_t now_ns)
+{
+    uint64_t known_ns = atomic_load_explicit(&cpu_known_ns, memory_order_relaxed);
+    uint64_t known_at_ns = atomic_load_explicit(&cpu_known_at_ns, memory_order_relaxed);
+    uint64_t passed_ns = now_ns > known_at_ns ? now_ns - known_at_ns : 0;
+    if (known_ns >= cpu_ns || known_ns + passed_ns * heaps_last < cpu_ns)
+        return known_ns >= cpu_ns;
+    known_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    atomic_store_explicit(&cpu_known_ns, known_ns, memory_order_relaxed);
+    atomic_store_explicit(&cpu_known_at_ns, now_ns, memory_order_relaxed);
+    return known_ns >= cpu_ns;
+}
+
 // Whether one now would keep all of them within a share of the processor time: one like the last, of what the heap has
 // become.
-static bool is_affordable(uint64_t glance, unsigned share, uint64_t credit_ns)
+static bool is_affordable(uint64_t now_ns, uint64_t glance, unsigned share, uint64_t credit_ns)
 {
-    uint64_t allowed_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) / share + credit_ns;
     uint64_t more_ns = glance > glance_last ? (glance - glance_last) >> SNAPSHOT_SHIFT : 0;
-    return recorder_header->snapshots_cpu_ns + snapshot_cpu_ns + more_ns <= allowed_ns;
+    uint64_t needed_ns = recorder_header->snapshots_cpu_ns + snapshot_cpu_ns + more_ns;
+    return needed_ns <= credit_ns || cpu_has_reached((needed_ns - credit_ns) * share, now_ns);
 }
 
 static void high_wait(uint64_t glance, uint64_t live)
@@ -401,20 +423,20 @@ static bool is_peak_over(uint64_t glance, uint64_t live)
            (has_fallen(glance, glance_top, 0) || has_fallen(live, live_top, recorder_header->sample_bytes_now));
 }
 
-static bool is_peak_affordable(uint64_t glance)
+static bool is_peak_affordable(uint64_t now_ns, uint64_t glance)
 {
-    return is_affordable(glance, PEAK_SHARE, PEAK_CREDIT_NS) ||
-           (is_far_above(LEAP_SHIFT) && is_affordable(glance, LEAP_SHARE, LEAP_CREDIT_NS));
+    return is_affordable(now_ns, glance, PEAK_SHARE, PEAK_CREDIT_NS) ||
+           (is_far_above(LEAP_SHIFT) && is_affordable(now_ns, glance, LEAP_SHARE, LEAP_CREDIT_NS));
 }
 
 // What is due, and may be taken now; 0: nothing.
 static recording_reason_t reason_paid(uint64_t now_ns, uint64_t glance, uint64_t live)
 {
     recording_reason_t reason = reason_now(now_ns, glance, live);
-    if (reason == RECORDING_AT_REQUEST || (reason != 0 && is_affordable(glance, SNAPSHOT_SHARE, SNAPSHOT_CREDIT_NS)))
+    if (reason == RECORDING_AT_REQUEST || (reason != 0 && is_affordable(now_ns, glance, SNAPSHOT_SHARE, SNAPSHOT_CREDIT_NS)))
         return reason;
     if (is_peak_over(glance, live))
-        return is_peak_affordable(glance) ? RECORDING_AT_HIGH : 0;
+        return is_peak_affordable(now_ns, glance) ? RECORDING_AT_HIGH : 0;
     if (reason == RECORDING_AT_HIGH)
         high_wait(glance, live);
     return 0;
@@ -427,6 +449,7 @@ static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
     glance_high = glance > glance_high ? glance : glance_high;
     live_high = live > live_high ? live : live_high;
     snapshot_last_ns = now_ns;
+    heaps_last = sheet.survey.heaps > 1 ? sheet.survey.heaps : 1;
     request_waits = high_waits = false;
 }
 

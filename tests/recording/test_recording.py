@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""test_recording.py WORKER LIBTARN PLUGIN PLUGIN CASE - what a recording holds, whatever happens to its process."""
+"""test_recording.py WORKER LIBTARN CPU_CLOCK PLUGIN PLUGIN CASE - what a recording holds, whatever happens to its process."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ import unittest
 import memory_limit
 import reader
 
-WORKER = LIBTARN = PLUGINS = None    # set from the command line below
+WORKER = LIBTARN = CPU_CLOCK = PLUGINS = None    # set from the command line below
 SPIKE_BYTES = (256 << 10) * 1000    # as in worker.c
 KILLS = int(os.environ.get('TARN_TEST_KILLS', 20))
 OOM_KILLS = int(os.environ.get('TARN_TEST_OOM_KILLS', 2))    # the machine is slow while it reclaims
@@ -254,6 +254,20 @@ class Contents(Recorded):
         recording = self.only()
         self.assertEqual(recording.snapshots[-1].reason, reader.AT_REQUEST)
         self.assertEqual(recording.header.end, reader.RUNNING)
+        self.require_whole(recording)
+
+
+class Clocks(Recorded):
+    def environment(self, options='', record='%n.%p'):
+        return super().environment(options, record) | {'LD_PRELOAD': f'{CPU_CLOCK}:{LIBTARN}'}
+
+    def test_waiting_for_what_a_snapshot_costs_takes_few_system_calls(self):
+        """The processor time is no matter of reading memory, as the other clocks are: the kernel has to be asked."""
+        process = self.start('spike', options='sample=16384')
+        _, stderr = process.communicate(timeout=PATIENCE_S)
+        recording = self.only()
+        self.assertGreater(recording.header.sampled_total, 10000)
+        self.assertLess(int(stderr), recording.header.sampled_total / 20 + 20 * len(recording.snapshots))
         self.require_whole(recording)
 
 
@@ -549,6 +563,6 @@ class Hostile(Recorded):
 
 
 if __name__ == '__main__':
-    WORKER, LIBTARN = (str(pathlib.Path(argument).resolve()) for argument in sys.argv[1:3])
-    PLUGINS = [str(pathlib.Path(argument).resolve()) for argument in sys.argv[3:5]]
-    unittest.main(argv=[sys.argv[0], *sys.argv[5:]], verbosity=2)
+    WORKER, LIBTARN, CPU_CLOCK = (str(pathlib.Path(argument).resolve()) for argument in sys.argv[1:4])
+    PLUGINS = [str(pathlib.Path(argument).resolve()) for argument in sys.argv[4:6]]
+    unittest.main(argv=[sys.argv[0], *sys.argv[6:]], verbosity=2)
