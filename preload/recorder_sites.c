@@ -8,8 +8,10 @@
 
 #define NONE UINT32_MAX
 
-// Sites by the hash of their stack: open addressing, number + 1, at most half full. Mapped for all that there may be; used
-// up to the mask, which doubles: few sites are on few OS pages. [recorder_lock]
+// Sites by the hash of their stack and their class: open addressing, number + 1, at most half full. The first site of a stack is
+// there a second time, under ANY_CLASS, so that one of another class finds its frames. (By the stack alone, a program that asks for
+// all sizes in one place would have 40 records of sites looked at for each sample.) Mapped for all that there may be; used up to
+// the mask, which doubles: few sites are on few OS pages. [recorder_lock]
 #define SITE_INDEX_FIRST ((size_t)1024) // one page of 4 KiB
 
 // Most programs ask for few sizes: all up to 16 KiB are on the first of the six pages.
@@ -17,7 +19,7 @@
 _Static_assert(RECORDING_SIZES_MAX <= 32 * SIZES_A_PAGE, "a bit for each page of the sizes");
 
 static uint32_t *site_index;
-static size_t site_index_mask, site_index_mapped; // entries
+static size_t site_index_mask, site_index_mapped, site_index_used; // entries
 static bool begun;                 // there are the index, and record 0 of what a sample is counted in
 static uint32_t size_pages_ready;  // a bit for each page of the sizes
 
@@ -46,7 +48,7 @@ static bool size_page_reserve(uint32_t page)
 static bool site_index_start(uint64_t capacity)
 {
     size_t entries = SITE_INDEX_FIRST;
-    while (entries < capacity * 2)
+    while (entries < capacity * 4)
         entries *= 2;
     if (site_index == NULL || site_index_mapped != entries)
         site_index = mmap(NULL, entries * sizeof *site_index, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -57,6 +59,7 @@ static bool site_index_start(uint64_t capacity)
         site_index = NULL;
     site_index_mapped = entries;
     site_index_mask = SITE_INDEX_FIRST - 1;
+    site_index_used = 0;
     return site_index != NULL;
 }
 
@@ -81,9 +84,11 @@ bool recorder_sites_begin(void)
 
 // --- sites -----------------------------------------------------------------------------------------------------------
 
-static size_t site_index_place(uint64_t hash)
+#define ANY_CLASS UINT32_MAX
+
+static size_t site_index_place(uint64_t hash, uint32_t class)
 {
-    return (hash >> 20) & site_index_mask;
+    return ((hash ^ class * 0x9e3779b97f4a7c15u) >> 20) & site_index_mask;
 }
 
 static size_t site_index_next(size_t at)
@@ -134,12 +139,31 @@ static uint32_t site_add(const call_stack_t *stack, uint64_t hash, uint32_t clas
     return (uint32_t)number;
 }
 
-static void site_index_add(uint32_t number)
+static void site_index_put(uint32_t number, uint32_t class)
 {
-    size_t at = site_index_place(site_at(number)->stack_hash);
+    size_t at = site_index_place(site_at(number)->stack_hash, class);
     while (site_index[at] != 0)
         at = site_index_next(at);
     site_index[at] = number + 1;
+    site_index_used++;
+}
+
+// Sites of one stack share its frames.
+static bool has_twin(const recording_site_t *site)
+{
+    for (size_t at = site_index_place(site->stack_hash, ANY_CLASS); site_index[at] != 0; at = site_index_next(at)) {
+        const recording_site_t *other = site_at(site_index[at] - 1);
+        if (other->stack_hash == site->stack_hash && other->frames_first == site->frames_first)
+            return true;
+    }
+    return false;
+}
+
+static void site_index_add(uint32_t number)
+{
+    if (!has_twin(site_at(number)))
+        site_index_put(number, ANY_CLASS);
+    site_index_put(number, site_at(number)->class);
 }
 
 // One that is too small begins anew, twice as large: all sites are in it but the first. (What it grows into is clear, but in
@@ -147,29 +171,35 @@ static void site_index_add(uint32_t number)
 static void site_index_note(uint32_t number)
 {
     size_t entries = site_index_mask + 1;
-    if (number * (size_t)2 <= entries || entries == site_index_mapped) {
+    if ((site_index_used + 2) * 2 <= entries || entries == site_index_mapped) {
         site_index_add(number);
         return;
     }
     memset(site_index, 0, 2 * entries * sizeof *site_index);
     site_index_mask = 2 * entries - 1;
+    site_index_used = 0;
     for (uint32_t i = 1; i <= number; i++)
         site_index_add(i);
+}
+
+// 0: there is none.
+static uint32_t site_find(const call_stack_t *stack, uint64_t hash, uint32_t class)
+{
+    for (size_t at = site_index_place(hash, class); site_index[at] != 0; at = site_index_next(at)) {
+        const recording_site_t *site = site_at(site_index[at] - 1);
+        if (stack_is(site, hash, stack) && (site->class == class || class == ANY_CLASS))
+            return site_index[at] - 1;
+    }
+    return 0;
 }
 
 static uint32_t site_of(const call_stack_t *stack, uint32_t class, uint64_t now_ns)
 {
     uint64_t hash = stack_hash(stack);
-    uint32_t twin = 0;
-    for (size_t at = site_index_place(hash); site_index[at] != 0; at = site_index_next(at)) {
-        const recording_site_t *site = site_at(site_index[at] - 1);
-        if (!stack_is(site, hash, stack))
-            continue;
-        if (site->class == class)
-            return site_index[at] - 1;
-        twin = site_index[at] - 1;
-    }
-    uint32_t number = site_add(stack, hash, class, twin, now_ns);
+    uint32_t number = site_find(stack, hash, class);
+    if (number != 0)
+        return number;
+    number = site_add(stack, hash, class, site_find(stack, hash, ANY_CLASS), now_ns);
     if (number != 0)
         site_index_note(number);
     return number;

@@ -227,6 +227,16 @@ class Contents(Recorded):
         self.assertGreater(sum(site.allocated_samples == 2 for site in sites), 0.999 * len(sites))
         self.require_whole(recording)
 
+    def test_one_stack_in_many_classes_is_a_site_of_each_and_its_frames_are_there_once(self):
+        self.work('sizes', 16384, options='sample=16')
+        recording = self.only()
+        sites = self.site_of(recording, 'known_leak')
+        self.assertGreater(len(sites), 50)
+        self.assertEqual(len(sites), len({site.class_ for site in sites}))
+        self.assertEqual(len({(site.frames_first, site.depth) for site in sites}), 1)
+        self.assertTrue(all(site.allocated_samples % 2 == 0 for site in sites if site.class_ > 40))
+        self.require_whole(recording)
+
     def test_without_a_profile_there_are_snapshots_only(self):
         self.work('leak', 8 << 20, 1000, options='profile=off')
         recording = self.only()

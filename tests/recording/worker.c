@@ -350,6 +350,16 @@ static int paths(int count, char **arguments)
     return 0;
 }
 
+// Blocks of every size, twice, on one stack. worker sizes MOST
+static int sizes(int count, char **arguments)
+{
+    size_t most = count > 0 ? (size_t)atoll(arguments[0]) : 16384;
+    for (size_t i = 0; i < 2 * most; i += 16)
+        memset(known_leak(i % most + 16), 1, 1);
+    ready();
+    return 0;
+}
+
 // Waits for what comes. worker idle
 static int idle(int count, char **arguments)
 {
@@ -373,7 +383,7 @@ int main(int count, char **arguments)
     static const program_t programs[] = {{"busy", busy},   {"pinned", pinned},       {"leak", leak},
                                          {"forks", forks}, {"exec", run_exec},       {"plugins", run_plugins},
                                          {"storm", storm}, {"recursion", recursion}, {"idle", idle},
-                                         {"spike", spike}, {"paths", paths},
+                                         {"spike", spike}, {"paths", paths},       {"sizes", sizes},
                                          {"forked_threads", forked_threads}};
     for (unsigned i = 0; count > 1 && i < sizeof programs / sizeof *programs; i++)
         if (strcmp(arguments[1], programs[i].name) == 0)
