@@ -33,22 +33,22 @@
 #define YOUNG_SAMPLES 16u
 #define OLD_SAMPLES 128u
 
-// A snapshot walks all of the heap. So they take at most 0.5 % of the processor time, and 0.25 ms: four small ones, and
-// 0.6 % more of a program of 0.04 s.
-#define SNAPSHOT_SHARE 200u // one in so many
-#define SNAPSHOT_CREDIT_NS 250000u
+// A snapshot walks all of the heap. So they take at most 0.25 % of the processor time, and 0.125 ms: two or three small ones,
+// and 0.3 % more of a program of 0.04 s.
+#define SNAPSHOT_SHARE 400u // one in so many
+#define SNAPSHOT_CREDIT_NS 125000u
 
-#define SNAPSHOT_SHIFT 7 // a byte more costs 1/128 ns: 8 us a MiB
+#define SNAPSHOT_SHIFT 8 // a byte more costs 1/256 ns: 4 us a MiB
 
 // A high that comes too fast for that waits, and is taken on credit when it begins to fall: then it was a peak, and
 // nothing else would tell of it. What it costs the next ones have to wait for. One that is far above what was seen may
-// cost 1 %; one that is a half above, which no program can repeat often, 2 % and 2 ms: a walk over fresh memory takes 3 to
-// 4 % of what its page faults took, whatever its size, so a program that has done as much again beside them can pay.
-#define PEAK_SHARE 100u
-#define PEAK_CREDIT_NS 250000u
+// cost 0.5 %; one that is a half above, which no program can repeat often, 2 % and 1 ms: a walk over fresh memory takes 2 % of
+// what its page faults took, whatever its size, so a program that has done anything beside them can pay.
+#define PEAK_SHARE 200u
+#define PEAK_CREDIT_NS 125000u
 #define PEAK_SHIFT 2 // a fourth above: less is not worth a debt
 #define LEAP_SHARE 50u
-#define LEAP_CREDIT_NS 2000000u
+#define LEAP_CREDIT_NS 1000000u
 #define LEAP_SHIFT 1
 #define PEAK_FALL_SHIFT 6 // by 1/64: far less than what makes a high
 
@@ -60,13 +60,14 @@
 
 #define END_PATIENCE_MS 200
 
-// Samples may take 0.2 % of the processor time by their own clock, which is 1 % in all: a sample costs a program that does
-// little but allocate 3 to 6 times what its clock sees (decision 044). Such a program would pay up to 15 % for one each
+// Samples may take 0.1 % of the processor time by their own clock, which is 0.5 % in all: a sample costs a program that does
+// little but allocate 3 to 5 times what its clock sees (decision 045). Such a program would pay up to 15 % for one each
 // 512 KiB, and has many samples all the same. Eight times too dear, they become four times rarer at once: on a busy machine
 // that takes some samples during which the thread did not run, not one or two.
 #define PACE_BIRTHS 32u
-#define PACE_SHARE 500u
+#define PACE_SHARE 1000u
 #define PACE_FAR 8u
+#define WAIT_FAR 8u // while a high waits: a program that only allocates pays 1 % for samples that far apart
 #define RATE_BYTES_MOST ((uint64_t)1 << 30)
 
 static struct timespec start_time;
@@ -399,11 +400,34 @@ static bool is_affordable(uint64_t now_ns, uint64_t glance, unsigned share, uint
     return needed_ns <= credit_ns || cpu_has_reached((needed_ns - credit_ns) * share, now_ns);
 }
 
+static void rate_change(uint64_t rate_bytes)
+{
+    recorder_header->sample_bytes_now = rate_bytes;
+    sample_rate_set(rate_bytes);
+}
+
+// That a high which waits begins to fall, deaths of samples tell. So they are no rarer then than the fall that counts.
+static uint64_t rate_most(void)
+{
+    uint64_t fall_bytes = live_top >> PEAK_FALL_SHIFT, least_bytes = recorder_header->sample_bytes * WAIT_FAR;
+    uint64_t most_bytes = fall_bytes > least_bytes ? fall_bytes : least_bytes;
+    return high_waits && most_bytes < RATE_BYTES_MOST ? most_bytes : RATE_BYTES_MOST;
+}
+
+static bool is_rate_paced(void)
+{
+    return !options.sample_given && (recorder_header->flags & RECORDING_FULL_SAMPLES) == 0;
+}
+
 static void high_wait(uint64_t glance, uint64_t live)
 {
     glance_top = high_waits && glance_top > glance ? glance_top : glance;
     live_top = high_waits && live_top > live ? live_top : live;
     high_waits = true;
+    if (recorder_header->sample_bytes_now > rate_most() && is_rate_paced() && recorder_lock_take()) {
+        rate_change(rate_most());
+        recorder_lock_give();
+    }
 }
 
 static bool has_fallen(uint64_t now, uint64_t top, uint64_t noise)
@@ -429,11 +453,19 @@ static bool is_peak_affordable(uint64_t now_ns, uint64_t glance)
            (is_far_above(LEAP_SHIFT) && is_affordable(now_ns, glance, LEAP_SHARE, LEAP_CREDIT_NS));
 }
 
+// The first one of a fork's child comes with its first samples, not at a start, and shows the parent's heap, too. It is the only
+// one that a child which is killed soon has.
+static bool is_next_affordable(uint64_t now_ns, uint64_t glance)
+{
+    return recorder_header->snapshot_number == 0 ? is_affordable(now_ns, glance, LEAP_SHARE, LEAP_CREDIT_NS) :
+                                                   is_affordable(now_ns, glance, SNAPSHOT_SHARE, SNAPSHOT_CREDIT_NS);
+}
+
 // What is due, and may be taken now; 0: nothing.
 static recording_reason_t reason_paid(uint64_t now_ns, uint64_t glance, uint64_t live)
 {
     recording_reason_t reason = reason_now(now_ns, glance, live);
-    if (reason == RECORDING_AT_REQUEST || (reason != 0 && is_affordable(now_ns, glance, SNAPSHOT_SHARE, SNAPSHOT_CREDIT_NS)))
+    if (reason == RECORDING_AT_REQUEST || (reason != 0 && is_next_affordable(now_ns, glance)))
         return reason;
     if (is_peak_over(glance, live))
         return is_peak_affordable(now_ns, glance) ? RECORDING_AT_HIGH : 0;
@@ -510,30 +542,24 @@ void recorder_start(void)
 
 // --- pace ------------------------------------------------------------------------------------------------------------
 
-static void rate_change(uint64_t rate_bytes)
-{
-    recorder_header->sample_bytes_now = rate_bytes;
-    sample_rate_set(rate_bytes);
-}
-
 // How often is a matter of what it costs, unless the user said how often.
 void recorder_pace(void)
 {
     recording_header_t *header = recorder_header;
     if (options.sample_given || ++pace_births < PACE_BIRTHS)
         return;
-    uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID), rate_bytes = header->sample_bytes_now;
+    uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID), rate_bytes = header->sample_bytes_now, most_bytes = rate_most();
     uint64_t allowed_ns = (cpu_ns - pace_cpu_ns) / PACE_SHARE, spent_ns = header->samples_ns - pace_samples_ns;
     pace_births = 0;
     pace_cpu_ns = cpu_ns;
     pace_samples_ns = header->samples_ns;
-    if (spent_ns > allowed_ns && rate_bytes < RATE_BYTES_MOST) {
+    if (spent_ns > allowed_ns && rate_bytes < most_bytes) {
         header->flags |= RECORDING_SPARSE;
         rate_bytes *= spent_ns > allowed_ns * PACE_FAR ? 4 : 2;
-        rate_change(rate_bytes < RATE_BYTES_MOST ? rate_bytes : RATE_BYTES_MOST);
+        rate_change(rate_bytes < most_bytes ? rate_bytes : most_bytes);
     } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes &&
                (header->flags & RECORDING_FULL_SAMPLES) == 0) {
-        rate_change(rate_bytes / 2);
+        rate_change(rate_bytes / 2 > header->sample_bytes ? rate_bytes / 2 : header->sample_bytes);
     }
 }
 

@@ -8,10 +8,10 @@
 
 #define NONE UINT32_MAX
 
-// Sites by the hash of their stack and their class: open addressing, number + 1, at most half full. The first site of a stack is
-// there a second time, under ANY_CLASS, so that one of another class finds its frames. (By the stack alone, a program that asks for
-// all sizes in one place would have 40 records of sites looked at for each sample.) Mapped for all that there may be; used up to
-// the mask, which doubles: few sites are on few OS pages. [recorder_lock]
+// Sites by the hash of their stack and their class: open addressing, number + 1, at most half full. The first site of a stack
+// is there a second time, under ANY_CLASS, so that one of another class finds its frames. (By the stack alone, a program that
+// asks for all sizes in one place would have 40 records of sites looked at for each sample.) Mapped for all that there may be;
+// used up to the mask, which doubles: few sites are on few OS pages. [recorder_lock]
 #define SITE_INDEX_FIRST ((size_t)1024) // one page of 4 KiB
 
 // Most programs ask for few sizes: all up to 16 KiB are on the first of the six pages.

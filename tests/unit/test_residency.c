@@ -1,4 +1,4 @@
-// tests/unit/test_residency.c - whatever is asked, in whatever order, it is what the OS pages say, and the kernel is asked seldom.
+// tests/unit/test_residency.c - whatever is asked, in whatever order, is what the OS pages say, and the kernel is asked seldom.
 #include <criterion/criterion.h>
 
 #include "residency.h"
