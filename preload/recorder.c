@@ -61,7 +61,7 @@
 #define END_PATIENCE_MS 200
 
 // Samples may take 0.1 % of the processor time by their own clock, which is 0.5 % in all: a sample costs a program that does
-// little but allocate 3 to 5 times what its clock sees (decision 045). Such a program would pay up to 15 % for one each
+// little but allocate 3 to 5 times what its clock sees (decision 047). Such a program would pay up to 15 % for one each
 // 512 KiB, and has many samples all the same. Eight times too dear, they become four times rarer at once: on a busy machine
 // that takes some samples during which the thread did not run, not one or two.
 #define PACE_BIRTHS 32u
