@@ -19,10 +19,18 @@ static const size_t dense_bytes = (size_t)16 << 20;
 // kernel may look for one for milliseconds, asking takes one part in 512.
 static const unsigned refused_shift = 3;
 static const unsigned refused_shift_more = 6;
+// But no longer than a minute: a process that was stopped in the midst of the call was not refused for so long.
+static const uint64_t refused_most_us = (uint64_t)60 * 1000 * 1000;
+
+// [atomic] relaxed. Two threads that are refused at once count it twice.
+typedef struct refusal {
+    _Atomic unsigned times; // in a row
+    _Atomic uint64_t until_us;
+} refusal_t;
 
 static huge_mode_t mode;
-static _Atomic unsigned refusals; // in a row
-static _Atomic uint64_t refused_until_us;
+// Each for itself: a kernel before 6.1, which collapses nothing, gives huge pages to who touches.
+static refusal_t no_backing, no_collapse;
 static _Atomic bool given; // the kernel has given one that was asked for by a touch
 
 void huge_start(huge_mode_t chosen)
@@ -60,10 +68,10 @@ static bool is_in_proportion(const char *before, size_t bytes, bool carved, bool
     return has_room(known) && is_dense(before, bytes, carved);
 }
 
-static bool may_ask(void)
+static bool may_ask(refusal_t *refusal)
 {
-    uint64_t until = atomic_load_explicit(&refused_until_us, memory_order_relaxed);
-    return until == 0 || os_now_us() >= until;
+    uint64_t until_us = atomic_load_explicit(&refusal->until_us, memory_order_relaxed);
+    return until_us == 0 || os_now_us() >= until_us;
 }
 
 bool huge_may_be_wanted(void)
@@ -73,7 +81,7 @@ bool huge_may_be_wanted(void)
 
 bool huge_wanted(const char *before, size_t bytes, bool carved, bool known)
 {
-    return mode != HUGE_OFF && !budget_is_limited() && is_in_proportion(before, bytes, carved, known) && may_ask();
+    return mode != HUGE_OFF && !budget_is_limited() && is_in_proportion(before, bytes, carved, known) && may_ask(&no_backing);
 }
 
 bool huge_is_return(void)
@@ -81,21 +89,27 @@ bool huge_is_return(void)
     return mode == HUGE_AUTO && is_return() && has_room(true) && !budget_is_limited();
 }
 
-static void refused(uint64_t since_us)
+bool huge_may_collapse(void)
 {
-    unsigned before = atomic_fetch_add_explicit(&refusals, 1, memory_order_relaxed);
+    return huge_is_return() && may_ask(&no_collapse);
+}
+
+static void refused(refusal_t *refusal, uint64_t since_us)
+{
+    unsigned before = atomic_fetch_add_explicit(&refusal->times, 1, memory_order_relaxed);
     unsigned shift = refused_shift + (before < refused_shift_more ? before : refused_shift_more);
-    uint64_t now_us = os_now_us();
-    atomic_store_explicit(&refused_until_us, now_us + ((now_us - since_us) << shift), memory_order_relaxed);
+    uint64_t now_us = os_now_us(), wait_us = (now_us - since_us) << shift;
+    atomic_store_explicit(&refusal->until_us, now_us + (wait_us < refused_most_us ? wait_us : refused_most_us),
+                          memory_order_relaxed);
 }
 
 // since_us: when it was asked.
-static bool answered(bool done, uint64_t since_us)
+static bool answered(refusal_t *refusal, bool done, uint64_t since_us)
 {
     if (!done)
-        refused(since_us);
-    else if (atomic_load_explicit(&refusals, memory_order_relaxed) != 0)
-        atomic_store_explicit(&refusals, 0, memory_order_relaxed);
+        refused(refusal, since_us);
+    else if (atomic_load_explicit(&refusal->times, memory_order_relaxed) != 0)
+        atomic_store_explicit(&refusal->times, 0, memory_order_relaxed);
     return done;
 }
 
@@ -105,16 +119,16 @@ bool huge_back(char *start, bool again)
     bool done = os_huge_page(start, HUGE_BYTES, again);
     if (done)
         atomic_store_explicit(&given, true, memory_order_relaxed);
-    return answered(done, since_us);
+    return answered(&no_backing, done, since_us);
 }
 
 bool huge_collapse(char *start)
 {
     uint64_t since_us = os_now_us();
     if (!atomic_load_explicit(&given, memory_order_relaxed) && !os_gives_huge_pages(HUGE_BYTES))
-        return answered(false, since_us);
+        return answered(&no_collapse, false, since_us);
     atomic_store_explicit(&given, true, memory_order_relaxed);
-    return answered(os_huge_page_collapse(start, HUGE_BYTES), since_us);
+    return answered(&no_collapse, os_huge_page_collapse(start, HUGE_BYTES), since_us);
 }
 
 void huge_split(char *start)

@@ -61,7 +61,9 @@ bool huge_back(char *start, bool again);
 // Whether the heap is on its way back to where it was, with room for a region: what is missing in one that is partly in use
 // will be touched soon. Quick, for huge_wanted is to be asked, too.
 bool huge_is_return(void);
-// As huge_back, for such a region. What is in use in it stays what it is, resident or not as its owners know; all else is
+// The same, and no collapse was refused a moment ago.
+bool huge_may_collapse(void);
+// As huge_back, for such a region, but a refusal is none to back another one. What is in use in it stays what it is, resident or not as its owners know; all else is
 // resident then, and unchanged. No lock is needed, but what nobody uses of it must be the caller's alone.
 bool huge_collapse(char *start);
 // The region opts out again.

@@ -214,7 +214,7 @@ bool zone_regions_back(unsigned kind, unsigned class)
         return true;
     region_way_t way = REGION_NEW;
     uint32_t first = unused_region(zone);
-    if (first == BITSET_NONE && huge_is_return()) {
+    if (first == BITSET_NONE && huge_may_collapse()) {
         first = partly_unused_region(zone);
         way = REGION_COLLAPSE;
     }

@@ -17,6 +17,7 @@ static bool refuses, gives_none;
 static unsigned asked, backed, collapsed;
 static uint64_t now_ms = 1000000, now_us = 1000000;
 static unsigned collapses_refused;
+static uint64_t stopped_us; // the process is stopped for so long when it asks next
 
 bool __wrap_os_huge_page(char *start, size_t bytes, bool again);
 bool __real_os_huge_page(char *start, size_t bytes, bool again);
@@ -26,13 +27,15 @@ bool __wrap_os_gives_huge_pages(size_t bytes);
 uint64_t __wrap_os_now_ms(void);
 uint64_t __wrap_os_now_us(void);
 
+#define SECOND_US (uint64_t)1000000
 #define ASKING_US 150 // what it takes the kernel to answer; a block of SMALL takes 1 to touch
 
 // A kernel without huge pages is stood in for by touching the range: what follows is the same.
 bool __wrap_os_huge_page(char *start, size_t bytes, bool again)
 {
     asked++;
-    now_us += ASKING_US;
+    now_us += ASKING_US + stopped_us;
+    stopped_us = 0;
     if (refuses)
         return false;
     backed++;
@@ -278,6 +281,18 @@ Test(huge, a_collapse_that_failed_costs_one_region)
     cr_assert_eq(collapses_refused, 0);
 }
 
+// Before Linux 6.1.
+Test(huge, a_kernel_that_collapses_nothing_still_gives_what_is_touched)
+{
+    come_back_to_what_stayed();
+    unsigned backed_beside_collapses = backed;
+    empty();
+    collapses_refused = UINT32_MAX;
+    come_back_to_what_stayed();
+    cr_assert_lt(collapses_refused, UINT32_MAX);
+    cr_assert_geq(backed, backed_beside_collapses);
+}
+
 Test(huge, where_the_kernel_gives_none_nothing_is_collapsed)
 {
     refuses = gives_none = true;
@@ -322,6 +337,20 @@ Test(huge, a_kernel_that_refuses_is_not_asked_again_for_a_while)
     fill_to(84 * MIB);
     cr_assert_gt(backed, 4);
     require_books();
+}
+
+Test(huge, a_process_that_was_stopped_while_it_asked_asks_again_after_a_minute)
+{
+    refuses = true;
+    stopped_us = 3600 * SECOND_US;
+    fill_to(50 * MIB);
+    cr_assert_eq(asked, 1);
+    now_us += 59 * SECOND_US;
+    fill_to(56 * MIB);
+    cr_assert_eq(asked, 1);
+    now_us += 2 * SECOND_US;
+    fill_to(62 * MIB);
+    cr_assert_eq(asked, 2);
 }
 
 Test(huge, what_is_sparsely_used_is_not_filled)
