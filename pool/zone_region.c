@@ -202,9 +202,10 @@ static APART bool region_consider(zone_t *zone, uint32_t first, unsigned class, 
     size_t before = (size_t)first << zone->shift;
     if (!huge_wanted(zone->base + before, before, carved, zone_is == ZONE_RETURNS) || !region_take(zone, first, class, &taken))
         return true;
-    if (used)
+    bool locked = region_back(zone, first, class, &taken, way);
+    if (used && huge_state(&zone->huge, first >> zone_region_shift(zone)) == HUGE_RESIDENT) // else its pages are, one by one
         budget_regret(BUDGET_WHOLE, HUGE_BYTES >> regret_shift);
-    return region_back(zone, first, class, &taken, way);
+    return locked;
 }
 
 bool zone_regions_back(unsigned kind, unsigned class)
