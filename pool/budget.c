@@ -24,7 +24,8 @@ static unsigned waste_percent = BUDGET_WASTE_PERCENT;
 static size_t most_bytes = SIZE_MAX; // [const] after the start
 static _Atomic size_t retained, used, used_peak, recent_peak, purged_total, credit[BUDGET_KINDS];
 static _Atomic size_t excused[BUDGET_EXCUSES];
-static _Atomic size_t hollow_bytes, pending_bytes;
+static _Atomic size_t hollow_bytes;
+static _Atomic size_t pending_bytes; // wraps below 0: one heap has told what it took back, and another not yet what it freed
 static _Atomic size_t filled_used; // what was in use when memory last became resident ahead of its use
 static bool fills_freely;
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
@@ -190,7 +191,8 @@ static size_t credit_allowance(budget_kind_t kind)
     size_t in_use = get(&used), peak = get(&recent_peak);
     if (kind == BUDGET_INSIDE)
         return in_use >> churn_shift;
-    in_use -= size_min(get(&pending_bytes), in_use);
+    ptrdiff_t pending = (ptrdiff_t)get(&pending_bytes);
+    in_use -= pending > 0 ? size_min((size_t)pending, in_use) : 0;
     if (peak <= in_use || in_use <= 2 * BUDGET_FLOOR_BYTES)
         return 0;
     return size_min(peak - in_use, return_factor * (in_use - 2 * BUDGET_FLOOR_BYTES));

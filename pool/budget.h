@@ -72,7 +72,7 @@ size_t budget_kept(void); // retained and not excused
 size_t budget_recent_peak(void);
 size_t budget_used(void);
 size_t budget_hollow_bytes(void);
-size_t budget_pending(void);
+size_t budget_pending(void); // as far as it was told (heap_pend); wraps below 0
 size_t budget_used_peak(void);
 size_t budget_purged_total(void);
 size_t budget_limit(budget_kind_t kind);

@@ -251,10 +251,13 @@ static size_t pending_bytes(void)
 
 static const char *pending_check(void)
 {
-    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
+    size_t told = budget_pending();
+    for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
         if (atomic_load(&heap->state) == HEAP_LOST)
             return NULL; // its thread may have been in the midst of telling
-    return pending_bytes() == budget_pending() ? NULL : "the budget's pending bytes are not what pages have pending";
+        told += heap->pending_untold_bytes;
+    }
+    return pending_bytes() == told ? NULL : "the budget's pending bytes are not what pages have pending";
 }
 
 static size_t cached_bytes(void)

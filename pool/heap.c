@@ -241,6 +241,32 @@ static APART void small_collect(heap_t *heap, page_t *page, uint64_t word)
     heap_handover_count(&heap->small[page->class].handover, 0, count);
 }
 
+// Where threads free for each other all of them hand over all the time, and the budget's counter is one: so it is told of so
+// much at a time. A hundred threads keep 6 MiB from it at most.
+static const size_t pend_step_bytes = (size_t)64 << 10;
+
+void heap_pend_tell(heap_t *heap)
+{
+    budget_pend(heap->pending_untold_bytes);
+    heap->pending_untold_bytes = 0;
+}
+
+void heap_pend(heap_t *heap, size_t bytes)
+{
+    if (unlikely(heap == &heap_none)) {
+        budget_pend(bytes);
+        return;
+    }
+    heap->pending_untold_bytes += bytes;
+    if (unlikely(heap->pending_untold_bytes + pend_step_bytes > 2 * pend_step_bytes)) // a step up, or down
+        heap_pend_tell(heap);
+}
+
+void heap_unpend(heap_t *heap, size_t bytes)
+{
+    heap_pend(heap, -bytes);
+}
+
 static void medium_collect(heap_t *heap, page_t *page, uint64_t word)
 {
     uint64_t freed = word & ~REMOTE_QUEUED;
@@ -256,7 +282,7 @@ void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
     uint64_t word = remote_take(page, leave_inbox);
     if ((word & ~REMOTE_QUEUED) == 0)
         return;
-    budget_unpend(remote_bytes(page, word));
+    heap_unpend(heap, remote_bytes(page, word));
     if (page_is_small(page))
         small_collect(heap, page, word);
     else
@@ -295,7 +321,7 @@ static void hand_over(heap_t *heap, page_t *page, block_t *first, block_t *last,
         mosaic_free_list(first);
         return;
     }
-    budget_pend((size_t)count * page_class(page)->block_bytes); // before: they may be taken at once
+    heap_pend(heap, (size_t)count * page_class(page)->block_bytes);
     if (remote_free_list(page, first, last, count))
         heap_drain_orphan(heap_inbox_push(page));
     heap_adopt_page(heap, page);

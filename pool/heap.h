@@ -124,6 +124,8 @@ struct heap {
     size_t idle_due_bytes;       // [owner] above this, purge.c is to have a look
     size_t idle_stuck_bytes;     // [owner] what the last purge could not give back of that
     size_t idle_told_bytes;      // [owner] its part of all heaps' idle bytes, as of the last look
+    size_t pending_untold_bytes; // [owner] what it freed of others' blocks, less what it took back of those that others freed, as far
+                                 // as the budget has not been told of it; wraps below 0
     size_t sparse_bytes;         // [owner] what nearly empty small pages hold idle, about: those in bucket 0, and scanned
     uint32_t turns;              // [owner] how often a small class took another page, or any class blocks of a mosaic
     uint32_t unwanted_turn, unwanted_wait; // [owner] when heap_purge_unwanted has looked last, and for how many turns it
@@ -376,6 +378,10 @@ RARE void heap_medium_relist(heap_t *heap, page_t *page);
 // Hands the borrowed head lists over.
 void heap_borrowed_flush(heap_t *heap);
 void heap_ring_flush(heap_t *heap);
+// What budget_pend says, of the thread's frees and of its pages, in steps. heap may be heap_none: at once then.
+void heap_pend(heap_t *heap, size_t bytes);
+void heap_unpend(heap_t *heap, size_t bytes);
+void heap_pend_tell(heap_t *heap); // now, all of it
 // A free of another heap's small block. heap may be heap_none. False: it is on its way already (a double free).
 bool heap_free_remote(heap_t *heap, page_t *page, block_t *block);
 

@@ -88,11 +88,11 @@ bool heap_free_medium_of(heap_t *heap, page_t *page, unsigned index)
         return true;
     }
     size_t block_bytes = page_class(page)->block_bytes;
-    budget_pend(block_bytes); // before: it may be taken at once
+    heap_pend(heap, block_bytes);
     if (remote_free_bit(page, index, &already))
         heap_drain_orphan(heap_inbox_push(page));
     if (already)
-        budget_unpend(block_bytes);
+        heap_unpend(heap, block_bytes);
     else
         heap_adopt_page(heap, page); // its owner may have ended in between
     return !already;

@@ -155,6 +155,7 @@ void heap_end(void)
     state_set(heap, HEAP_ORPHAN);
     atomic_fetch_sub_explicit(&alive_count, 1, memory_order_relaxed);
     heap_inbox_drain(heap);
+    heap_pend_tell(heap);
     orphan_push(heap);
     lock_give(&heap_lock);
 }

@@ -151,6 +151,9 @@ Test(budget, what_others_have_freed_is_no_reason_to_keep_more, .init = budget_be
     cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit());
     budget_unpend(98 * MIB);
     cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 200 * MIB);
+    budget_unpend(8 * MIB); // taken back before its freer has told of it
+    cr_assert_eq(budget_limit(BUDGET_WHOLE), base_limit() + 200 * MIB);
+    budget_pend(8 * MIB);
     cr_assert_eq(budget_pending(), 0);
 }
 

@@ -2,11 +2,13 @@
 // becomes of blocks freed by others.
 #include <criterion/criterion.h>
 
+#include "budget.h"
 #include "check.h"
 #include "support.h"
 
 #define SIZE 128u
 #define MOST 4096u
+#define MUCH ((size_t)1 << 20)
 
 static void *blocks[MOST];
 static unsigned class, per_page;
@@ -111,6 +113,30 @@ Test(heap, remote_frees_wait_until_own_frees_are_used)
     cr_assert_eq(remote_pending(support_page(blocks[0])), 1);
     cr_assert_eq(pool_malloc(SIZE), blocks[0], "then those of others, before anything is carved");
     cr_assert_eq(remote_pending(support_page(blocks[0])), 0);
+}
+
+static size_t told_before_its_end;
+
+static void free_one_and_look(void *block)
+{
+    pool_free(block);
+    heap_ring_flush(heap_self);
+    told_before_its_end = budget_pending();
+}
+
+Test(heap, what_is_pending_is_told_to_the_budget_at_a_threads_end_or_when_it_is_much)
+{
+    support_drain_head(SIZE, blocks, MOST);
+    support_thread(free_one_and_look, blocks[0]);
+    cr_assert_eq(told_before_its_end, 0);
+    cr_assert_eq(budget_pending(), support_page(blocks[0])->class << GRANULE_SHIFT);
+    cr_assert_null(check_pool());
+    cr_assert_eq(pool_malloc(SIZE), blocks[0]); // taken back, and not told
+    cr_assert_null(check_pool());
+    heap_pend(heap_self, MUCH);
+    cr_assert_eq(budget_pending(), MUCH);
+    heap_unpend(heap_self, MUCH);
+    cr_assert_eq(budget_pending(), 0);
 }
 
 Test(heap, other_pages_remote_frees_come_by_the_inbox_before_a_fresh_page)
