@@ -62,12 +62,15 @@ Test(refill, the_next_page_is_the_fullest_one_that_was_freed_into)
     uint32_t turns = heap_self->turns;
     free_of_page(0, per_page / 2 + 1);
     free_of_page(1, returns);
+    page_of(1)->scanned = (uint16_t)per_page; // as if it had been nearly empty once
     cr_assert_eq(refill_turned(SIZE, heap_self), blocks[per_page + returns - 1]);
     cr_assert_eq(bin->current, page_of(1));
+    cr_assert_eq(page_of(1)->scanned, 0);
     cr_assert_eq(page_of(1)->place, PAGE_CURRENT);
     cr_assert_eq(page_used(page_of(1)), per_page);
     cr_assert_eq(bin->handed, handed + returns);
     cr_assert_eq(heap_self->turns, turns + 1);
+    cr_assert_eq(bin->turn, heap_self->turns);
     cr_assert_eq(page_of(0)->place, PAGE_LISTED);
 }
 
@@ -104,6 +107,7 @@ Test(refill, pages_behind_the_first_of_a_bucket_stay_in_it)
     for (unsigned i = 0; i < PAGES - 1; i++) {
         void *block = refill_turned(SIZE, heap_self);
         cr_assert_eq(support_page(block), page_of(PAGES - 2 - i), "the one that came last first");
+        refill_test_end(); // the others' links
         while (heap_self->head[class] != NULL)
             pool_malloc(SIZE);
     }
@@ -118,6 +122,53 @@ Test(refill, a_nearly_empty_page_is_left_to_the_long_way)
     cr_assert_null(refill_turned(SIZE, heap_self));
     cr_assert_eq(bin->current, current);
     cr_assert_eq(support_page(heap_refill(heap_self, class)), page_of(0));
+}
+
+Test(refill, a_page_that_a_purge_will_look_at_is_left_to_the_long_way)
+{
+    free_of_page(0, per_page - page_steps(page_of(0)));
+    cr_assert_eq(page_of(0)->bucket, 0);
+    cr_assert_null(refill_turned(SIZE, heap_self));
+    cr_assert_eq(page_of(0)->place, PAGE_LISTED);
+}
+
+static void turn_of_many_remote(void *unused)
+{
+    (void)unused;
+    for (unsigned i = 0; i < PAGES * per_page; i++)
+        blocks[i] = pool_malloc(SIZE);
+    bin = &heap_self->small[class];
+    bin->handover = (handover_t){.handed = per_page, .remote = per_page};
+    free_of_page(0, returns);
+    cr_assert_eq(support_page(refill_turned(SIZE, heap_self)), page_of(0));
+    cr_assert_eq(page_owner(page_of(PAGES - 1)), &heap_commons);
+}
+
+Test(refill, the_page_that_is_left_goes_to_the_commons_if_others_free_most)
+{
+    support_thread(turn_of_many_remote, NULL);
+}
+
+Test(refill, a_class_of_which_few_sizes_are_known_is_left_to_the_long_way)
+{
+    free_of_page(0, returns);
+    bin->short_refills = false;
+    cr_assert_null(refill_quick(SIZE, heap_self));
+    cr_assert_eq(bin->current, page_of(PAGES - 1));
+    bin->short_refills = true;
+    cr_assert_not_null(refill_quick(SIZE, heap_self));
+}
+
+Test(refill, each_eighth_is_noted)
+{
+    uint32_t noted = heap_self->sample[class].count;
+    uint64_t refills = heap_self->refills;
+    for (unsigned i = 0; i < 16; i++) {
+        pool_free(blocks[PAGES * per_page - 1]);
+        cr_assert_not_null(refill_quick(SIZE - 1, heap_self));
+    }
+    cr_assert_eq(heap_self->refills, refills + 16);
+    cr_assert_eq(heap_self->sample[class].count, noted + 2);
 }
 
 Test(refill, a_class_without_a_page_is_left_to_the_long_way)
@@ -136,6 +187,16 @@ Test(refill, a_list_with_the_next_sample_is_left_to_the_long_way)
     cr_assert_null(heap_self->head[class]);
     heap_self->gaps.small_at[class] = HEAP_SAMPLE_NEVER;
     cr_assert_eq(support_page(pool_malloc(SIZE)), page_of(0));
+}
+
+Test(refill, a_sample_among_the_current_pages_own_frees_keeps_it_current)
+{
+    free_of_page(0, returns);
+    free_of_page(PAGES - 1, 2);
+    heap_self->gaps.small_at[class] = bin->handed + 1;
+    cr_assert_null(refill_quick(SIZE, heap_self));
+    cr_assert_eq(bin->current, page_of(PAGES - 1));
+    heap_self->gaps.small_at[class] = HEAP_SAMPLE_NEVER;
 }
 
 Test(refill, a_damaged_list_is_left_to_the_long_way)
@@ -159,7 +220,9 @@ Test(refill, others_frees_come_before_the_next_page)
 {
     free_of_page(0, returns);
     support_thread(free_one, blocks[(PAGES - 1) * per_page]);
+    page_id_t queued = atomic_exchange(&heap_self->inbox, 0); // as if the inbox that has it were its former owner's
     cr_assert_null(refill_turned(SIZE, heap_self), "in the current page");
+    atomic_store(&heap_self->inbox, queued);
     cr_assert_eq(pool_malloc(SIZE), blocks[(PAGES - 1) * per_page]);
     support_thread(free_one, blocks[per_page]);
     cr_assert_null(refill_turned(SIZE, heap_self), "in the inbox");
@@ -227,9 +290,13 @@ static void borrow_three(void *argument)
     const ring_slot_t *slot = heap_ring_slot(heap_self, class);
     cr_assert(slot->borrowed && slot->first == NULL && slot->count == 0);
     cr_assert_eq(slot->most, RING_BLOCKS, "and any page's blocks may come");
-    heap_self->gaps.small_at[class] = own->handed + 1;
+    heap_self->ring[class].borrowed = false; // as if it had been full meanwhile
     pool_free(frees[2]);
     heap_self->head[class] = NULL;
+    cr_assert_eq(refill_turned(SIZE, heap_self), frees[2]);
+    cr_assert(slot->borrowed, "what stays when it is full again serves the next refill");
+    heap_self->gaps.small_at[class] = own->handed + 1;
+    pool_free(frees[2]);
     pool_free(frees[1]);
     pool_free(frees[0]);
     cr_assert_null(refill_turned(SIZE, heap_self), "one is the next sample");
