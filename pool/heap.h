@@ -146,7 +146,8 @@ struct heap {
     size_sample_t sample[CLASS_COUNT]; // [owner]
     medium_bin_t medium[MEDIUM_CLASSES];
     sample_gaps_t gaps;                // [owner]
-    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS + 1]; // [owner] only who frees others' blocks touches it
+    // By class: the first one stays empty. Only who frees others' blocks touches it.
+    _Alignas(CACHE_LINE_BYTES) ring_slot_t ring[RING_SLOTS + 1]; // [owner]
     // Last: only hardened heaps touch it. The last one stays empty: no class is that large.
     small_draw_t draw[SMALL_CLASSES + 2]; // [owner]
 };
@@ -337,14 +338,6 @@ static inline size_t heap_sparse_idle_bytes(const page_t *page)
 // Values of page->bucket beyond the fullness buckets.
 #define BUCKET_SCANNED BUCKETS
 #define BUCKET_UNCARVED (BUCKETS + 1)
-
-// The class has a current page or a head list from now on.
-static inline void heap_small_see(heap_t *heap, unsigned class)
-{
-    heap->small_seen |= (uint64_t)1 << (class - 1);
-}
-
-_Static_assert(SMALL_CLASSES == 64 && MEDIUM_CLASSES == 64, "a bit each");
 
 // Ends the list behind its first `length` blocks; returns what is behind.
 static inline block_t *heap_blocks_cut(block_t *list, unsigned length)

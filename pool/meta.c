@@ -3,7 +3,7 @@
 
 #include "os_linux.h"
 
-static const size_t first_chunk_bytes = (size_t)64 << 10; // eight heaps
+static const size_t first_chunk_bytes = (size_t)64 << 10; // three heaps
 
 static bool chunk_add(meta_arena_t *arena, size_t bytes)
 {

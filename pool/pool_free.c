@@ -241,15 +241,15 @@ static HARDENED void free_hardened_high(void *block, page_t *page)
         pool_free_slow(block);
 }
 
-// Whether blocks of a thread's own pages have a short way though they are hardened.
-static inline bool is_hardened(void)
+// Whether blocks of a thread's own pages are hardened, and have a short way nevertheless (pool_free_is_short).
+static inline bool hardened_is_short(void)
 {
     return unlikely(__atomic_load_n(&harden_quick_mark, __ATOMIC_RELAXED) == PAGE_MARK);
 }
 
 void pool_free_high(void *block, page_t *page)
 {
-    if (is_hardened())
+    if (hardened_is_short())
         free_hardened_high(block, page);
     else
         pool_free_others(block, page);
@@ -308,7 +308,7 @@ void pool_free_beyond(void *block, size_t offset)
     if (unlikely(way == HEAP_FREE_BEYOND))
         return free_beyond_zones(block);
     if (unlikely(way == HEAP_FREE_SLOW)) {
-        if (is_hardened())
+        if (hardened_is_short())
             free_hardened_medium(block);
         else
             pool_free_slow(block);

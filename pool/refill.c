@@ -65,6 +65,14 @@ static page_t *next_page(heap_t *heap, small_bin_t *bin, unsigned class, bool fr
     return page;
 }
 
+_Static_assert(SMALL_CLASSES == 64 && MEDIUM_CLASSES == 64, "a bit each");
+
+// The class has a current page or a head list from now on.
+static void small_see(heap_t *heap, unsigned class)
+{
+    heap->small_seen |= (uint64_t)1 << (class - 1);
+}
+
 // A page with blocks on its list becomes the current one. NULL: no memory, or no page but a fresh one, and nothing has
 // changed.
 static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class, bool may_be_fresh)
@@ -76,7 +84,7 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class, b
         heap_harden_drop(heap, class);
     bin->current = page;
     bin->turn = ++heap->turns;
-    heap_small_see(heap, class);
+    small_see(heap, class);
     page->place = PAGE_CURRENT;
     page->scanned = 0;
     if (old != NULL && old != page) {
@@ -167,7 +175,7 @@ static block_t *ring_borrow(heap_t *heap, unsigned class)
     heap->ring_bytes -= (size_t)length * class << GRANULE_SHIFT;
     heap->small[class].handed += length;
     heap->small[class].head_page = NULL;
-    heap_small_see(heap, class);
+    small_see(heap, class);
     heap->head[class] = list->next;
     return list;
 }
@@ -186,7 +194,7 @@ static block_t *mosaic_refill(heap_t *heap, unsigned class)
         mosaic_free_list(heap_blocks_cut(list, length));
     heap->small[class].handed += length;
     heap->small[class].head_page = page;
-    heap_small_see(heap, class);
+    small_see(heap, class);
     heap->head[class] = list->next;
     return list;
 }

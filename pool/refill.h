@@ -1,11 +1,11 @@
 // pool/refill.h - what malloc does when a head list of small blocks has run out.
 //
-// A refill looks, in this order, at: the ring (borrowed blocks), the current page's own frees, its remote frees, the inbox, the
-// fullest bucket, an uncarved step of an owned page, orphans' pages, mosaics, a larger class's head list (if the class has no page
-// yet), a fresh page: what is resident and nearly full goes first, so that nearly empty pages get the chance to empty. heap_refill
-// does all that. What is here does the commonest of it in fewer instructions, and as heap_refill would: the current page's own
-// frees (nine refills of ten where blocks are replaced at random), what the ring has, and the next page's frees. A refill that is
-// to be looked at, since it has a sample, or a list that is not as it should be, is left to heap_refill.
+// A refill looks, in this order, at: the current page's own frees, the ring (then the blocks are borrowed), the page's remote
+// frees, the inbox, the fullest bucket, an uncarved step of an owned page, orphans' pages, mosaics, a larger class's head list (if
+// the class has no page yet), a fresh page: what is resident and nearly full goes first, so that nearly empty pages get the chance
+// to empty. heap_refill does all that. What is here does the commonest of it in fewer instructions, and as heap_refill would: the
+// current page's own frees (nine refills of ten where blocks are replaced at random), what the ring has, and the next page's frees.
+// A refill that is to be looked at, since it has a sample, or a list that is not as it should be, is left to heap_refill.
 //
 // All functions: the calling thread's heap, which may be heap_none; level 0 (harden.h), or they find nothing.
 #ifndef TARN_REFILL_H
