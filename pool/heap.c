@@ -200,7 +200,8 @@ heap_t *heap_inbox_push(page_t *page)
     return owner;
 }
 
-// The last of a page's own frees. NULL: there is none, or a link leads out of the page.
+// The last of a page's own frees. NULL: there is none, or a link leads out of the page, or the list goes on behind so many (a block
+// was freed twice): cut off there, it would be shorter than refills reckon.
 static block_t *own_end(const page_t *page, unsigned count)
 {
     block_t *block = page->list;
@@ -209,7 +210,7 @@ static block_t *own_end(const page_t *page, unsigned count)
             return NULL;
         block = block->next;
     }
-    return block;
+    return block != NULL && likely(block->next == NULL) ? block : NULL;
 }
 
 // The two lists become one behind the shorter one's end: a walk costs a cache miss a block, and what others have freed is in

@@ -272,6 +272,22 @@ Test(refill, a_link_of_an_own_free_that_was_written_over_is_not_followed_when_ot
     *(void **)blocks[11] = blocks[10];
 }
 
+Test(refill, own_frees_that_go_round_are_not_cut_off_when_others_frees_come)
+{
+    block_t *first = blocks[10], *second = blocks[11];
+    pool_free(first);
+    pool_free(second);
+    pool_free(first); // level 0 does not see it
+    page_t *page = page_with_both(0);
+    cr_assert_eq(page->list, blocks[4]);
+    cr_assert_eq(page->list->next->next->next->next->next, first);
+    cr_assert_eq(first->next, second, "a refill that reckons with three of them finds three");
+    first->next = NULL; // else the pool is not whole
+    page->list->next->next->next->next->next = second;
+    second->next = first;
+    page->left++;
+}
+
 static void borrow_three(void *argument)
 {
     void **frees = argument;
