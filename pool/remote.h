@@ -49,7 +49,7 @@ static inline bool remote_must_queue(uint64_t old)
     return (old & REMOTE_QUEUED) == 0;
 }
 
-// Bytes of the blocks in a page's word.
+// Bytes of the blocks in a page's word; 0 of a hardened small page, whose word has no count (block_bits.h).
 static inline size_t remote_bytes(const page_t *page, uint64_t word)
 {
     unsigned count = page_is_small(page) ? remote_count(word) : bits_count(word & ~REMOTE_QUEUED);
