@@ -249,7 +249,7 @@ bool budget_may_fill(size_t bytes, bool again)
     size_t regretted = 0;
     if (again && budget_has_credit(BUDGET_WHOLE)) {
         credit_age(os_now_ms());
-        regretted = get(&credit[BUDGET_WHOLE]);
+        regretted = size_min(get(&credit[BUDGET_WHOLE]), bytes); // it may have ended meanwhile: one region then lies there unused
     }
     return get(&excused[BUDGET_FILLING]) + bytes <= filling_most(regretted);
 }

@@ -183,6 +183,15 @@ Test(budget, as_much_may_be_ahead_as_is_used_and_where_it_was_used_before_as_is_
     cr_assert_not(budget_may_fill(160 * MIB, true), "it has halved three times");
 }
 
+Test(budget, what_is_regretted_lets_one_region_more_lie_ahead_however_much_it_is, .init = budget_begin)
+{
+    budget_regret(BUDGET_WHOLE, 50 * MIB);
+    budget_excuse(BUDGET_FILLING, 100 * MIB);
+    cr_assert(budget_may_fill(2 * MIB, true));
+    budget_excuse(BUDGET_FILLING, 2 * MIB);
+    cr_assert_not(budget_may_fill(2 * MIB, true));
+}
+
 Test(budget, a_heap_at_its_peak_has_no_use_for_whole_pages_of_credit)
 {
     budget_begin();
