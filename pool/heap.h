@@ -189,9 +189,9 @@ typedef enum heap_free_way { HEAP_FREED, HEAP_FREE_SLOW, HEAP_FREE_BEYOND } heap
 
 // What a local free has found out of a block: nobody need do so again.
 typedef struct heap_found {
-    size_t offset;      // from the first zone's start
-    page_t *page;       // in the first zone: its page,
-    heap_t *owner_word; // and that one's owner word
+    size_t offset;      // from the start of the zone that was looked at
+    page_t *page;       // if it lies there: its page,
+    heap_t *owner_word; // and, of the first zone, that one's owner word
 } heap_found_t;
 
 // Frees a block of the first zone that is the calling thread's. SLOW: it is not, or freed twice. BEYOND: it lies in another
@@ -222,19 +222,23 @@ static inline page_t *heap_high_page(size_t offset)
     return &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
 }
 
-// The same for a block of the second zone. False: it is not the calling thread's, or freed twice.
-static inline bool heap_free_high(void *address, page_t *page)
+// The same for a block of the second zone. found: all of that zone, but its owner_word is not.
+static inline heap_free_way_t heap_free_local_high(void *address, heap_found_t *found)
 {
+    size_t offset = found->offset = (uintptr_t)address - zone_high_base;
+    if (unlikely(offset >= zone_high_limit))
+        return HEAP_FREE_BEYOND;
+    page_t *page = found->page = heap_high_page(offset);
     if (unlikely(page_owner_word(page) != heap_self))
-        return false;
+        return HEAP_FREE_SLOW;
     block_t *block = address, *list = page->list;
     if (unlikely(block == list))
-        return false;
+        return HEAP_FREE_SLOW;
     block->next = list;
     page->list = block;
     if (unlikely(--page->left == 0))
         heap_page_event(page);
-    return true;
+    return HEAP_FREED;
 }
 
 // slow: SLOW, in the first zone; slow_high: in the second one. beyond: in neither; it gets how far behind the second one's start.
@@ -244,12 +248,11 @@ static inline void heap_free_local_or(void *address, void (*slow)(void *, heap_f
     heap_found_t found;
     heap_free_way_t way = heap_free_local(address, &found);
     if (way == HEAP_FREE_BEYOND) {
-        size_t offset = (uintptr_t)address - zone_high_base;
-        if (unlikely(offset >= zone_high_limit))
-            return beyond(address, offset);
-        page_t *page = heap_high_page(offset);
-        if (unlikely(!heap_free_high(address, page)))
-            slow_high(address, page);
+        way = heap_free_local_high(address, &found);
+        if (unlikely(way == HEAP_FREE_BEYOND))
+            return beyond(address, found.offset);
+        if (unlikely(way == HEAP_FREE_SLOW))
+            slow_high(address, found.page);
         return;
     }
     if (unlikely(way == HEAP_FREE_SLOW))

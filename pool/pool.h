@@ -56,7 +56,7 @@ HARDENED void pool_free_hardened(page_t *page, void *block); // the same where p
 void pool_free_high(void *block, page_t *page);    // the same, of the second zone
 void pool_free_beyond(void *block, size_t offset); // the same, of neither; offset: from the second zone's start
 void pool_delete_slow(void *block, size_t size_bytes, page_t *small); // small: as found, in the first two zones; else NULL
-void pool_delete_beyond(void *block, size_t size_bytes, size_t offset);
+void pool_delete_beyond(void *block, size_t size_bytes);
 // The block is about to be freed by one who says what it asked for: told if that cannot be. resizable: realloc may have left
 // it where it was. harden_level is not 0.
 RARE void pool_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable);
@@ -263,7 +263,7 @@ static inline void pool_delete(void *block, size_t size_bytes)
     heap_found_t found;
     heap_free_way_t way = heap_free_local(block, &found);
     if (unlikely(way == HEAP_FREE_BEYOND))
-        return pool_delete_beyond(block, size_bytes, found.offset);
+        return pool_delete_beyond(block, size_bytes);
     if (unlikely(way == HEAP_FREE_SLOW))
         pool_delete_slow(block, size_bytes, found.page);
 }

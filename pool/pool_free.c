@@ -325,16 +325,13 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes, 
     pool_free_slow(block);
 }
 
-__attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
+__attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes)
 {
-    page_t *small = NULL;
-    heap_free_way_t way;
-    if ((offset -= zone_first_bytes) < zone_high_limit) {
-        small = heap_high_page(offset);
-        way = heap_free_high(block, small) ? HEAP_FREED : HEAP_FREE_SLOW;
-    } else {
-        way = free_beyond(block, offset); // hardened, it is FREED for NULL alone
-    }
+    heap_found_t found;
+    heap_free_way_t way = heap_free_local_high(block, &found);
+    page_t *small = way == HEAP_FREE_BEYOND ? NULL : found.page;
+    if (small == NULL)
+        way = free_beyond(block, found.offset); // hardened, it is FREED for NULL alone
     bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 && free_large_quick(block);
     if (unlikely(way != HEAP_FREED && !ready))
         pool_delete_slow(block, size_bytes, small);
