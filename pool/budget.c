@@ -6,7 +6,7 @@
 static const uint64_t regret_ms = 1000; // wanted again within this time: giving it back was a mistake
 static const unsigned churn_shift = 1;  // credit up to half of what is in use
 static const unsigned return_factor = 4; // credit for the way back to the peak: up to this times what is in use
-static const unsigned peak_shift = 3;   // the recent peak comes down to what is in use by an eighth a second
+static const unsigned peak_shift = 3;   // a recent peak comes down to what is in use by an eighth a second
 
 // A heap that has wanted its last seconds' peak again this many times over is trusted to go on so: then nothing is given
 // back for a while. So often that a program which fills and empties its heap a few dozen times is not taken for one that
@@ -144,24 +144,29 @@ void budget_purged(size_t bytes)
     atomic_compare_exchange_strong_explicit(&credit_ms, &never, now_ms, memory_order_relaxed, memory_order_relaxed);
 }
 
+size_t budget_peak_sunk(size_t peak, size_t now, uint64_t seconds)
+{
+    for (; seconds > 0 && peak > now; seconds--)
+        peak -= ((peak - now) >> peak_shift) + 1;
+    return peak;
+}
+
 // Halves the credit once for each second since it was last done, and lets the recent peak sink. Two threads at once may
 // do it once too often.
 static void credit_age(uint64_t now_ms)
 {
     uint64_t since = atomic_load_explicit(&credit_ms, memory_order_relaxed);
-    uint64_t seconds = (now_ms - since) / regret_ms, seconds_passed = seconds;
+    uint64_t seconds = (now_ms - since) / regret_ms;
     if (seconds == 0)
         return;
     atomic_store_explicit(&credit_ms, now_ms, memory_order_relaxed);
     bool gone = seconds >= 8 * sizeof(size_t);
     for (unsigned kind = 0; kind < BUDGET_KINDS; kind++)
         atomic_store_explicit(&credit[kind], gone ? 0 : get(&credit[kind]) >> seconds, memory_order_relaxed);
-    size_t peak = get(&recent_peak), in_use = get(&used);
-    for (; seconds-- > 0 && peak > in_use && !gone;)
-        peak -= ((peak - in_use) >> peak_shift) + 1;
-    atomic_store_explicit(&recent_peak, gone ? in_use : peak, memory_order_relaxed);
-    atomic_store_explicit(&wanted_again, gone ? 0 : get(&wanted_again) >> seconds_passed, memory_order_relaxed);
-    atomic_store_explicit(&second_peak[1], seconds_passed == 1 ? get(&second_peak[0]) : in_use, memory_order_relaxed);
+    size_t in_use = get(&used), peak = gone ? in_use : budget_peak_sunk(get(&recent_peak), in_use, seconds);
+    atomic_store_explicit(&recent_peak, peak, memory_order_relaxed);
+    atomic_store_explicit(&wanted_again, gone ? 0 : get(&wanted_again) >> seconds, memory_order_relaxed);
+    atomic_store_explicit(&second_peak[1], seconds == 1 ? get(&second_peak[0]) : in_use, memory_order_relaxed);
     atomic_store_explicit(&second_peak[0], in_use, memory_order_relaxed);
 }
 

@@ -52,8 +52,7 @@ void huge_start(huge_mode_t mode);
 bool huge_may_be_wanted(void);
 // Whether another region is in proportion, behind `bytes` of addresses that end at `before`: what was filled densely so
 // far will be filled on. Under limit= none is: there, memory is counted before it is resident. carved: what is handed out
-// there is touched in any case (small blocks).
-// known: a moment ago it was all in use.
+// there is touched in any case (small blocks). known: a moment ago it was all in use.
 bool huge_wanted(const char *before, size_t bytes, bool carved, bool known);
 // Backs an unused region, which is resident then. again: it may have been used before. False: the kernel has none to
 // give, and it is not asked again for a while; the region is plain and not resident. No lock is needed.
@@ -63,8 +62,9 @@ bool huge_back(char *start, bool again);
 bool huge_is_return(void);
 // The same, and no collapse was refused a moment ago.
 bool huge_may_collapse(void);
-// As huge_back, for such a region, but a refusal is none to back another one. What is in use in it stays what it is, resident or not as its owners know; all else is
-// resident then, and unchanged. No lock is needed, but what nobody uses of it must be the caller's alone.
+// As huge_back, for such a region, but a refusal is none to back another one. What is in use in it stays what it is,
+// resident or not as its owners know; all else is resident then, and unchanged. No lock is needed, but what nobody uses of
+// it must be the caller's alone.
 bool huge_collapse(char *start);
 // The region opts out again.
 void huge_split(char *start);

@@ -485,10 +485,11 @@ static APART unsigned runs_in_core(char *start, size_t pages, os_run_t *runs, si
 
 unsigned os_residency(void *start, size_t pages, os_run_t *runs, size_t *told)
 {
+    pages = size_min(pages, OS_RUN_PAGES);
     int pagemap = pagemap_open();
-    int found = pagemap < 0 ? -1 : runs_scanned(pagemap, start, size_min(pages, OS_RUN_PAGES), runs, told);
+    int found = pagemap < 0 ? -1 : runs_scanned(pagemap, start, pages, runs, told);
     pagemap_close(pagemap);
-    return found >= 0 ? (unsigned)found : runs_in_core(start, size_min(pages, OS_RUN_PAGES), runs, told);
+    return found >= 0 ? (unsigned)found : runs_in_core(start, pages, runs, told);
 }
 
 static bool scanned_bytes(int pagemap, const os_range_t *range, size_t *bytes)

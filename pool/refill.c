@@ -153,6 +153,15 @@ static inline unsigned sampled_length(heap_t *heap, unsigned class, unsigned cou
     return count;
 }
 
+// So many blocks become the head list but the first, which is returned. from: their page; NULL: of the ring, and any pages.
+static inline block_t *head_list_take(heap_t *heap, unsigned class, page_t *from, block_t *list, unsigned length)
+{
+    heap->small[class].handed += length;
+    heap->small[class].head_page = from;
+    heap->head[class] = list->next;
+    return list;
+}
+
 static void slot_is_borrowed(ring_slot_t *slot, unsigned class)
 {
     slot->borrowed = true;
@@ -173,11 +182,8 @@ static block_t *ring_borrow(heap_t *heap, unsigned class)
     slot->count = (uint16_t)(count - length);
     slot_is_borrowed(slot, class);
     heap->ring_bytes -= (size_t)length * class << GRANULE_SHIFT;
-    heap->small[class].handed += length;
-    heap->small[class].head_page = NULL;
     small_see(heap, class);
-    heap->head[class] = list->next;
-    return list;
+    return head_list_take(heap, class, NULL, list, length);
 }
 
 // Blocks of a mosaic become the head list, where a page would have to be faulted in. They stay with their page, as
@@ -192,11 +198,8 @@ static block_t *mosaic_refill(heap_t *heap, unsigned class)
     unsigned length = sampled_length(heap, class, count);
     if (unlikely(length < count))
         mosaic_free_list(heap_blocks_cut(list, length));
-    heap->small[class].handed += length;
-    heap->small[class].head_page = page;
     small_see(heap, class);
-    heap->head[class] = list->next;
-    return list;
+    return head_list_take(heap, class, page, list, length);
 }
 
 // A class's first few requests get blocks that lie ready in larger classes' head lists, as if they had been asked for so: the
@@ -237,11 +240,8 @@ block_t *heap_refill(heap_t *heap, unsigned class)
         page_put_list(page, heap_blocks_cut(list, length), NULL, count - length);
         page_arm(page, 0);
     }
-    heap->small[class].handed += length;
     heap_handover_count(&heap->small[class].handover, length, 0);
-    heap->small[class].head_page = page;
-    heap->head[class] = list->next;
-    return list;
+    return head_list_take(heap, class, page, list, length);
 }
 
 APART block_t *heap_take_one(heap_t *heap, unsigned class)

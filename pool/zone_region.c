@@ -158,17 +158,14 @@ static zone_t *zone_to_take_from(unsigned kind)
     return NULL;
 }
 
-// As the heap's recent peak does (budget.c).
-static const unsigned peak_shift = 3;
-static const uint64_t peak_ms = 1000;
+static const uint64_t peak_ms = 1000; // a step down of the peak, as of the heap's
 
 static uint32_t owned_peak(zone_t *zone, uint32_t owned)
 {
     uint64_t now_ms = os_now_ms(), seconds = (now_ms - zone->owned_peak_ms) / peak_ms;
     if (seconds != 0)
         zone->owned_peak_ms = now_ms;
-    for (; seconds-- > 0 && zone->owned_peak > owned;)
-        zone->owned_peak -= ((zone->owned_peak - owned) >> peak_shift) + 1;
+    zone->owned_peak = (uint32_t)budget_peak_sunk(zone->owned_peak, owned, seconds);
     return zone->owned_peak;
 }
 

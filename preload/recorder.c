@@ -424,8 +424,9 @@ static void high_wait(uint64_t glance, uint64_t live)
     glance_top = high_waits && glance_top > glance ? glance_top : glance;
     live_top = high_waits && live_top > live ? live_top : live;
     high_waits = true;
-    if (recorder_header->sample_bytes_now > rate_most() && is_rate_paced() && recorder_lock_take()) {
-        rate_change(rate_most());
+    uint64_t most_bytes = rate_most();
+    if (recorder_header->sample_bytes_now > most_bytes && is_rate_paced() && recorder_lock_take()) {
+        rate_change(most_bytes);
         recorder_lock_give();
     }
 }
@@ -557,8 +558,7 @@ void recorder_pace(void)
         header->flags |= RECORDING_SPARSE;
         rate_bytes *= spent_ns > allowed_ns * PACE_FAR ? 4 : 2;
         rate_change(rate_bytes < most_bytes ? rate_bytes : most_bytes);
-    } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes &&
-               (header->flags & RECORDING_FULL_SAMPLES) == 0) {
+    } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes && is_rate_paced()) {
         rate_change(rate_bytes / 2 > header->sample_bytes ? rate_bytes / 2 : header->sample_bytes);
     }
 }
