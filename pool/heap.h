@@ -189,21 +189,19 @@ typedef enum heap_free_way { HEAP_FREED, HEAP_FREE_SLOW, HEAP_FREE_BEYOND } heap
 
 // What a local free has found out of a block: nobody need do so again.
 typedef struct heap_found {
-    size_t offset;      // from the start of the zone that was looked at
-    page_t *page;       // if it lies there: its page,
-    heap_t *owner_word; // and, of the first zone, that one's owner word
+    size_t offset;      // from zone_front_base
+    page_t *page;       // if that is in the front: its page as zone_front_page has it,
+    heap_t *owner_word; // and that one's owner word
 } heap_found_t;
 
-// Frees a block of the first zone that is the calling thread's. SLOW: it is not, or freed twice. BEYOND: it lies in another
-// zone, or in none.
+// Frees a small block that is the calling thread's. SLOW: it is not, or freed twice. BEYOND: it lies in none of the small zones of
+// the start.
 static inline heap_free_way_t heap_free_local(void *address, heap_found_t *found)
 {
     size_t offset = found->offset = (uintptr_t)address - zone_front_base;
     if (unlikely(offset >= zone_front_limit))
         return HEAP_FREE_BEYOND;
-    // offset / LOW_PAGE_BYTES * sizeof(page_t), in one shift and one mask
-    size_t place = offset >> (LOW_PAGE_SHIFT - PAGE_SHIFT) & ~(size_t)(sizeof(page_t) - 1);
-    page_t *page = found->page = (page_t *)((char *)zone_front_pages + place);
+    page_t *page = found->page = zone_front_page(offset);
     found->owner_word = page_owner_word(page);
     if (unlikely(found->owner_word != heap_self))
         return HEAP_FREE_SLOW;
@@ -217,44 +215,13 @@ static inline heap_free_way_t heap_free_local(void *address, heap_found_t *found
     return HEAP_FREED;
 }
 
-static inline page_t *heap_high_page(size_t offset)
-{
-    return &zone_high_pages[offset >> HIGH_PAGE_SHIFT];
-}
-
-// The same for a block of the second zone. found: all of that zone, but its owner_word is not.
-static inline heap_free_way_t heap_free_local_high(void *address, heap_found_t *found)
-{
-    size_t offset = found->offset = (uintptr_t)address - zone_high_base;
-    if (unlikely(offset >= zone_high_limit))
-        return HEAP_FREE_BEYOND;
-    page_t *page = found->page = heap_high_page(offset);
-    if (unlikely(page_owner_word(page) != heap_self))
-        return HEAP_FREE_SLOW;
-    block_t *block = address, *list = page->list;
-    if (unlikely(block == list))
-        return HEAP_FREE_SLOW;
-    block->next = list;
-    page->list = block;
-    if (unlikely(--page->left == 0))
-        heap_page_event(page);
-    return HEAP_FREED;
-}
-
-// slow: SLOW, in the first zone; slow_high: in the second one. beyond: in neither; it gets how far behind the second one's start.
-static inline void heap_free_local_or(void *address, void (*slow)(void *, heap_found_t), void (*slow_high)(void *, page_t *),
-                                      void (*beyond)(void *, size_t))
+// beyond: gets how far the address is from zone_front_base.
+static inline void heap_free_local_or(void *address, void (*slow)(void *, heap_found_t), void (*beyond)(void *, size_t))
 {
     heap_found_t found;
     heap_free_way_t way = heap_free_local(address, &found);
-    if (way == HEAP_FREE_BEYOND) {
-        way = heap_free_local_high(address, &found);
-        if (unlikely(way == HEAP_FREE_BEYOND))
-            return beyond(address, found.offset);
-        if (unlikely(way == HEAP_FREE_SLOW))
-            slow_high(address, found.page);
-        return;
-    }
+    if (unlikely(way == HEAP_FREE_BEYOND))
+        return beyond(address, found.offset);
     if (unlikely(way == HEAP_FREE_SLOW))
         slow(address, found);
 }

@@ -145,6 +145,11 @@ void *os_reserve(size_t bytes, size_t alignment)
     return map_aligned(bytes, alignment, PROT_NONE);
 }
 
+void *os_reserve_readable(size_t bytes, size_t alignment)
+{
+    return map_aligned(bytes, alignment, PROT_READ);
+}
+
 void *os_map(size_t bytes, size_t alignment)
 {
     return map_aligned(bytes, alignment, PROT_READ | PROT_WRITE);

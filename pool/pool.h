@@ -51,12 +51,12 @@ void *pool_calloc(size_t size_bytes); // zeroed; the caller has multiplied, and 
 void *pool_aligned_alloc(size_t alignment, size_t size_bytes); // any power of two
 void *pool_realloc_slow(void *block, size_t size_bytes);       // block may be NULL; size 0 is served as 1
 void pool_free_slow(void *block);
-void pool_free_others(void *block, page_t *page); // the same, of the first two zones: another thread's, in all likelihood
-HARDENED void pool_free_hardened(page_t *page, void *block); // the same where pool_free_is_short, of the first zone
-void pool_free_high(void *block, page_t *page);    // the same, of the second zone
-void pool_free_beyond(void *block, size_t offset); // the same, of neither; offset: from the second zone's start
-void pool_delete_slow(void *block, size_t size_bytes, page_t *small); // small: as found, in the first two zones; else NULL
-void pool_delete_beyond(void *block, size_t size_bytes);
+// The same of the small zones of the start, with the page as zone_front_page has it: another thread's, in all likelihood.
+void pool_free_others(void *block, page_t *page);
+HARDENED void pool_free_hardened(page_t *page, void *block); // the same where pool_free_is_short
+void pool_free_beyond(void *block, size_t offset); // the same, of no such zone; offset: from zone_front_base
+void pool_delete_slow(void *block, size_t size_bytes, page_t *small); // small: as zone_front_page has it, or NULL
+void pool_delete_beyond(void *block, size_t size_bytes, size_t offset);
 // The block is about to be freed by one who says what it asked for: told if that cannot be. resizable: realloc may have left
 // it where it was. harden_level is not 0.
 RARE void pool_told(const char *function, void *block, size_t alignment, size_t size_bytes, bool resizable);
@@ -208,14 +208,12 @@ static inline bool pool_fits_in_place(size_t old_bytes, size_t size_bytes)
     return size_bytes <= old_bytes && size_bytes >= old_bytes / 2;
 }
 
-// The page of small blocks that an address lies in, of the first two zones; and how far it is in the page's zone. NULL: none.
+// The page of small blocks that an address lies in, as zone_front_page has it, and how far the address is from a multiple of its
+// size. NULL: it is in none of the small zones of the start.
 static inline page_t *pool_small_page(const void *address, size_t *offset)
 {
     *offset = (uintptr_t)address - zone_front_base;
-    if (likely(*offset < zone_front_limit))
-        return &zone_front_pages[*offset >> LOW_PAGE_SHIFT];
-    *offset = (uintptr_t)address - zone_high_base;
-    return likely(*offset < zone_high_limit) ? &zone_high_pages[*offset >> HIGH_PAGE_SHIFT] : NULL;
+    return likely(*offset < zone_front_limit) ? zone_front_page(*offset) : NULL;
 }
 
 // What realloc needs to see at a glance of a block of class `page->class`. False: it is to be looked at closely.
@@ -242,7 +240,7 @@ static inline void *pool_realloc(void *block, size_t size_bytes)
     return likely(pool_realloc_stays(block, size_bytes)) ? block : pool_realloc_slow(block, size_bytes);
 }
 
-// Of the first zone, and not for the fast path.
+// Of the small zones of the start, and not for the fast path.
 static inline __attribute__((always_inline)) void pool_free_found(void *block, heap_found_t found)
 {
     if (unlikely(pool_free_is_short(found.owner_word)))
@@ -253,7 +251,7 @@ static inline __attribute__((always_inline)) void pool_free_found(void *block, h
 
 static inline void pool_free(void *block)
 {
-    heap_free_local_or(block, pool_free_found, pool_free_high, pool_free_beyond);
+    heap_free_local_or(block, pool_free_found, pool_free_beyond);
 }
 
 // C++'s sized delete. What is said of the size is compared where blocks are hardened (pool_told), and not trusted: since
@@ -263,7 +261,7 @@ static inline void pool_delete(void *block, size_t size_bytes)
     heap_found_t found;
     heap_free_way_t way = heap_free_local(block, &found);
     if (unlikely(way == HEAP_FREE_BEYOND))
-        return pool_delete_beyond(block, size_bytes);
+        return pool_delete_beyond(block, size_bytes, found.offset);
     if (unlikely(way == HEAP_FREE_SLOW))
         pool_delete_slow(block, size_bytes, found.page);
 }

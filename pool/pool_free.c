@@ -222,7 +222,8 @@ void pool_free_others(void *block, page_t *page)
 
 HARDENED void pool_free_hardened(page_t *page, void *block)
 {
-    if (unlikely(!heap_harden_free_own(page, block, block_bits_free_low(page), false)))
+    block_word_t *words = page->class <= LOW_CLASSES ? block_bits_free_low(page) : block_bits_free_high(page);
+    if (unlikely(!heap_harden_free_own(page, block, words, false)))
         pool_free_slow(block);
 }
 
@@ -234,25 +235,10 @@ static HARDENED void free_hardened_medium(void *block)
         pool_free_slow(block);
 }
 
-static HARDENED void free_hardened_high(void *block, page_t *page)
-{
-    if (unlikely(!heap_harden_is_own(page_owner_word(page)) ||
-                 !heap_harden_free_own(page, block, block_bits_free_high(page), false)))
-        pool_free_slow(block);
-}
-
 // Whether blocks of a thread's own pages are hardened, and have a short way nevertheless (pool_free_is_short).
 static inline bool hardened_is_short(void)
 {
     return unlikely(__atomic_load_n(&harden_quick_mark, __ATOMIC_RELAXED) == PAGE_MARK);
-}
-
-void pool_free_high(void *block, page_t *page)
-{
-    if (hardened_is_short())
-        free_hardened_high(block, page);
-    else
-        pool_free_others(block, page);
 }
 
 // A program that allocates nothing frees what is not the pool's, at its end: for that it need not have the code below resident.
@@ -279,7 +265,7 @@ static __attribute__((noinline)) void free_beyond_zones(void *block)
 }
 
 // The zones of the start are of one size and stand side by side: each in turn takes its share off the offset, which is from
-// the second one's start. BEYOND: it lies in none of those behind that.
+// the first one's start. BEYOND: it lies in none of those behind the small ones.
 static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset)
 {
     heap_t *heap = heap_self;
@@ -288,10 +274,11 @@ static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *b
     if (block == NULL) // as often as not in C programs, and else the longest way of all
         return HEAP_FREED;
     const size_t zone_bytes = __atomic_load_n(&zone_first_bytes, __ATOMIC_RELAXED); // not before it is wanted
+    offset -= SMALL_ZONES * zone_bytes;
     const size_t descriptor = ~(sizeof(page_t) - 1);
     size_t place; // offset / page * sizeof(page_t), in one shift and one mask
     page_t *pages;
-    if ((offset -= zone_bytes) < zone_medium_limit[0])
+    if (offset < zone_medium_limit[0])
         pages = zone_medium_pages[0], place = offset >> (MEDIUM_1_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
     else if ((offset -= zone_bytes) < zone_medium_limit[1])
         pages = zone_medium_pages[1], place = offset >> (MEDIUM_2_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
@@ -325,16 +312,12 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes, 
     pool_free_slow(block);
 }
 
-__attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes)
+__attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
 {
-    heap_found_t found;
-    heap_free_way_t way = heap_free_local_high(block, &found);
-    page_t *small = way == HEAP_FREE_BEYOND ? NULL : found.page;
-    if (small == NULL)
-        way = free_beyond(block, found.offset); // hardened, it is FREED for NULL alone
+    heap_free_way_t way = free_beyond(block, offset); // hardened, it is FREED for NULL alone
     bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 && free_large_quick(block);
     if (unlikely(way != HEAP_FREED && !ready))
-        pool_delete_slow(block, size_bytes, small);
+        pool_delete_slow(block, size_bytes, NULL);
 }
 
 // --- what a free is told of the size -----------------------------------------------------------------------------------

@@ -471,6 +471,10 @@ static void meta_list(survey_t *out, meta_ranges_t *ranges)
         end = (char *)align_up((uintptr_t)&zone->pages[described], os_page_bytes());
         meta_range(out, ranges, start, end);
     }
+    for (unsigned i = 0; i < SMALL_ZONES; i++) {
+        zone_front_bounds(i, &start, &end);
+        meta_range(out, ranges, start, end);
+    }
     for (unsigned i = 0; i < registry_arena.chunks; i++)
         meta_range(out, ranges, registry_arena.chunk[i].start,
                    registry_arena.chunk[i].start + registry_arena.chunk[i].bytes);

@@ -5,10 +5,7 @@
 
 uintptr_t zone_front_base;
 size_t zone_front_limit;
-page_t *zone_front_pages;
-uintptr_t zone_high_base;
-size_t zone_high_limit;
-page_t *zone_high_pages;
+const front_entry_t *zone_front_map;
 size_t zone_medium_limit[MEDIUM_ZONES];
 page_t *zone_medium_pages[MEDIUM_ZONES];
 lock_t zone_lock = {.rank = LOCK_ZONES};
@@ -187,6 +184,80 @@ static bool zones_reserve(size_t bytes_each, unsigned kinds)
     return true;
 }
 
+// What lies between two addresses, but for an OS page that the one before shares with what is committed already.
+static bool commit_between(const void *from, const void *to)
+{
+    uintptr_t start = align_up((uintptr_t)from, os_page_bytes()), end = align_up((uintptr_t)to, os_page_bytes());
+    return start >= end || os_commit((void *)start, end - start);
+}
+
+// --- the front map ----------------------------------------------------------------------------------------------------
+
+#define FRONT_UNIT_BYTES LOW_PAGE_BYTES // the smallest page: one entry
+
+static size_t front_entries_each(void)
+{
+    return zone_first_bytes / FRONT_UNIT_BYTES;
+}
+
+// The entries of a small zone's page; those of the next page follow them.
+static front_entry_t *front_entries(const zone_t *zone, uint32_t page)
+{
+    size_t first = zone->index * front_entries_each() + ((size_t)page << zone->shift) / FRONT_UNIT_BYTES;
+    return (front_entry_t *)(uintptr_t)&zone_front_map[first];
+}
+
+static bool is_in_front(const zone_t *zone)
+{
+    return zone->index < SMALL_ZONES;
+}
+
+// Where addresses are scarce both zones' entries are in one OS page, which is made usable at the start.
+static bool front_is_one_os_page(void)
+{
+    return front_entries_each() * sizeof(front_entry_t) < os_page_bytes();
+}
+
+static void front_set(const zone_t *zone, uint32_t page)
+{
+    front_entry_t *entry = front_entries(zone, page), *end = front_entries(zone, page + 1);
+    intptr_t distance = (intptr_t)((uintptr_t)&zone->pages[page] - (uintptr_t)zone_front_map);
+    for (; entry < end; entry++)
+        __atomic_store_n(entry, distance, __ATOMIC_RELAXED);
+}
+
+void zone_front_bounds(unsigned zone, char **start, char **end)
+{
+    const zone_t *front = &zones[zone];
+    uint32_t described = atomic_load_explicit(&front->described, memory_order_acquire);
+    *start = *end = NULL;
+    if (zone_front_map == NULL || (zone != 0 && front_is_one_os_page()))
+        return;
+    *start = (char *)front_entries(front, 0);
+    *end = front_is_one_os_page() ? *start + os_page_bytes()
+                                  : (char *)align_up((uintptr_t)front_entries(front, described), os_page_bytes());
+}
+
+// Entries of the zone's pages up to `to` can be set.
+static bool front_commit(const zone_t *zone, uint32_t to)
+{
+    return front_is_one_os_page() || commit_between(front_entries(zone, zone->described), front_entries(zone, to));
+}
+
+static bool front_and_zones_reserve(size_t bytes_each, unsigned kinds)
+{
+    size_t map_bytes = align_up(SMALL_ZONES * bytes_each / FRONT_UNIT_BYTES * sizeof(front_entry_t), os_page_bytes());
+    void *map = os_reserve_readable(map_bytes, os_page_bytes());
+    bool done = map != NULL && (map_bytes > os_page_bytes() || os_commit(map, map_bytes)) && zones_reserve(bytes_each, kinds);
+    if (done) {
+        os_name(map, map_bytes, "tarn metadata");
+        zone_front_map = map;
+    } else if (map != NULL) {
+        os_unmap(map, map_bytes);
+    }
+    return done;
+}
+
 bool zone_start(void)
 {
     size_t limit = os_address_limit_bytes();
@@ -196,7 +267,7 @@ bool zone_start(void)
     bytes = size_max(bytes, zone_bytes_least);
     bytes = (size_t)1 << (bits_highest(bytes - 1) + !limited); // a power of two: up, or under a limit down
     unsigned kinds = limited ? ZONE_KINDS - 1 : ZONE_KINDS;
-    while (!zones_reserve(bytes, kinds)) {
+    while (!front_and_zones_reserve(bytes, kinds)) {
         bytes /= 2;
         if (bytes < zone_bytes_least)
             return false;
@@ -213,17 +284,8 @@ bool zone_start(void)
             zone_medium_pages[i - SMALL_ZONES] = zones[i].pages;
     }
     zone_front_base = (uintptr_t)zones[0].base;
-    zone_front_pages = zones[0].pages;
-    zone_high_base = (uintptr_t)zones[1].base;
-    zone_high_pages = zones[1].pages;
+    __atomic_store_n(&zone_front_limit, SMALL_ZONES * bytes, __ATOMIC_RELEASE);
     return true;
-}
-
-// What lies between two addresses, but for an OS page that the one before shares with what is committed already.
-static bool commit_between(const void *from, const void *to)
-{
-    uintptr_t start = align_up((uintptr_t)from, os_page_bytes()), end = align_up((uintptr_t)to, os_page_bytes());
-    return start >= end || os_commit((void *)start, end - start);
 }
 
 void zone_fresh_set(zone_t *zone, uint32_t fresh)
@@ -235,19 +297,17 @@ void zone_fresh_set(zone_t *zone, uint32_t fresh)
         atomic_store_explicit(&zones_later[zone->index].fresh, fresh, memory_order_release);
 }
 
-// How far free may read a first zone's descriptors; NULL: the zone was added later.
+// How far free may read the descriptors of a medium zone of the start; NULL: it is another zone.
 static size_t *limit_of(const zone_t *zone)
 {
-    if (zone->index >= zone_first_count)
-        return NULL;
-    if (zone->index < SMALL_ZONES)
-        return zone->index == 0 ? &zone_front_limit : &zone_high_limit;
-    return &zone_medium_limit[zone->index - SMALL_ZONES];
+    return zone->index >= zone_first_count || is_in_front(zone) ? NULL : &zone_medium_limit[zone->index - SMALL_ZONES];
 }
 
 static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
 {
     if (!commit_between(&zone->pages[zone->described], &zone->pages[to]))
+        return false;
+    if (is_in_front(zone) && !front_commit(zone, to))
         return false;
     if (!commit_between(zone->base + ((size_t)from << zone->shift), zone->base + ((size_t)to << zone->shift)))
         return false;
@@ -284,6 +344,8 @@ page_t *zone_fresh_begin(zone_t *zone, uint32_t index, unsigned class)
     page->zone = zone->index;
     page->start = zone->base + ((size_t)index << zone->shift);
     page_init(page, class, true);
+    if (is_in_front(zone))
+        front_set(zone, index);
     return page;
 }
 

@@ -3,8 +3,8 @@
 //   zone   | page 0 | page 1 | ... | fresh -> never used, readable | committed -> reserved only |
 //
 // One zone a kind (small low and high, medium 1..3) is reserved at the start, as large as the machine's memory and next to each
-// other; where addresses are scarce (RLIMIT_AS) they are modest, and more are added as needed. free finds a page by
-// arithmetic in the first small zone, and by zone_page_of everywhere else.
+// other; where addresses are scarce (RLIMIT_AS) they are modest, and more are added as needed. free finds a page by the front map
+// in the small zones of the start, by arithmetic in the medium ones, and by zone_page_of everywhere else.
 // Which pages are free, and what becomes of them, is told above this file: zone_sets.h, zone_page.h (get and give back),
 // zone_purge.h. Everything here is [LOCK_ZONES] unless said otherwise.
 #ifndef TARN_ZONE_H
@@ -39,17 +39,30 @@ typedef struct zone {
     size_t meta_bytes;          // [const] reserved for descriptors and sets
 } zone_t;
 
-// What free needs of the first small zone. Three variables and not a struct: the compiler would spend an instruction of
-// the fast path on the struct's address.
+// What free needs of the two small zones of the start, which stand side by side. Three variables and not a struct: the compiler
+// would spend an instruction of the fast path on the struct's address.
+//
+// The front map leads from an address to its page's descriptor, whatever the page's size: which of the two zones a block lies in
+// is a branch that no processor can foresee where sizes are mixed. One entry for each 16 KiB: how far the descriptor is from the
+// map's start. 0 where no page ever was; that leads to the map's own first entries, which stay 0, since page 0 is never used: for
+// a free, a descriptor without an owner.
+typedef intptr_t front_entry_t;
 POOL_LOCAL extern uintptr_t zone_front_base;   // [const] after the start
-POOL_LOCAL extern size_t zone_front_limit;     // [atomic] bytes from base whose descriptors may be read; only grows, relaxed: who
-                                    // frees a block has seen it grow
-POOL_LOCAL extern page_t *zone_front_pages;    // [const] after the start
-// The same of the second, for blocks above 256 B.
-POOL_LOCAL extern uintptr_t zone_high_base;
-POOL_LOCAL extern size_t zone_high_limit;
-POOL_LOCAL extern page_t *zone_high_pages;
-// The same of the medium ones. A limit of 0: there is no such zone.
+POOL_LOCAL extern size_t zone_front_limit;     // [const] after the start; bytes of both. 0: not started
+POOL_LOCAL extern const front_entry_t *zone_front_map; // [const] after the start; an entry is set before a block of its page is handed out
+
+// offset: from zone_front_base, below zone_front_limit. A descriptor, or what can be read as one that has no owner.
+static inline page_t *zone_front_page(size_t offset)
+{
+    const front_entry_t *map = zone_front_map;
+    return (page_t *)((uintptr_t)map + (uintptr_t)map[offset >> LOW_PAGE_SHIFT]);
+}
+
+// The map's parts that are in use, in memory of their own: of the first small zone, and of the second. NULL: none.
+void zone_front_bounds(unsigned zone, char **start, char **end);
+
+// The medium zones of the start: how many of their bytes have descriptors that may be read; only grows, relaxed: who frees a block
+// has seen it grow. 0: there is no such zone.
 POOL_LOCAL extern size_t zone_medium_limit[MEDIUM_ZONES];
 POOL_LOCAL extern page_t *zone_medium_pages[MEDIUM_ZONES];
 extern lock_t zone_lock;

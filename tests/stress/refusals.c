@@ -38,6 +38,8 @@ bool __wrap_os_commit_counts(void)
 
 void *__real_os_reserve(size_t bytes, size_t alignment);
 void *__wrap_os_reserve(size_t bytes, size_t alignment);
+void *__real_os_reserve_readable(size_t bytes, size_t alignment);
+void *__wrap_os_reserve_readable(size_t bytes, size_t alignment);
 bool __real_os_commit(void *start, size_t bytes);
 bool __wrap_os_commit(void *start, size_t bytes);
 void *__real_os_map(size_t bytes, size_t alignment);
@@ -56,6 +58,11 @@ bool __wrap_os_withdraw(void *start, size_t bytes);
 void *__wrap_os_reserve(size_t bytes, size_t alignment)
 {
     return fails(CALL_RESERVE) ? NULL : __real_os_reserve(bytes, alignment);
+}
+
+void *__wrap_os_reserve_readable(size_t bytes, size_t alignment)
+{
+    return fails(CALL_RESERVE) ? NULL : __real_os_reserve_readable(bytes, alignment);
 }
 
 bool __wrap_os_commit(void *start, size_t bytes)

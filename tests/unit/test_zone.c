@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "os_linux.h"
 #include "pages.h"
 
 TestSuite(zone, .init = fixture_begin);
@@ -26,6 +27,46 @@ Test(zone, a_page_is_found_from_every_address_in_it)
     for (size_t i = 0; i < page_class(medium)->page_bytes; i += 7)
         cr_assert_eq(zone_page_of(medium->start + i), medium);
     cr_assert_null(zone_page_of(medium->start + page_class(medium)->page_bytes), "no page was ever used there");
+}
+
+static page_t *front_page_of(const char *address)
+{
+    size_t offset = (uintptr_t)address - zone_front_base;
+    cr_assert_lt(offset, zone_front_limit);
+    return zone_front_page(offset);
+}
+
+static void front_check(void)
+{
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned class = 1; class <= SMALL_CLASSES; class ++) {
+            page_t *page = zone_page_alloc(class, &heap_none);
+            cr_assert_not_null(page);
+            for (size_t i = 0; i < page_class(page)->page_bytes; i += GRANULE_BYTES)
+                cr_assert_eq(front_page_of(page->start + i), page, "class %u, %zu bytes in", class, i);
+        }
+}
+
+static void front_is_nobodys(size_t offset)
+{
+    cr_assert_null(page_owner_word(zone_front_page(offset)), "%#zx", offset);
+}
+
+Test(zone, the_front_map_leads_from_every_address_of_a_small_page_to_it)
+{
+    front_check();
+}
+
+Test(zone, where_no_small_page_ever_was_the_front_map_leads_to_no_owner)
+{
+    front_check();
+    front_is_nobodys(0); // page 0
+    for (unsigned i = 0; i < SMALL_ZONES; i++) {
+        size_t start = i * zone_first_bytes, fresh = (size_t)atomic_load(&zone_get(i)->fresh) << zone_get(i)->shift;
+        for (size_t offset = fresh; offset < zone_first_bytes; offset = offset * 5 / 4)
+            front_is_nobodys(start + offset);
+        front_is_nobodys(start + zone_first_bytes - 1);
+    }
 }
 
 Test(zone, no_page_is_found_from_an_address_elsewhere)
@@ -69,12 +110,19 @@ Test(zone, the_zones_are_named)
 }
 
 // On a machine with much memory and few addresses, half of them at least are left to the program.
-static size_t address_space, memory;
+static size_t address_space, address_limit, memory;
 
 size_t __real_os_address_space_bytes(void);
+size_t __real_os_address_limit_bytes(void);
 size_t __real_os_memory_bytes(void);
 size_t __wrap_os_address_space_bytes(void);
+size_t __wrap_os_address_limit_bytes(void);
 size_t __wrap_os_memory_bytes(void);
+
+size_t __wrap_os_address_limit_bytes(void)
+{
+    return address_limit != 0 ? address_limit : __real_os_address_limit_bytes();
+}
 
 size_t __wrap_os_address_space_bytes(void)
 {
@@ -105,4 +153,23 @@ Test(zone_space, half_of_39_bits_of_addresses_is_left_to_the_program)
     cr_assert_not_null(pool_malloc((size_t)1 << 20)); // so that all tables exist
     cr_assert_leq(addresses_in_use() - before, address_space / 2);
     cr_assert_geq((size_t)zone_get(0)->bound << zone_get(0)->shift, (size_t)8 << 30);
+}
+
+// The whole front map is in one OS page then.
+Test(zone_space, where_addresses_are_few_the_front_map_leads_to_small_pages_all_the_same)
+{
+    address_limit = (size_t)128 << 20;
+    fixture_begin();
+    cr_assert_lt(zone_first_bytes / LOW_PAGE_BYTES * sizeof(front_entry_t), os_page_bytes());
+    char *start, *end;
+    zone_front_bounds(1, &start, &end);
+    cr_assert_null(start, "it counts as the first zone's part");
+    zone_front_bounds(0, &start, &end);
+    cr_assert_eq((size_t)(end - start), os_page_bytes());
+    for (unsigned class = 1; class <= SMALL_CLASSES; class ++) { // pages of later zones are not in it
+        page_t *page = zone_page_alloc(class, &heap_none);
+        if (page->zone < SMALL_ZONES)
+            cr_assert_eq(front_page_of(page->start + page_class(page)->page_bytes - 1), page, "class %u", class);
+    }
+    front_is_nobodys(0);
 }
