@@ -152,6 +152,7 @@ bool recorder_snapshot_begin(recording_reason_t reason, unsigned patience_ms)
     }
     __atomic_store_n(&snapshot->number_end, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&snapshot->number_begin, number_last + 1, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_RELEASE); // nothing of the new one before it; pairs with a reader's last look
     snapshot->reason = reason;
     cells_begin(has_classes[order[order_count - 1]]);
     return true;

@@ -18,7 +18,7 @@
 //   - a record of a table is complete before the table's `count` includes it (text, modules, threads, frames, sites);
 //   - a sample is complete while its `state` is SAMPLE_LIVE; a reader of a live file takes `birth_number` before and after;
 //   - a snapshot is complete while number_end == number_begin != 0; a reader of a live file reads number_end first, then
-//     the rest, then number_begin. Older snapshots are overwritten: sort by number;
+//     the rest, then number_begin, or all of it twice, and it was equal. Older snapshots are overwritten: sort by number;
 //   - counters of a site are single stores. At a kill they may be one sample ahead of or behind the samples' table.
 //
 // Estimates. A block of b bytes is sampled with the probability p = 1 - exp(-b / sample_bytes), and its weight is 1 / p

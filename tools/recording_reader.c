@@ -126,20 +126,28 @@ static recording_fault_t table_read(recording_t *recording, int file, recording_
 
 // --- a file that is being written ------------------------------------------------------------------------------------
 
-// A file is read from front to back, the writer changes what was read already: a second look at the first word of each
-// record tells. What has changed meanwhile counts as empty.
-static void words_settle(recording_t *recording, int file, recording_table_id_t id, size_t offset, uint64_t nothing)
+// A file is read from front to back, the writer changes what was read already: a second look at the first `seen_bytes` of each
+// record tells. What has changed meanwhile counts as empty: its first word, its number, becomes 0.
+static void rows_settle(recording_t *recording, int file, recording_table_id_t id, size_t seen_bytes)
 {
     recording_rows_t *rows = &recording->tables[id];
     uint64_t length = rows->count * rows->stride;
     char *again = memory_get(length, 1);
     bool readable = bytes_read(file, again, length, recording->header.tables[id].offset);
     for (uint64_t i = 0; i < rows->count; i++) {
-        char *word = rows->bytes + i * rows->stride + offset;
-        if (!readable || memcmp(word, again + i * rows->stride + offset, sizeof nothing) != 0)
-            memcpy(word, &nothing, sizeof nothing);
+        char *row = rows->bytes + i * rows->stride;
+        if (!readable || memcmp(row, again + i * rows->stride, seen_bytes) != 0)
+            memset(row, 0, sizeof(uint64_t));
     }
     free(again);
+}
+
+// A complete snapshot stays as it is until its place is used anew, so all of it is compared; what is known of a sample's page
+// changes while it lives.
+static void tables_settle(recording_t *recording, int file)
+{
+    rows_settle(recording, file, RECORDING_SNAPSHOTS, recording->tables[RECORDING_SNAPSHOTS].stride);
+    rows_settle(recording, file, RECORDING_SAMPLES, sizeof((recording_sample_t *)0)->birth_number);
 }
 
 // Field 22 of /proc/PID/stat; it begins behind the last parenthesis, since a program's name can hold any byte.
@@ -167,17 +175,15 @@ static recording_fault_t contents_read(recording_t *recording, int file, uint64_
     if (length < sizeof *header || !bytes_read(file, header, sizeof *header, 0))
         return fault(RECORDING_FOREIGN, text, memory_format("%s is not a recording of tarn", recording->path));
     recording_fault_t kind = header_check(header, recording->path, length, text);
+    recording->running = kind == RECORDING_GOOD && header->end == RECORDING_RUNNING && process_lives(header);
     for (recording_table_id_t id = 0; kind == RECORDING_GOOD && id < RECORDING_TABLES; id++)
         kind = table_read(recording, file, id, text);
     if (kind != RECORDING_GOOD)
         return kind;
     if (header->header_bytes < sizeof *header)
         memset((char *)header + header->header_bytes, 0, sizeof *header - header->header_bytes);
-    recording->running = header->end == RECORDING_RUNNING && process_lives(header);
-    if (recording->running) {
-        words_settle(recording, file, RECORDING_SNAPSHOTS, offsetof(recording_snapshot_t, number_begin), 0);
-        words_settle(recording, file, RECORDING_SAMPLES, offsetof(recording_sample_t, birth_number), 0);
-    }
+    if (recording->running)
+        tables_settle(recording, file);
     return RECORDING_GOOD;
 }
 

@@ -21,7 +21,7 @@ typedef struct recording {
     const char *path; // kept (see strings.h)
     recording_header_t header;
     recording_rows_t tables[RECORDING_TABLES];
-    bool running;     // its process lives
+    bool running;     // its process lived when the header was read, and had not ended
 } recording_t;
 
 typedef enum recording_fault {

@@ -1,6 +1,7 @@
 """reader.py FILE... - a recording as Python objects, read by the layout that preload/recording.h draws, and its books.
 
-For tests: `Recording(path)` raises Broken where a file is none, `faults()` says what does not add up in it.
+For tests: `Recording(path)` raises Broken where a file is none, `faults()` says what does not add up in it. It reads once: where
+places of snapshots may be used anew meanwhile, hold the process first.
 """
 
 import ctypes

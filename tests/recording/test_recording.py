@@ -48,6 +48,12 @@ class Recorded(unittest.TestCase):
             process.kill()
         process.communicate()
 
+    @staticmethod
+    def hold(process):
+        """Until its end: reader.py takes one look, and a place that is written anew meanwhile would be half old, half new."""
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+
     def work(self, *arguments, status=0, errors=b'', **more):
         """Runs to its end, without a word but "ready"."""
         process = self.start(*arguments, **more)
@@ -511,6 +517,7 @@ class Hostile(Recorded):
                         fill.write(bytes(4096))
                 time.sleep(0.5)
                 self.assertIsNone(process.poll(), process.returncode)
+                self.hold(process)
                 recordings = [path for path in disk.iterdir() if path.name != 'fill']
                 for path in recordings:    # none: it was full before the beginning, and that is told
                     recording = reader.Recording(path)
