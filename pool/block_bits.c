@@ -9,7 +9,7 @@ unsigned harden_level;
 size_t harden_tail_bytes;
 uint64_t harden_key;
 block_bits_table_t block_bits_tables[ZONES_MAX];
-uintptr_t block_bits_low, block_bits_high;
+uintptr_t block_bits_front[SMALL_ZONES];
 uintptr_t harden_quick_mark = HARDEN_NEVER_QUICK;
 
 void block_bits_start(unsigned level)
@@ -29,9 +29,14 @@ static unsigned words_of(const zone_t *zone)
     return (unsigned)((((size_t)1 << zone->shift) / smallest + 63) / 64);
 }
 
+static unsigned stride_of(const zone_t *zone)
+{
+    return zone->kind < SMALL_ZONES ? SMALL_BLOCKS_MAX / 64 : 1;
+}
+
 static size_t plane_bytes(const zone_t *zone)
 {
-    return align_up((size_t)zone->bound * words_of(zone) * sizeof(uint64_t), os_page_bytes());
+    return align_up((size_t)zone->bound * stride_of(zone) * sizeof(uint64_t), os_page_bytes());
 }
 
 static size_t table_bytes(const zone_t *zone)
@@ -51,20 +56,21 @@ static bool table_make(const zone_t *zone)
     __atomic_store_n(&table->pages, zone->pages, __ATOMIC_RELAXED);
     __atomic_store_n(&table->plane_words, plane_bytes(zone) / sizeof(uint64_t), __ATOMIC_RELAXED);
     __atomic_store_n(&table->words, words_of(zone), __ATOMIC_RELAXED);
+    __atomic_store_n(&table->stride, stride_of(zone), __ATOMIC_RELAXED);
     if (!__atomic_compare_exchange_n(&table->base, &nothing, base, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         os_unmap(base, bytes);
     return true;
 }
 
-_Static_assert(SMALL_BLOCKS_MAX / 8 == 2 * sizeof(page_t), "block_bits_free_low");
-_Static_assert(HIGH_PAGE_BYTES / (LOW_CLASSES * GRANULE_BYTES) / 8 == sizeof(page_t) / 2, "block_bits_free_high");
+_Static_assert(SMALL_BLOCKS_MAX / 8 == 2 * sizeof(page_t), "block_bits_free_front");
 
 APART void block_bits_tables_start(void)
 {
-    if (!table_make(zone_get(0)) || !table_make(zone_get(1)))
-        return;
-    block_bits_low = (uintptr_t)block_bits_tables[0].base - (uintptr_t)zone_get(0)->pages * 2;
-    block_bits_high = (uintptr_t)block_bits_tables[1].base - (uintptr_t)zone_get(1)->pages / 2;
+    for (unsigned i = 0; i < SMALL_ZONES; i++) {
+        if (!table_make(zone_get(i)))
+            return;
+        block_bits_front[i] = (uintptr_t)block_bits_tables[i].base - (uintptr_t)zone_get(i)->pages * 2;
+    }
     if (harden_level == HARDEN_SHORT)
         __atomic_store_n(&harden_quick_mark, PAGE_MARK, __ATOMIC_RELAXED);
 }

@@ -37,7 +37,7 @@ POOL_LOCAL extern uint64_t harden_key;
 #define HARDEN_SHORT 1
 
 void block_bits_start(unsigned level);
-// The tables of the first zones are made. Level 1 and up.
+// The tables of the small zones of the start are made. Level 1 and up.
 void block_bits_tables_start(void);
 
 // What the owner word of a page of the calling thread's has beside its heap's address if a free there has a short way: with
@@ -69,6 +69,7 @@ typedef struct block_bits_table {
     page_t *pages;      // [const] of the zone
     size_t plane_words; // [const] from a word of free to its word of pending, and from there to that of held
     uint32_t words;     // [const] a page has in each: a power of two
+    uint32_t stride;    // [const] words from a page's first to the next one's
 } block_bits_table_t;
 
 POOL_LOCAL extern block_bits_table_t block_bits_tables[ZONES_MAX];
@@ -85,7 +86,8 @@ static inline block_word_t *block_bits_free(const page_t *page)
     const block_bits_table_t *table = &block_bits_tables[page->zone];
     uintptr_t pages = (uintptr_t)__atomic_load_n(&table->pages, __ATOMIC_RELAXED);
     size_t index = ((uintptr_t)page - pages) / sizeof(page_t);
-    return (block_word_t *)__atomic_load_n(&table->base, __ATOMIC_RELAXED) + index * block_bits_words(page);
+    size_t stride = __atomic_load_n(&table->stride, __ATOMIC_RELAXED);
+    return (block_word_t *)__atomic_load_n(&table->base, __ATOMIC_RELAXED) + index * stride;
 }
 
 static inline size_t block_bits_plane_words(const page_t *page)
@@ -103,18 +105,14 @@ static inline block_word_t *block_bits_held(const page_t *page)
     return block_bits_free(page) + 2 * block_bits_plane_words(page);
 }
 
-// The same of pages in the first two zones, whose tables are made at the start: 128 bytes a descriptor of 64, and 32. Where
-// a table's first word would be that of a descriptor at address 0.
-POOL_LOCAL extern uintptr_t block_bits_low, block_bits_high; // [const] after the start
+// The same of pages in the small zones of the start, whose tables are made at the start: 128 bytes a descriptor of 64 in both, though
+// the second zone's pages need but 32. So which of the two it is takes no branch, nor a shift by what first is to be loaded.
+// For each zone: where its table's first word would be that of a descriptor at address 0. [const] after the start
+POOL_LOCAL extern uintptr_t block_bits_front[SMALL_ZONES];
 
-static inline block_word_t *block_bits_free_low(const page_t *page)
+static inline block_word_t *block_bits_free_front(const page_t *page)
 {
-    return (block_word_t *)(block_bits_low + (uintptr_t)page * 2);
-}
-
-static inline block_word_t *block_bits_free_high(const page_t *page)
-{
-    return (block_word_t *)(block_bits_high + (uintptr_t)page / 2);
+    return (block_word_t *)(block_bits_front[page->zone] + (uintptr_t)page * 2);
 }
 
 static inline uint64_t block_bits_of(unsigned index)

@@ -222,8 +222,7 @@ void pool_free_others(void *block, page_t *page)
 
 HARDENED void pool_free_hardened(page_t *page, void *block)
 {
-    block_word_t *words = page->class <= LOW_CLASSES ? block_bits_free_low(page) : block_bits_free_high(page);
-    if (unlikely(!heap_harden_free_own(page, block, words, false)))
+    if (unlikely(!heap_harden_free_own(page, block, block_bits_free_front(page), false)))
         pool_free_slow(block);
 }
 
