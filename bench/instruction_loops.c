@@ -6,6 +6,7 @@
 // the inclusive cost of the calls that call_malloc makes is thus the cost of malloc, whatever the library names it,
 // and neither the loop nor the dice are in it.
 
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ enum {
     SLOTS = 10000,
     SLOT_BYTES_MIN = 16,
     SLOT_BYTES_MAX = 1024,
+    HANDED = 10000,
 };
 
 // escape() after the call keeps it from becoming a jump: it stays a call made by this function.
@@ -142,6 +144,44 @@ static void memalign_64(uint64_t count)
     }
 }
 
+// Blocks of mixed sizes that a thread has made which still lives are freed in random order. The two take turns.
+static struct {
+    void *blocks[HANDED];
+    uint64_t rounds;
+    sem_t made, freed;
+} handed;
+
+static void *handed_make(void *unused)
+{
+    rng_t rng = rng_seed(1);
+    for (uint64_t round = 0; round < handed.rounds; round++) {
+        for (int i = 0; i < HANDED; i++) {
+            handed.blocks[i] = block_take(rng_between(&rng, SLOT_BYTES_MIN, SLOT_BYTES_MAX), 0);
+        }
+        shuffle(&rng, handed.blocks, HANDED);
+        sem_post(&handed.made);
+        sem_wait(&handed.freed);
+    }
+    return unused;
+}
+
+static void others(uint64_t count)
+{
+    call_free(call_malloc(64)); // a heap of its own
+    handed.rounds = count / HANDED;
+    sem_init(&handed.made, 0, 0);
+    sem_init(&handed.freed, 0, 0);
+    pthread_t maker = thread_start(handed_make, NULL);
+    for (uint64_t round = 0; round < handed.rounds; round++) {
+        sem_wait(&handed.made);
+        for (int i = 0; i < HANDED; i++) {
+            call_free(handed.blocks[i]);
+        }
+        sem_post(&handed.freed);
+    }
+    thread_join(maker);
+}
+
 static const struct loop {
     const char *name;
     void (*run)(uint64_t count);
@@ -149,6 +189,7 @@ static const struct loop {
     {"pair_64", pair_64},           {"neighbours_16", neighbours_16}, {"batch_64", batch_64},
     {"replace", replace_random},    {"medium", medium},               {"large", large},
     {"calloc_128", calloc_128},     {"realloc_same", realloc_same},   {"memalign_64", memalign_64},
+    {"others", others},
 };
 
 int main(int argc, char **argv)

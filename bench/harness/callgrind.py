@@ -1,4 +1,7 @@
-"""Instructions executed, counted by valgrind's callgrind: exact, on a busy machine too, but blind to caches and faults.
+"""Instructions executed, or branches mispredicted, counted by valgrind's callgrind: exact, on a busy machine too, but blind
+to caches and faults. Branches are predicted by valgrind's model: 16,384 counters of two bits, chosen by a branch's address and
+the outcomes of the last few, and 512 targets of indirect jumps. A processor of today foresees more of the branches that
+follow a pattern, and no more of those that follow none.
 
 The loops lie in instruction_loops.c, where every call of the allocator is made by a function named call_*. What those
 calls cost inclusively is read from callgrind's output, in two runs of N and 2N; their difference leaves out start-up
@@ -8,6 +11,10 @@ import os
 import re
 import statistics
 import subprocess
+
+# What can be counted: the sums of these of callgrind's events.
+INSTRUCTIONS = ('Ir',)
+MISPREDICTIONS = ('Bcm', 'Bim')  # of conditional branches, and of indirect ones
 
 _CALLER = r'call_(\w+)'  # a compiler's clone has a suffix: call_calloc.constprop.0
 
@@ -21,15 +28,15 @@ def program_count(argv, allocator, scratch):
     return _total(_callgrind(argv, allocator, scratch))
 
 
-def loop_count(program, case, count, allocator, scratch):
-    """Instructions per call in one loop: {'malloc': 12.0, 'free': 18.0}; what the loop does not call is absent."""
-    once = _calls(_callgrind([program, case, str(count)], allocator, scratch))
-    twice = _calls(_callgrind([program, case, str(2 * count)], allocator, scratch))
+def loop_count(program, case, count, allocator, scratch, events=INSTRUCTIONS):
+    """Events per call in one loop: {'malloc': 12.0, 'free': 18.0}; what the loop does not call is absent."""
+    once = _calls(_callgrind([program, case, str(count)], allocator, scratch, events), events)
+    twice = _calls(_callgrind([program, case, str(2 * count)], allocator, scratch, events), events)
     costs = {}
-    for function, (calls, instructions) in twice.items():
-        calls_before, instructions_before = once.get(function, (0, 0))
+    for function, (calls, cost) in twice.items():
+        calls_before, cost_before = once.get(function, (0, 0))
         if calls > calls_before:
-            costs[function] = (instructions - instructions_before) / (calls - calls_before)
+            costs[function] = (cost - cost_before) / (calls - calls_before)
     if not costs:
         raise CountFailed(f'{case}: callgrind saw no calls')
     return costs
@@ -45,14 +52,14 @@ def fast_count(program, case, count, allocator, scratch, calls=9):
             for function, total in totals.items()}
 
 
-def _callgrind(argv, allocator, scratch):
+def _callgrind(argv, allocator, scratch, events=INSTRUCTIONS):
     path = os.path.join(scratch, 'callgrind.out')
     environment = {**os.environ, **allocator.environment, 'LD_BIND_NOW': '1'}  # no symbol lookup in the first call
     environment.pop('LD_PRELOAD', None)
     if allocator.library is not None:
         environment['LD_PRELOAD'] = allocator.library
     command = ['valgrind', '--tool=callgrind', f'--callgrind-out-file={path}', '--compress-strings=no',
-               '--compress-pos=no', *argv]
+               '--compress-pos=no', f'--branch-sim={"no" if events == INSTRUCTIONS else "yes"}', *argv]
     ended = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                            errors='replace', check=False)
     if ended.returncode != 0:
@@ -70,16 +77,28 @@ def _total(text):
     return int(match[1])
 
 
-def _calls(text):
-    """function -> (calls, inclusive instructions) of all calls that call_<function> makes.
+def _event_columns(text, events):
+    """Where the events stand among a line's costs: "events: Ir Bc Bcm Bi Bim"."""
+    match = re.search(r'^events: (.*)', text, re.MULTILINE)
+    names = match[1].split() if match else []
+    if not set(events) <= set(names):
+        raise CountFailed(f'callgrind counted no {", ".join(events)}')
+    return [names.index(event) for event in events]
 
-    "fn=NAME" opens a function; "calls=COUNT ..." announces a call whose inclusive cost ends the next line.
+
+def _calls(text, events=INSTRUCTIONS):
+    """function -> (calls, inclusive events) of all calls that call_<function> makes.
+
+    "fn=NAME" opens a function; "calls=COUNT ..." announces a call whose inclusive costs follow the position in the next line,
+    as far as they are not 0.
     """
+    columns = _event_columns(text, events)
     found, function, pending = {}, '', None
     for line in text.splitlines():
         if pending is not None:
-            calls, instructions = found.get(function, (0, 0))
-            found[function] = (calls + pending, instructions + int(line.split()[-1]))
+            costs = [int(cost) for cost in line.split()[1:]]
+            calls, cost = found.get(function, (0, 0))
+            found[function] = (calls + pending, cost + sum(costs[column] for column in columns if column < len(costs)))
             pending = None
         elif line.startswith('fn='):
             match = re.match(_CALLER, line[3:])
