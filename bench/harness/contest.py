@@ -1,4 +1,4 @@
-"""All runs of one benchmark: every allocator in turn, rotated, so that none always runs first or last."""
+"""All runs of one benchmark: every allocator in turn, in an order that changes, so that none always runs first or last."""
 from . import measure
 from .allocators import BASE, library_path
 from .benchmark import ProgramMissing
@@ -25,13 +25,16 @@ class Outcome:
         return [name for name in self.figures if name not in self.failures]
 
 
-def benchmark_run(benchmark, allocators, workplace, settings):
-    """Runs it; a failing allocator is left out from then on, and why is kept."""
+def benchmark_run(benchmark, allocators, workplace, settings, turns=None):
+    """Runs it; a failing allocator is left out from then on, and why is kept.
+
+    turns: makes from the contenders pairs of whether a turn counts and its order; None: as often as the settings say, rotated.
+    """
     outcome = Outcome(benchmark)
     job = benchmark.job_make(workplace)
     contenders = [*allocators, *benchmark.peers]
-    for turn in range(settings.warmups + settings.repetitions):
-        for allocator in _rotated(contenders, turn):
+    for counts, order in turns(contenders) if turns else _turns_rotated(contenders, settings):
+        for allocator in order:
             if allocator.name in outcome.failures:
                 continue
             try:
@@ -41,15 +44,16 @@ def benchmark_run(benchmark, allocators, workplace, settings):
             except measure.RunFailed as failure:
                 outcome.failures[allocator.name] = str(failure)
                 continue
-            if turn >= settings.warmups:
+            if counts:
                 outcome.figures.setdefault(allocator.name, []).append(figures)
     outcome.figures = {each.name: outcome.figures[each.name] for each in contenders if each.name in outcome.figures}
     return outcome
 
 
-def _rotated(contenders, turn):
-    start = turn % len(contenders)
-    return contenders[start:] + contenders[:start]
+def _turns_rotated(contenders, settings):
+    for turn in range(settings.warmups + settings.repetitions):
+        start = turn % len(contenders)
+        yield turn >= settings.warmups, contenders[start:] + contenders[:start]
 
 
 def _library(benchmark, allocator):
