@@ -54,7 +54,7 @@ static size_t told_bytes(residency_t *residency, uintptr_t from, uintptr_t to)
 
 size_t residency_bytes(residency_t *residency, uintptr_t from, uintptr_t to, uintptr_t most)
 {
-    if (likely(from >= residency->run_start && to <= residency->run_end && from <= to))
+    if (likely(residency_has(residency, from, to) && from <= to))
         return to - from;
     size_t bytes = 0;
     for (uintptr_t at = from, next; at < to; at = next) {

@@ -5,6 +5,7 @@
 #ifndef TARN_RESIDENCY_H
 #define TARN_RESIDENCY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,5 +26,11 @@ void residency_forget(residency_t *residency);
 // of the mapped range that they lie in, for reading ahead. Where it lies before `to` (without the locks it may by now: what is
 // behind came meanwhile) the kernel is asked up to `to`.
 size_t residency_bytes(residency_t *residency, uintptr_t from, uintptr_t to, uintptr_t most);
+
+// Whether the run of the last answer has it: then all of it is resident. False: residency_bytes tells.
+static inline bool residency_has(const residency_t *residency, uintptr_t from, uintptr_t to)
+{
+    return from >= residency->run_start && to <= residency->run_end;
+}
 
 #endif

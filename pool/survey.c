@@ -101,19 +101,18 @@ static void small_sums(page_t *page, heap_t *owner, page_sums_t *sums)
     sums->pending_bytes -= missing - from_holes;
 }
 
-static void medium_sums(page_t *page, walk_t *walk, uintptr_t most, page_sums_t *sums)
+// pending: a bit for each block that others have freed, or a level holds; free ones count as free.
+static void medium_blocks(page_t *page, walk_t *walk, uintptr_t most, uint64_t pending, page_sums_t *sums)
 {
     const size_class_t *class = &size_class_table[sums->class];
-    uint64_t free_bits = page_free_bits(page), pending_bits = atomic_load_explicit(&page->remote, memory_order_relaxed);
-    if (unlikely(harden_level != 0))
-        pending_bits |= atomic_load_explicit(block_bits_held(page), memory_order_relaxed);
+    uint64_t free = page_free_bits(page);
     for (unsigned i = 0; i < class->block_count; i++) {
         uintptr_t start = (uintptr_t)page->start + (size_t)i * class->block_bytes;
         size_t resident = residency_bytes(&walk->residency, start, start + class->block_bytes, most);
-        if (free_bits >> i & 1) {
+        if (free >> i & 1) {
             sums->free_blocks++;
             sums->holes += resident;
-        } else if (pending_bits >> i & 1) {
+        } else if (pending >> i & 1) {
             sums->pending++;
             sums->pending_bytes += resident;
         } else {
@@ -121,8 +120,32 @@ static void medium_sums(page_t *page, walk_t *walk, uintptr_t most, page_sums_t 
             sums->untouched += class->block_bytes - resident;
         }
     }
-    uintptr_t tail = (uintptr_t)page->start + (size_t)class->block_count * class->block_bytes, end = (uintptr_t)page->start + class->page_bytes;
-    sums->tail = residency_bytes(&walk->residency, tail, end, most);
+}
+
+// The same of a page all of whose blocks are resident, as most are: half of a survey went from block to block.
+static void medium_blocks_resident(const page_t *page, uint64_t pending, page_sums_t *sums)
+{
+    const size_class_t *class = &size_class_table[sums->class];
+    uint64_t all = bits_mask(class->block_count), free = page_free_bits(page) & all;
+    sums->free_blocks = bits_count(free);
+    sums->pending = bits_count(pending & all & ~free);
+    sums->live = class->block_count - sums->free_blocks - sums->pending;
+    sums->holes = sums->free_blocks * class->block_bytes;
+    sums->pending_bytes = sums->pending * class->block_bytes;
+}
+
+static void medium_sums(page_t *page, walk_t *walk, uintptr_t most, page_sums_t *sums)
+{
+    const size_class_t *class = &size_class_table[sums->class];
+    uintptr_t start = (uintptr_t)page->start, tail = start + (size_t)class->block_count * class->block_bytes;
+    uint64_t pending = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    if (unlikely(harden_level != 0))
+        pending |= atomic_load_explicit(block_bits_held(page), memory_order_relaxed);
+    if (residency_has(&walk->residency, start, tail))
+        medium_blocks_resident(page, pending, sums);
+    else
+        medium_blocks(page, walk, most, pending, sums);
+    sums->tail = residency_bytes(&walk->residency, tail, start + class->page_bytes, most);
     // What the parts have, and not what the page had a moment before: other threads touch memory meanwhile.
     uint64_t live_bytes = sums->live * class->block_bytes - sums->untouched;
     sums->resident = live_bytes + sums->holes + sums->pending_bytes + sums->tail;

@@ -155,6 +155,21 @@ Test(survey, what_another_thread_has_freed_is_pending_and_not_live)
     cr_assert_eq(survey.pending_bytes, 100 * 128);
 }
 
+Test(survey, a_medium_block_is_live_or_pending_or_a_hole)
+{
+    const size_t size = 2048;
+    cr_assert_gt(size_class_of(size), SMALL_CLASSES);
+    allocate(1000, size);
+    support_thread(free_some, NULL);
+    for (unsigned i = 1; i < 40; i += 3)
+        pool_free(blocks[i]);
+    take();
+    cr_assert_eq(class_for(size)->live_blocks, 1000 - 100 - 13);
+    cr_assert_eq(class_for(size)->pending_bytes, 100 * size);
+    cr_assert_geq(class_for(size)->holes_bytes, 13 * size);
+    cr_assert_leq(class_for(size)->holes_bytes, 13 * size + os_page_bytes()); // half of an OS page that the last one ends in
+}
+
 static void free_into_ring_and_survey(void *unused)
 {
     (void)unused;
