@@ -202,37 +202,39 @@ static inline void *pool_aligned_quick(size_t alignment, size_t size_bytes)
     return block;
 }
 
-// A block stays while it is at least half used.
+// A block stays while it is at least half used. In one comparison: where size_bytes is larger, the difference wraps.
 static inline bool pool_fits_in_place(size_t old_bytes, size_t size_bytes)
 {
-    return size_bytes <= old_bytes && size_bytes >= old_bytes / 2;
+    return old_bytes - size_bytes <= (old_bytes + 1) / 2;
 }
 
-// The page of small blocks that an address lies in, as zone_front_page has it, and how far the address is from a multiple of its
-// size. NULL: it is in none of the small zones of the start.
-static inline page_t *pool_small_page(const void *address, size_t *offset)
+// The page of small blocks that an address lies in, as zone_front_page has it. False: it is in none of the small zones of the
+// start.
+static inline bool pool_small_page(const void *address, page_t **page)
 {
-    *offset = (uintptr_t)address - zone_front_base;
-    return likely(*offset < zone_front_limit) ? zone_front_page(*offset) : NULL;
+    size_t offset = (uintptr_t)address - zone_front_base;
+    if (unlikely(offset >= zone_front_limit))
+        return false;
+    *page = zone_front_page(offset);
+    return true;
 }
 
 // What realloc needs to see at a glance of a block of class `page->class`. False: it is to be looked at closely.
-static inline bool pool_seems_live(page_t *page, const void *block, size_t offset)
+static inline bool pool_seems_live(page_t *page, const void *block)
 {
     if (unlikely(page_owner(page) == NULL || page->list == block))
         return false;
     const size_class_t *class = page_class(page);
-    size_t in_page = offset & (class->page_bytes - 1);
-    return size_class_index_exact(class, in_page) < class->block_count && likely(!heap_one_by_one);
+    size_t offset = (size_t)((const char *)block - page->start);
+    return size_class_index_exact(class, offset) < class->block_count && likely(!heap_one_by_one);
 }
 
 // A resize that changes nothing: the common case of a small block. False: any other, or something is wrong.
 static inline bool pool_realloc_stays(void *block, size_t size_bytes)
 {
-    size_t offset;
-    page_t *page = pool_small_page(block, &offset);
-    return page != NULL && likely(pool_fits_in_place((size_t)page->class << GRANULE_SHIFT, size_bytes)) &&
-           pool_seems_live(page, block, offset);
+    page_t *page;
+    return likely(pool_small_page(block, &page)) &&
+           likely(pool_fits_in_place((size_t)page->class << GRANULE_SHIFT, size_bytes)) && pool_seems_live(page, block);
 }
 
 static inline void *pool_realloc(void *block, size_t size_bytes)

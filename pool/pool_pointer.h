@@ -26,10 +26,8 @@ static inline bool pool_pointer_looks_freed(const page_t *page, const void *bloc
 // too, which frees the block: so its carve step is looked at, since what went back with its step must not come onto a list.
 static inline size_t pool_pointer_glance(const void *block, page_t **page)
 {
-    size_t offset;
-    *page = pool_small_page(block, &offset);
-    if (*page == NULL || !pool_seems_live(*page, block, offset) ||
-        pool_pointer_looks_freed(*page, block, offset & (page_class(*page)->page_bytes - 1)))
+    if (!pool_small_page(block, page) || !pool_seems_live(*page, block) ||
+        pool_pointer_looks_freed(*page, block, (size_t)((const char *)block - (*page)->start)))
         return 0;
     return (size_t)(*page)->class << GRANULE_SHIFT;
 }
