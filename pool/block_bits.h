@@ -106,7 +106,7 @@ static inline block_word_t *block_bits_held(const page_t *page)
 }
 
 // The same of pages in the small zones of the start, whose tables are made at the start: 128 bytes a descriptor of 64 in both, though
-// the second zone's pages need but 32. So which of the two it is takes no branch, nor a shift by what first is to be loaded.
+// pages of the second need 32. So which of the two it is takes no branch, and no shift by what first has to be loaded (decision 048).
 // For each zone: where its table's first word would be that of a descriptor at address 0. [const] after the start
 POOL_LOCAL extern uintptr_t block_bits_front[SMALL_ZONES];
 

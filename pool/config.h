@@ -48,7 +48,7 @@
 #define MEDIUM_CLASSES (MEDIUM_STEPS * MEDIUM_DOUBLINGS)
 #define MEDIUM_ZONES 3u
 #define MEDIUM_DOUBLINGS_PER_ZONE 3u // a page holds 56 of the smallest and 8 of the largest blocks of its zone;
-                                     // the first zone lacks the doubling that is small
+                                     // the first of them lacks the doubling that is small
 #define MEDIUM_1_PAGE_SHIFT 15       // each next zone's pages are 2^3 times as large, as its blocks are
 #define MEDIUM_2_PAGE_SHIFT (MEDIUM_1_PAGE_SHIFT + MEDIUM_DOUBLINGS_PER_ZONE)
 #define MEDIUM_3_PAGE_SHIFT (MEDIUM_2_PAGE_SHIFT + MEDIUM_DOUBLINGS_PER_ZONE)
@@ -56,7 +56,7 @@
 #define CLASS_FIRST_MEDIUM (SMALL_CLASSES + 1)
 #define CLASS_COUNT (CLASS_FIRST_MEDIUM + MEDIUM_CLASSES)
 
-// Under RLIMIT_AS each of the four first zones, and the table of large blocks, takes this fraction of the addresses.
+// Under RLIMIT_AS each of the four zones of the start, and the table of large blocks, takes this fraction of the addresses.
 #define LIMITED_FRACTION ((size_t)64)
 
 // Runs that are given up at once when memory is refused, in the zones and among large blocks: each costs the process two of

@@ -1,5 +1,5 @@
 // pool/page.h - a page: one run of equal-sized blocks, owned by one heap. The descriptor stands out of band, 64 bytes
-// in a table by zone, so that no overflow of a block reaches it and a pointer leads to it by arithmetic alone.
+// in a table by zone, so that no overflow of a block reaches it and a pointer leads to it by arithmetic, or by one load (zone.h).
 //
 //   small page    | block 0 | block 1 | ... | block n-1 | tail |      carved in steps of 4 KiB, in any order
 //                 |<-- carve step 0 --->|<-- step 1 -->| ...          a block belongs to the step it starts in

@@ -67,7 +67,7 @@ POOL_LOCAL extern size_t zone_medium_limit[MEDIUM_ZONES];
 POOL_LOCAL extern page_t *zone_medium_pages[MEDIUM_ZONES];
 extern lock_t zone_lock;
 
-// Reserves the first zones. False: no addresses at all.
+// Reserves the zones of the start. False: no addresses at all.
 bool zone_start(void);
 // Largest request that the zones serve; above it blocks are mapped alone.
 size_t zone_max_bytes(void);

@@ -7,7 +7,7 @@ typedef struct model_size {
     size_t block_bytes, page_bytes;
 } model_size_t;
 
-// The first zone lacks the doublings that are small.
+// The first medium zone lacks the doublings that are small.
 static const unsigned doublings_missing = MEDIUM_ZONES * MEDIUM_DOUBLINGS_PER_ZONE - MEDIUM_DOUBLINGS;
 
 static model_size_t sizes[MODEL_SIZES];
