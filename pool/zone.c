@@ -226,6 +226,16 @@ static void front_set(const zone_t *zone, uint32_t page)
         __atomic_store_n(entry, distance, __ATOMIC_RELAXED);
 }
 
+static size_t front_bytes(size_t bytes_each)
+{
+    return align_up(SMALL_ZONES * bytes_each / FRONT_UNIT_BYTES * sizeof(front_entry_t), os_page_bytes());
+}
+
+bool zone_front_has(uintptr_t address)
+{
+    return zone_front_map != NULL && address - (uintptr_t)zone_front_map < front_bytes(zone_first_bytes);
+}
+
 void zone_front_bounds(unsigned zone, char **start, char **end)
 {
     const zone_t *front = &zones[zone];
@@ -246,7 +256,7 @@ static bool front_commit(const zone_t *zone, uint32_t to)
 
 static bool front_and_zones_reserve(size_t bytes_each, unsigned kinds)
 {
-    size_t map_bytes = align_up(SMALL_ZONES * bytes_each / FRONT_UNIT_BYTES * sizeof(front_entry_t), os_page_bytes());
+    size_t map_bytes = front_bytes(bytes_each);
     void *map = os_reserve_readable(map_bytes, os_page_bytes());
     bool done = map != NULL && (map_bytes > os_page_bytes() || os_commit(map, map_bytes)) && zones_reserve(bytes_each, kinds);
     if (done) {

@@ -58,6 +58,8 @@ static inline page_t *zone_front_page(size_t offset)
     return (page_t *)((uintptr_t)map + (uintptr_t)map[offset >> LOW_PAGE_SHIFT]);
 }
 
+// Whether the address is in the map. What of it is not in use can be read, but holds nothing.
+RARE bool zone_front_has(uintptr_t address);
 // The map's parts that are in use, in memory of their own: of the first small zone, and of the second. NULL: none.
 void zone_front_bounds(unsigned zone, char **start, char **end);
 

@@ -2,7 +2,8 @@
 //
 // The kernel counts them: an unprivileged process may lock less than its reservation (RLIMIT_MEMLOCK), and is refused
 // although all its memory would be within the limit. Then its mappings are locked one by one, and counted without those that
-// cannot be accessed. And what the kernel locks it makes resident, so nothing may be usable then that is not in use.
+// cannot be accessed, and without what of the front map (zone.h) can be read, but is not in use. And what the kernel locks it
+// makes resident, so nothing may be usable then that is not in use.
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -13,7 +14,8 @@
 
 static bool holds_memory(const procfs_mapping_t *mapping)
 {
-    return mapping->readable || mapping->writable || mapping->executable;
+    bool is_idle_map = !mapping->writable && zone_front_has(mapping->start);
+    return (mapping->readable && !is_idle_map) || mapping->writable || mapping->executable;
 }
 
 static RARE bool count(const procfs_mapping_t *mapping, void *total_bytes)
@@ -31,7 +33,7 @@ static RARE bool lock(const procfs_mapping_t *mapping, void *flags)
     return true;
 }
 
-// What cannot be accessed holds nothing, but counts as locked, and would become resident at once when it is made usable.
+// What holds nothing counts as locked, and would become resident at once when it is made usable.
 static RARE bool unlock(const procfs_mapping_t *mapping, void *unused)
 {
     (void)unused;
