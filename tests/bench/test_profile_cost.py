@@ -7,6 +7,7 @@ import pathlib
 import random
 import statistics
 import sys
+import tempfile
 import unittest
 
 BENCH = pathlib.Path(sys.argv.pop(1))
@@ -53,23 +54,34 @@ class Estimates(unittest.TestCase):
 
 
 class Turns(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.recordings = pathlib.Path(folder.name)
+
     def turns(self, rounds, seconds, seed=3):
-        settings = profile_cost.Settings(rounds, seconds, 1, random.Random(seed))
-        return list(profile_cost.turns_shuffled(list(COSTS), settings))
+        settings = profile_cost.Settings(rounds, seconds, 1, random.Random(seed), self.recordings)
+        return profile_cost.turns_shuffled(list(COSTS), settings)
+
+    def test_no_round_finds_the_recordings_of_another(self):
+        for _ in self.turns(3, 0):
+            self.assertEqual(list(self.recordings.iterdir()), [])
+            (self.recordings / 'program.1').write_bytes(b'')
+        self.assertEqual(list(self.recordings.iterdir()), [])
 
     def test_each_round_has_each_arm_once_in_an_order_of_its_own(self):
-        turns = self.turns(200, 0)
+        turns = list(self.turns(200, 0))
         self.assertEqual([counts for counts, _ in turns], [False] + [True] * 200)
         self.assertTrue(all(sorted(order) == sorted(COSTS) for _, order in turns))
         behind = [order.index('none') > order.index('profile') for _, order in turns]
         self.assertTrue(70 < sum(behind) < 130, behind)    # as often behind it as before it
 
     def test_a_seed_replays_the_order(self):
-        self.assertEqual(self.turns(20, 0), self.turns(20, 0))
-        self.assertNotEqual(self.turns(20, 0), self.turns(20, 0, seed=4))
+        self.assertEqual(list(self.turns(20, 0)), list(self.turns(20, 0)))
+        self.assertNotEqual(list(self.turns(20, 0)), list(self.turns(20, 0, seed=4)))
 
     def test_there_are_more_rounds_while_there_is_time(self):
-        self.assertGreater(len(self.turns(1, 0.05)), 100)
+        self.assertGreater(len(list(self.turns(1, 0.05))), 100)
 
 
 if __name__ == '__main__':
