@@ -263,34 +263,25 @@ static __attribute__((noinline)) void free_beyond_zones(void *block)
         free_unusual(block);
 }
 
-// The zones of the start are of one size and stand side by side: each in turn takes its share off the offset, which is from
-// the first one's start. BEYOND: it lies in none of those behind the small ones.
-static inline __attribute__((always_inline)) heap_free_way_t free_beyond(void *block, size_t offset)
+// NULL is freed as often as not in C programs, and else it would come the longest way of all.
+static inline bool free_at_once(heap_t *heap, void *block)
 {
-    heap_t *heap = heap_self;
-    if (heap_free_medium_last(heap, block))
-        return HEAP_FREED;
-    if (block == NULL) // as often as not in C programs, and else the longest way of all
-        return HEAP_FREED;
-    const size_t zone_bytes = __atomic_load_n(&zone_first_bytes, __ATOMIC_RELAXED); // not before it is wanted
-    offset -= SMALL_ZONES * zone_bytes;
-    const size_t descriptor = ~(sizeof(page_t) - 1);
-    size_t place; // offset / page * sizeof(page_t), in one shift and one mask
-    page_t *pages;
-    if (offset < zone_medium_limit[0])
-        pages = zone_medium_pages[0], place = offset >> (MEDIUM_1_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
-    else if ((offset -= zone_bytes) < zone_medium_limit[1])
-        pages = zone_medium_pages[1], place = offset >> (MEDIUM_2_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
-    else if ((offset -= zone_bytes) < zone_medium_limit[2])
-        pages = zone_medium_pages[2], place = offset >> (MEDIUM_3_PAGE_SHIFT - PAGE_SHIFT) & descriptor;
-    else
-        return HEAP_FREE_BEYOND;
-    return heap_free_medium_quick(heap, block, (page_t *)((char *)pages + place)) ? HEAP_FREED : HEAP_FREE_SLOW;
+    return heap_free_medium_last(heap, block) || block == NULL;
 }
 
-void pool_free_beyond(void *block, size_t offset)
+// offset: from zone_front_base. BEYOND: it lies in no zone of the start.
+static inline heap_free_way_t free_medium_any(heap_t *heap, void *block, size_t offset)
 {
-    heap_free_way_t way = free_beyond(block, offset);
+    page_t *page;
+    if (unlikely(!zone_page_find(offset, &page)))
+        return HEAP_FREE_BEYOND;
+    return heap_free_medium_quick(heap, block, page) ? HEAP_FREED : HEAP_FREE_SLOW;
+}
+
+// A call of its own, so that what is freed at once has the registers as they come.
+static __attribute__((noinline)) void free_beyond(void *block, size_t offset, heap_t *heap)
+{
+    heap_free_way_t way = free_medium_any(heap, block, offset);
     if (unlikely(way == HEAP_FREE_BEYOND))
         return free_beyond_zones(block);
     if (unlikely(way == HEAP_FREE_SLOW)) {
@@ -299,6 +290,13 @@ void pool_free_beyond(void *block, size_t offset)
         else
             pool_free_slow(block);
     }
+}
+
+void pool_free_beyond(void *block, size_t offset)
+{
+    heap_t *heap = heap_self;
+    if (!free_at_once(heap, block))
+        free_beyond(block, offset, heap);
 }
 
 __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes, page_t *small)
@@ -313,7 +311,9 @@ __attribute__((noinline)) void pool_delete_slow(void *block, size_t size_bytes, 
 
 __attribute__((noinline)) void pool_delete_beyond(void *block, size_t size_bytes, size_t offset)
 {
-    heap_free_way_t way = free_beyond(block, offset); // hardened, it is FREED for NULL alone
+    heap_t *heap = heap_self;
+    bool freed = free_at_once(heap, block); // hardened, for NULL alone
+    heap_free_way_t way = freed ? HEAP_FREED : free_medium_any(heap, block, offset);
     bool ready = way == HEAP_FREE_BEYOND && harden_level == 0 && free_large_quick(block);
     if (unlikely(way != HEAP_FREED && !ready))
         pool_delete_slow(block, size_bytes, NULL);

@@ -6,14 +6,12 @@
 uintptr_t zone_front_base;
 size_t zone_front_limit;
 const front_entry_t *zone_front_map;
-size_t zone_medium_limit[MEDIUM_ZONES];
-page_t *zone_medium_pages[MEDIUM_ZONES];
 lock_t zone_lock = {.rank = LOCK_ZONES};
 
 zone_t zones[ZONES_MAX];
-zone_place_t zone_places[ZONE_KINDS];
-size_t zone_first_count, zone_first_bytes, zone_first_mask;
-unsigned zone_first_shift;
+zone_place_t zone_places[ZONE_PLACES];
+size_t zone_first_count, zone_first_bytes;
+unsigned zone_place_shift;
 static _Atomic unsigned zones_used;
 
 // What zone_page_of_later reads of a zone added since the start: a seqlock (Boehm, "Can seqlocks get along with
@@ -284,14 +282,11 @@ bool zone_start(void)
     }
     max_bytes = kinds == ZONE_KINDS ? MEDIUM_MAX_BYTES : limited_max_bytes;
     zone_first_count = kinds;
-    zone_first_shift = bits_highest(bytes);
+    zone_place_shift = bits_highest(bytes) - ZONE_PLACE_SHIFT;
     zone_first_bytes = bytes;
-    zone_first_mask = bytes - 1;
     for (unsigned i = 0; i < kinds; i++) {
-        zone_places[i].pages = zones[i].pages;
-        zone_places[i].shift = zones[i].shift;
-        if (i >= SMALL_ZONES)
-            zone_medium_pages[i - SMALL_ZONES] = zones[i].pages;
+        zone_places[i].shift = zones[i].shift - PAGE_SHIFT;
+        zone_places[i].from = (page_t *)((uintptr_t)zones[i].pages - (i * bytes >> zone_places[i].shift));
     }
     zone_front_base = (uintptr_t)zones[0].base;
     __atomic_store_n(&zone_front_limit, SMALL_ZONES * bytes, __ATOMIC_RELEASE);
@@ -302,15 +297,10 @@ void zone_fresh_set(zone_t *zone, uint32_t fresh)
 {
     atomic_store_explicit(&zone->fresh, fresh, memory_order_release);
     if (zone->index < zone_first_count)
-        atomic_store_explicit(&zone_places[zone->index].fresh, fresh, memory_order_release);
+        atomic_store_explicit(&zone_places[zone->index].end, zone->index * zone_first_bytes + ((size_t)fresh << zone->shift),
+                              memory_order_release);
     else
         atomic_store_explicit(&zones_later[zone->index].fresh, fresh, memory_order_release);
-}
-
-// How far free may read the descriptors of a medium zone of the start; NULL: it is another zone.
-static size_t *limit_of(const zone_t *zone)
-{
-    return zone->index >= zone_first_count || is_in_front(zone) ? NULL : &zone_medium_limit[zone->index - SMALL_ZONES];
 }
 
 static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
@@ -327,9 +317,6 @@ static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
     if (to <= zone->described) // it was committed before, and withdrawn
         return true;
     atomic_store_explicit(&zone->described, to, memory_order_release);
-    size_t *limit = limit_of(zone);
-    if (limit != NULL)
-        __atomic_store_n(limit, (size_t)to << zone->shift, __ATOMIC_RELEASE);
     return true;
 }
 

@@ -4,7 +4,7 @@
 //
 // One zone a kind (small low and high, medium 1..3) is reserved at the start, as large as the machine's memory and next to each
 // other; where addresses are scarce (RLIMIT_AS) they are modest, and more are added as needed. free finds a page by the front map
-// in the small zones of the start, by arithmetic in the medium ones, and by zone_page_of everywhere else.
+// in the small zones of the start, by zone_page_find in the medium ones, and by zone_page_of everywhere else.
 // Which pages are free, and what becomes of them, is told above this file: zone_sets.h, zone_page.h (get and give back),
 // zone_purge.h. Everything here is [LOCK_ZONES] unless said otherwise.
 #ifndef TARN_ZONE_H
@@ -63,10 +63,6 @@ RARE bool zone_front_has(uintptr_t address);
 // The map's parts that are in use, in memory of their own: of the first small zone, and of the second. NULL: none.
 void zone_front_bounds(unsigned zone, char **start, char **end);
 
-// The medium zones of the start: how many of their bytes have descriptors that may be read; only grows, relaxed: who frees a block
-// has seen it grow. 0: there is no such zone.
-POOL_LOCAL extern size_t zone_medium_limit[MEDIUM_ZONES];
-POOL_LOCAL extern page_t *zone_medium_pages[MEDIUM_ZONES];
 extern lock_t zone_lock;
 
 // Reserves the zones of the start. False: no addresses at all.
@@ -88,31 +84,44 @@ void zone_fresh_set(zone_t *zone, uint32_t fresh);
 // Pages a whole number of which makes up OS pages: 1 where a page is not smaller than those. No lock.
 uint32_t zone_grain(const zone_t *zone);
 
-// What free needs of a zone of the start, in 16 bytes: an index is a shift.
+// What leads from an address in a zone of the start to its page's descriptor. Offsets are from zone_front_base.
+#define ZONE_PLACE_SHIFT 5 // log2 of its size, so that an index is a shift
 typedef struct zone_place {
-    page_t *pages;          // [const]
-    _Atomic uint32_t fresh; // as in zone_t
-    uint32_t shift;         // [const]
+    _Alignas(1 << ZONE_PLACE_SHIFT) page_t *from; // [const] where offset 0 would have its descriptor if all before were such pages, too
+    _Atomic size_t end; // offset behind the pages ever used; only grows. 0: there is no such zone
+    uint32_t shift;     // [const] offset to bytes of descriptors, of which those below a descriptor's size do not count
 } zone_place_t;
+#define ZONE_PLACES 8u // a power of two, so that any offset has a place, whose end tells whether it is the right one
+
+_Static_assert(sizeof(zone_place_t) == 1 << ZONE_PLACE_SHIFT && ZONE_PLACES >= ZONE_KINDS, "an index is a shift and a mask");
 
 POOL_LOCAL extern zone_t zones[ZONES_MAX];
-POOL_LOCAL extern zone_place_t zone_places[ZONE_KINDS];
+POOL_LOCAL extern zone_place_t zone_places[ZONE_PLACES];
+POOL_LOCAL extern unsigned zone_place_shift; // [const] offset to bytes of zone_places, of which those below a place's size do not count
 POOL_LOCAL extern size_t zone_first_count;   // [const] zones reserved at the start, side by side, all of one size
 POOL_LOCAL extern size_t zone_first_bytes;   // [const] size of each
-POOL_LOCAL extern size_t zone_first_mask;    // [const] the same, less one
-POOL_LOCAL extern unsigned zone_first_shift; // [const] its log2
 
 page_t *zone_page_of_later(const void *address); // in the zones added since the start
 
-// The same in the zones of the start; NULL if it is in none of them.
+// Finds the page that an offset from zone_front_base lies in. False: it is in no zone of the start. By a table and no comparison:
+// which zone a block lies in is a branch that no processor can foresee where sizes are mixed.
+static inline bool zone_page_find(size_t offset, page_t **page)
+{
+    const unsigned shift = __atomic_load_n(&zone_place_shift, __ATOMIC_RELAXED); // not before it is wanted
+    const size_t in_places = offset >> shift & (ZONE_PLACES - 1) << ZONE_PLACE_SHIFT;
+    const zone_place_t *place = (const zone_place_t *)((uintptr_t)zone_places + in_places);
+    __asm__("" : "+r"(place)); // one address for all its members: gcc would else reckon it three times
+    if (unlikely(offset >= atomic_load_explicit(&place->end, memory_order_acquire)))
+        return false;
+    *page = (page_t *)((uintptr_t)place->from + (offset >> place->shift & ~(sizeof(page_t) - 1)));
+    return true;
+}
+
+// The same by the address; NULL: it is in none.
 static inline page_t *zone_page_of_first(const void *address)
 {
-    size_t offset = (uintptr_t)address - zone_front_base, which = offset >> zone_first_shift;
-    if (unlikely(which >= zone_first_count))
-        return NULL;
-    zone_place_t *place = &zone_places[which];
-    size_t index = (offset & zone_first_mask) >> place->shift;
-    return likely(index < atomic_load_explicit(&place->fresh, memory_order_acquire)) ? &place->pages[index] : NULL;
+    page_t *page;
+    return likely(zone_page_find((uintptr_t)address - zone_front_base, &page)) ? page : NULL;
 }
 
 // The page that an address lies in, owned or not; NULL if it is in no zone. Any thread, no lock.

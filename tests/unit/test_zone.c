@@ -69,6 +69,59 @@ Test(zone, where_no_small_page_ever_was_the_front_map_leads_to_no_owner)
     }
 }
 
+Test(zone, an_offset_leads_to_its_page_whichever_zone_of_the_start_it_is_in)
+{
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned class = 1; class < CLASS_COUNT; class ++) {
+            page_t *page = zone_page_alloc(class, &heap_none), *found = NULL;
+            cr_assert_lt(page->zone, zone_first_count);
+            size_t offset = (uintptr_t)page->start - zone_front_base, bytes = page_class(page)->page_bytes;
+            for (size_t i = 0; i < bytes; i += bytes / 8 - 1) {
+                cr_assert(zone_page_find(offset + i, &found), "class %u, %zu bytes in", class, i);
+                cr_assert_eq(found, page, "class %u, %zu bytes in", class, i);
+            }
+        }
+}
+
+static void offset_leads_nowhere(size_t offset)
+{
+    page_t *found;
+    cr_assert_not(zone_page_find(offset, &found), "%#zx", offset);
+}
+
+// Offsets come round in the table of places.
+Test(zone, an_offset_outside_the_zones_leads_nowhere_though_it_has_a_place)
+{
+    for (unsigned class = 1; class < CLASS_COUNT; class ++) {
+        page_t *page = zone_page_alloc(class, &heap_none);
+        size_t offset = (uintptr_t)page->start - zone_front_base;
+        for (size_t round = ZONE_PLACES; round < 8 * ZONE_PLACES; round += ZONE_PLACES) {
+            offset_leads_nowhere(offset + round * zone_first_bytes);
+            offset_leads_nowhere(offset - round * zone_first_bytes);
+        }
+    }
+    for (size_t which = zone_first_count; which < ZONE_PLACES; which++)
+        offset_leads_nowhere(which * zone_first_bytes);
+    offset_leads_nowhere(SIZE_MAX);
+}
+
+Test(zone, an_offset_behind_the_pages_used_leads_nowhere)
+{
+    for (unsigned i = 0; i < zone_first_count; i++) {
+        zone_t *zone = zone_get(i);
+        size_t start = i * zone_first_bytes;
+        offset_leads_nowhere(start + ((size_t)atomic_load(&zone->fresh) << zone->shift));
+        offset_leads_nowhere(start + zone_first_bytes - 1);
+    }
+}
+
+Test(zone_space, before_the_start_no_offset_leads_anywhere)
+{
+    offset_leads_nowhere(0);
+    offset_leads_nowhere((uintptr_t)&zone_places);
+    offset_leads_nowhere(SIZE_MAX);
+}
+
 Test(zone, no_page_is_found_from_an_address_elsewhere)
 {
     int local = 0;
