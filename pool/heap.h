@@ -183,7 +183,7 @@ static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t,
 
 // The owner's free of a page had its last counted block: the page is empty or crossed a bucket.
 void heap_page_event(page_t *page);
-void heap_medium_event(page_t *page); // the same, or more is idle now than was allowed
+void heap_medium_event(heap_t *heap, page_t *page); // the same of a medium page of `heap`, or more is idle now than was allowed
 
 typedef enum heap_free_way { HEAP_FREED, HEAP_FREE_SLOW, HEAP_FREE_BEYOND } heap_free_way_t;
 
@@ -259,7 +259,7 @@ static inline __attribute__((always_inline)) bool heap_free_medium_own(heap_t *h
     page->dirty_bits = dirty | (uint64_t)1 << index;
     size_t idle_bytes = heap->idle_bytes += class->block_bytes;
     if (unlikely(--page->left == 0) || unlikely(idle_bytes > heap->idle_due_bytes))
-        heap_medium_event(page);
+        heap_medium_event(heap, page);
     return true;
 }
 

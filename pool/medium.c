@@ -36,13 +36,9 @@ static unsigned returns_of(const page_t *page)
     return (unsigned)size_max(page_class(page)->block_count >> FULL_PAGE_RETURN_SHIFT, 1);
 }
 
-void heap_medium_settle(heap_t *heap, page_t *page)
+static void medium_settle_used(heap_t *heap, page_t *page, unsigned used)
 {
-    if (page->place == PAGE_CURRENT) {
-        page->left = PAGE_NO_EVENT;
-        return;
-    }
-    unsigned used = page_used(page), full_below = page_class(page)->block_count - returns_of(page);
+    unsigned full_below = page_class(page)->block_count - returns_of(page);
     if (used == 0 && !remote_is_queued(page)) { // else: when it comes out of the inbox
         if (page->place == PAGE_LISTED)
             heap_unlist(heap, page);
@@ -52,7 +48,15 @@ void heap_medium_settle(heap_t *heap, page_t *page)
     }
     if (page->place == PAGE_UNLISTED && used <= full_below)
         pages_push(heap, page);
-    page_arm(page, page->place == PAGE_UNLISTED ? full_below : 0);
+    page_arm_used(page, used, page->place == PAGE_UNLISTED ? full_below : 0);
+}
+
+void heap_medium_settle(heap_t *heap, page_t *page)
+{
+    if (page->place == PAGE_CURRENT)
+        page->left = PAGE_NO_EVENT;
+    else
+        medium_settle_used(heap, page, page_used(page));
 }
 
 void heap_medium_relist(heap_t *heap, page_t *page)
@@ -63,11 +67,21 @@ void heap_medium_relist(heap_t *heap, page_t *page)
     page_arm(page, 0);
 }
 
-void heap_medium_event(page_t *page)
+// The counted frees are over. True: it is empty now.
+static bool counted_settle(heap_t *heap, page_t *page)
 {
-    heap_t *heap = page_owner(page);
-    bool emptied = page->place != PAGE_CURRENT && page_used(page) == 0;
-    heap_medium_settle(heap, page);
+    if (page->place == PAGE_CURRENT) {
+        page->left = PAGE_NO_EVENT;
+        return false;
+    }
+    bool emptied = page->floor == 0;
+    medium_settle_used(heap, page, page->floor);
+    return emptied;
+}
+
+void heap_medium_event(heap_t *heap, page_t *page)
+{
+    bool emptied = page->left == 0 && counted_settle(heap, page);
     if (emptied || heap->idle_bytes > heap->idle_due_bytes)
         heap_purge_excess(heap);
 }
@@ -77,7 +91,7 @@ void heap_free_medium(heap_t *heap, page_t *page, unsigned index)
     page->dirty_bits |= (uint64_t)1 << index;
     heap->idle_bytes += page_class(page)->block_bytes;
     if (unlikely(--page->left == 0 || heap->idle_bytes > heap->idle_due_bytes))
-        heap_medium_event(page);
+        heap_medium_event(heap, page);
 }
 
 bool heap_free_medium_of(heap_t *heap, page_t *page, unsigned index)
@@ -103,13 +117,17 @@ static bool has_dirty(const page_t *page)
     return page->dirty_bits != 0;
 }
 
-// Of the first few pages the fullest one; with `dirty` only of those that have a resident free block. NULL: none.
+// Of the first few pages the fullest one; with `dirty` only of those that have a resident free block. NULL: none. What the pages
+// are like follows no pattern, so they are compared without a branch.
 static page_t *fullest_page_take(heap_t *heap, unsigned class, bool dirty)
 {
     page_t *best = NULL, *page = zone_page_by_id(*pages_of(heap, class));
-    for (unsigned tries = 0; page != NULL && tries < page_tries; tries++, page = zone_page_by_id(page->next))
-        if ((!dirty || has_dirty(page)) && (best == NULL || page_used(page) > page_used(best)))
-            best = page;
+    unsigned best_rank = 0;
+    for (unsigned tries = 0; page != NULL && tries < page_tries; tries++, page = zone_page_by_id(page->next)) {
+        unsigned rank = !dirty | has_dirty(page) ? page_used_counted(page) + 1 : 0; // 0: not this one
+        best = rank > best_rank ? page : best;
+        best_rank = (unsigned)size_max(rank, best_rank);
+    }
     if (best != NULL)
         heap_unlist(heap, best);
     return best;

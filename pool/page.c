@@ -88,8 +88,7 @@ void page_arm(page_t *page, unsigned floor)
 {
     unsigned used = page_used(page);
     assert(floor <= used);
-    page->floor = (uint16_t)floor;
-    page->left = (uint16_t)(used - floor);
+    page_arm_used(page, used, floor);
 }
 
 block_t *page_take_list(page_t *page, unsigned *count)

@@ -148,9 +148,15 @@ static inline uint64_t page_free_bits(const page_t *page)
     return dirty | page->clean_bits;
 }
 
-static inline unsigned page_used_small(const page_t *page)
+// Used blocks as `left` counts them: small, or medium and not the current page.
+static inline unsigned page_used_counted(const page_t *page)
 {
     return (unsigned)page->floor + page->left;
+}
+
+static inline unsigned page_used_small(const page_t *page)
+{
+    return page_used_counted(page);
 }
 
 static inline unsigned page_used(const page_t *page)
@@ -204,6 +210,12 @@ void page_init(page_t *page, unsigned class, bool clean);
 
 // Sets the number of used blocks at which the next event comes. small: used must be right before and stays right. owner.
 void page_arm(page_t *page, unsigned floor);
+// The same where `used`, the number of used blocks, is known.
+static inline void page_arm_used(page_t *page, unsigned used, unsigned floor)
+{
+    page->floor = (uint16_t)floor;
+    page->left = (uint16_t)(used - floor);
+}
 
 // Small pages (owner):
 bool page_can_carve(const page_t *page);

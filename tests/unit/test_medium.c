@@ -40,6 +40,33 @@ static void free_one(void *block)
 
 TestSuite(medium, .init = medium_begin, .fini = medium_end, .timeout = 30);
 
+Test(medium, a_current_page_whose_count_runs_out_stays_current)
+{
+    fill_page();
+    page_t *page = support_page(blocks[0]);
+    page->floor = 0;
+    page->left = 1;
+    pool_free(blocks[0]);
+    cr_assert_eq(page->place, PAGE_CURRENT);
+    cr_assert_eq(page->left, PAGE_NO_EVENT);
+    cr_assert_eq(pool_malloc(SIZE), blocks[0]);
+}
+
+Test(medium, an_event_for_idle_memory_leaves_the_count_of_the_page)
+{
+    fill_page();
+    page_t *page = support_page(blocks[0]);
+    cr_assert_neq(support_page(pool_malloc(SIZE)), page);
+    unsigned left = page->left, floor = page->floor;
+    cr_assert_gt(left, 1);
+    heap_self->idle_due_bytes = 0;
+    pool_free(blocks[0]);
+    cr_assert_neq(heap_self->idle_due_bytes, 0, "it was an event");
+    cr_assert_eq(page->place, PAGE_UNLISTED);
+    cr_assert_eq(page->left, left - 1);
+    cr_assert_eq(page->floor, floor);
+}
+
 Test(medium, a_fresh_page_gives_its_lowest_block_first)
 {
     fill_page();
