@@ -21,6 +21,7 @@ enum {
     SLOTS = 10000,
     SLOT_BYTES_MIN = 16,
     SLOT_BYTES_MAX = 1024,
+    MEDIUM_SLOTS = 1000,
     HANDED = 10000,
 };
 
@@ -97,15 +98,26 @@ static void batch_64(uint64_t count)
     }
 }
 
+static void replace_run(uint64_t count, void **slots, uint64_t slot_count, sizes_t sizes)
+{
+    rng_t rng = rng_seed(0);
+    for (uint64_t i = 0; i < count; i++) {
+        void **slot = &slots[rng_below(&rng, slot_count)];
+        call_free(*slot);
+        *slot = call_malloc(size_pick(&rng, sizes));
+    }
+}
+
 static void replace_random(uint64_t count)
 {
     static void *slots[SLOTS];
-    rng_t rng = rng_seed(0);
-    for (uint64_t i = 0; i < count; i++) {
-        void **slot = &slots[rng_below(&rng, SLOTS)];
-        call_free(*slot);
-        *slot = call_malloc(rng_between(&rng, SLOT_BYTES_MIN, SLOT_BYTES_MAX));
-    }
+    replace_run(count, slots, SLOTS, (sizes_t){SLOT_BYTES_MIN, SLOT_BYTES_MAX, false});
+}
+
+static void replace_medium(uint64_t count)
+{
+    static void *slots[MEDIUM_SLOTS];
+    replace_run(count, slots, MEDIUM_SLOTS, (sizes_t){KIB, 256 * KIB, true});
 }
 
 static void medium(uint64_t count)
@@ -189,7 +201,7 @@ static const struct loop {
     {"pair_64", pair_64},           {"neighbours_16", neighbours_16}, {"batch_64", batch_64},
     {"replace", replace_random},    {"medium", medium},               {"large", large},
     {"calloc_128", calloc_128},     {"realloc_same", realloc_same},   {"memalign_64", memalign_64},
-    {"others", others},
+    {"others", others},             {"replace_medium", replace_medium},
 };
 
 int main(int argc, char **argv)

@@ -56,6 +56,7 @@ def _callgrind(argv, allocator, scratch, events=INSTRUCTIONS):
     path = os.path.join(scratch, 'callgrind.out')
     environment = {**os.environ, **allocator.environment, 'LD_BIND_NOW': '1'}  # no symbol lookup in the first call
     environment.pop('LD_PRELOAD', None)
+    environment.pop('MALLOC_PERTURB_', None)  # meson sets it: the C library would fill each block, which valgrind takes byte by byte
     if allocator.library is not None:
         environment['LD_PRELOAD'] = allocator.library
     command = ['valgrind', '--tool=callgrind', f'--callgrind-out-file={path}', '--compress-strings=no',
