@@ -6,9 +6,21 @@
 #include "large.h"
 #include "mosaic.h"
 
+// By the ways that a free goes: the front map, which has a guard nowhere, and what finds the page of any address.
+static bool is_found(const zone_t *zone, page_t *page, const char *start)
+{
+    size_t page_bytes = (size_t)1 << zone->shift, mapped = zone->index < SMALL_ZONES && page->place != PAGE_GUARD ? page_bytes : 0;
+    for (size_t at = 0; at < mapped; at += LOW_PAGE_BYTES)
+        if (zone_front_page((uintptr_t)start + at - zone_front_base) != page)
+            return false;
+    return zone_page_of(start) == page && zone_page_of(start + page_bytes - 1) == page;
+}
+
 static const char *zone_page_check(zone_t *zone, uint32_t index, size_t *dirty_bytes)
 {
     page_t *page = &zone->pages[index];
+    if (!is_found(zone, page, zone->base + ((size_t)index << zone->shift)))
+        return "a page is not found from its addresses";
     bool dirty = bitset_has(&zone->dirty, index), clean = bitset_has(&zone->clean, index);
     if (dirty && clean)
         return "a page is in both sets of free pages";
@@ -37,6 +49,8 @@ static const char *zone_check(zone_t *zone, size_t *dirty_bytes)
     uint32_t fresh = atomic_load(&zone->fresh);
     if (bitset_next(&zone->dirty, fresh) != BITSET_NONE || bitset_next(&zone->clean, fresh) != BITSET_NONE)
         return "a page that was never used is in a set of free pages";
+    if (zone->index == 0 && page_owner_word(zone_front_page(0)) != NULL)
+        return "what stands for no page has an owner";
     for (uint32_t i = zone->index == 0 ? 1 : 0; i < fresh; i++) {
         const char *wrong = zone_page_check(zone, i, dirty_bytes);
         if (wrong != NULL)

@@ -115,6 +115,43 @@ Test(check, finds_a_page_that_does_not_know_where_it_is)
     finds("a page does not know where it is");
 }
 
+static front_entry_t *front_entry(size_t offset)
+{
+    return (front_entry_t *)(uintptr_t)&zone_front_map[offset / LOW_PAGE_BYTES];
+}
+
+Test(check, finds_a_small_page_that_the_front_map_does_not_lead_to)
+{
+    void *block = pool_malloc(SMALL_MAX_BYTES); // of a page that has several entries: the last one
+    page_t *page = support_page(block);
+    front_entry_t *last = front_entry((uintptr_t)page->start - zone_front_base + page_class(page)->page_bytes - 1), was = *last;
+    cr_assert_null(check_pool());
+    *last = 0;
+    finds("a page is not found from its addresses");
+    *last = was + (front_entry_t)sizeof(page_t);
+    finds("a page is not found from its addresses");
+}
+
+Test(check, finds_a_medium_page_that_the_table_of_places_does_not_lead_to)
+{
+    zone_places[medium_full->zone].from++;
+    finds("a page is not found from its addresses");
+}
+
+Test(check, finds_a_page_that_counts_as_never_used)
+{
+    zone_t *zone = zone_of(medium_full);
+    zone_fresh_set(zone, index_of(medium_full));
+    atomic_store(&zone->fresh, index_of(medium_full) + 1);
+    finds("a page is not found from its addresses");
+}
+
+Test(check, finds_an_owner_where_no_page_ever_was)
+{
+    *front_entry(0) = sizeof(front_entry_t); // a descriptor that begins with the entry of page 1
+    finds("what stands for no page has an owner");
+}
+
 Test(check, finds_used_blocks_in_a_free_page)
 {
     empty->left = 1;
