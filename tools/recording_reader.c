@@ -150,7 +150,17 @@ static void tables_settle(recording_t *recording, int file)
     rows_settle(recording, file, RECORDING_SAMPLES, sizeof((recording_sample_t *)0)->birth_number);
 }
 
-// Field 22 of /proc/PID/stat; it begins behind the last parenthesis, since a program's name can hold any byte.
+// A field of /proc/PID/stat, by its number in proc(5); 0: it is not there. They begin behind the last parenthesis, since a program's
+// name, the second, can hold any byte.
+static uint64_t stat_field(const char *name_end, int number)
+{
+    const char *field = name_end;
+    for (int at = 2; field != NULL && at < number; at++)
+        field = strchr(field + 1, ' ');
+    return field != NULL ? strtoull(field, NULL, 10) : 0;
+}
+
+// Whose first thread has ended while others go on is a zombie, too, and that thread counts until the last one has ended.
 static bool process_lives(const recording_header_t *header)
 {
     char path[40], line[1024];
@@ -161,12 +171,11 @@ static bool process_lives(const recording_header_t *header)
     size_t length = fread(line, 1, sizeof line - 1, file);
     fclose(file);
     line[length] = '\0';
-    char *field = strrchr(line, ')');
-    for (int number = 2; field != NULL && number < 22; number++)
-        field = strchr(field + 1, ' ');
-    bool same = field != NULL && strtoull(field, NULL, 10) == header->start_ticks;
-    char *state = strrchr(line, ')');
-    return same && state != NULL && state[1] == ' ' && state[2] != 'Z' && state[2] != 'X';
+    const char *name_end = strrchr(line, ')');
+    if (name_end == NULL || name_end[1] != ' ' || stat_field(name_end, 22) != header->start_ticks)
+        return false;
+    char state = name_end[2];
+    return state != 'X' && (state != 'Z' || stat_field(name_end, 20) > 1);
 }
 
 static recording_fault_t contents_read(recording_t *recording, int file, uint64_t length, char **text)

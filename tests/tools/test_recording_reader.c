@@ -3,6 +3,7 @@
 #include "../../tools/recording_reader.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,28 +45,56 @@ static off_t place_at(uint64_t index)
     return SNAPSHOTS_AT + (off_t)(index * sizeof(place_t));
 }
 
-static uint64_t start_ticks(pid_t pid)
+// From the space before field 3 of /proc/PID/stat on.
+static const char *stat_of(pid_t pid)
 {
-    char name[40], line[1024] = "";
+    static char line[1024];
+    char name[40];
     snprintf(name, sizeof name, "/proc/%d/stat", pid);
     FILE *stat = fopen(name, "re");
     cr_assert_not_null(stat);
-    cr_assert_gt(fread(line, 1, sizeof line - 1, stat), 0);
+    line[fread(line, 1, sizeof line - 1, stat)] = '\0';
     fclose(stat);
-    char *field = strrchr(line, ')');
-    for (int number = 2; number < 22; number++)
+    const char *name_end = strrchr(line, ')');
+    cr_assert_not_null(name_end);
+    return name_end + 1;
+}
+
+static uint64_t start_ticks(pid_t pid)
+{
+    const char *field = stat_of(pid);
+    for (int number = 3; number < 22; number++)
         field = strchr(field + 1, ' ');
     return strtoull(field, NULL, 10);
+}
+
+static void *wait_forever(void *unused)
+{
+    for (;;)
+        pause();
+    return unused;
+}
+
+// Until SIGUSR1 by its first thread, from then on by another alone.
+static void live(const sigset_t *signals)
+{
+    int got;
+    pthread_t other;
+    if (sigwait(signals, &got) != 0 || pthread_create(&other, NULL, wait_forever, NULL) != 0)
+        _exit(1);
+    syscall(SYS_exit, 0);
 }
 
 // Of a process that lives, with the snapshots 1, 2 and 3.
 static void recording_make(void)
 {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
     process = fork();
-    if (process == 0) {
-        pause();
-        _exit(0);
-    }
+    if (process == 0)
+        live(&signals);
     recording_header_t header = {.magic = RECORDING_MAGIC, .major = RECORDING_MAJOR, .header_bytes = sizeof header,
                                  .file_bytes = SNAPSHOTS_AT + PLACES * sizeof(place_t), .table_count = RECORDING_TABLES,
                                  .snapshot_classes = CLASSES, .pid = (uint32_t)process, .start_ticks = start_ticks(process)};
@@ -138,7 +167,7 @@ static void nothing(void)
 {
 }
 
-TestSuite(recording_reader, .init = recording_make, .fini = recording_remove);
+TestSuite(recording_reader, .init = recording_make, .fini = recording_remove, .timeout = 30);
 
 Test(recording_reader, snapshots_that_nobody_touches_are_complete)
 {
@@ -166,4 +195,24 @@ Test(recording_reader, one_that_was_finished_meanwhile_is_none)
     bool running;
     cr_assert_eq(numbers_read(second_had_other_classes, &running), 13);
     cr_assert(running);
+}
+
+Test(recording_reader, a_process_whose_first_thread_has_ended_goes_on)
+{
+    bool running;
+    kill(process, SIGUSR1);
+    while (stat_of(process)[1] != 'Z')
+        usleep(1000);
+    cr_assert_eq(numbers_read(second_is_begun_anew, &running), 13);
+    cr_assert(running);
+}
+
+Test(recording_reader, a_zombie_without_threads_has_ended)
+{
+    bool running;
+    kill(process, SIGKILL);
+    while (stat_of(process)[1] != 'Z')
+        usleep(1000);
+    cr_assert_eq(numbers_read(nothing, &running), 123);
+    cr_assert_not(running);
 }
