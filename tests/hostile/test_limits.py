@@ -131,6 +131,22 @@ print(status('VmLck'))
         self.assertLess(int(figures[0]), 100 * MIB)    # the program and its libraries
 
     @needs_root
+    def test_the_part_of_the_front_map_that_is_not_in_use_is_not_locked(self):
+        """It can be read, but holds nothing, and would count against the limit of one who then drops his privileges."""
+        for flags in (1, 3):
+            with self.subTest(flags):
+                idle = self.run_script(f"""
+import re
+assert lock({flags}) == 'locked'
+for mapping in re.split('^(?=[0-9a-f]+-[0-9a-f]+ )', open('/proc/self/smaps').read(), flags=re.M):
+    if re.match('[0-9a-f]+-[0-9a-f]+ r--p 0+ 00:00 0 *(.anon:.*)?$', mapping, re.M):
+        size = int(re.search('^Size: *([0-9]+)', mapping, re.M)[1])
+        print(size, 'lo' in re.search('^VmFlags:(.*)', mapping, re.M)[1].split())
+""")
+                self.assertGreater(sum(map(int, idle[0::2])), 256)    # KiB; 1 MiB for each GiB of the machine's memory
+                self.assertNotIn('True', idle[1::2])
+
+    @needs_root
     def test_memory_is_given_back_although_all_is_locked(self):
         """Neither what is reserved becomes resident by mlockall, nor what was given back before or is so afterwards."""
         file = self.folder / 'json'
