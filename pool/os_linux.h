@@ -14,7 +14,8 @@ size_t os_address_space_bytes(void);  // addresses that there are for a process:
 
 // Reserves addresses without memory behind them (PROT_NONE), aligned to a power of two. NULL if refused.
 void *os_reserve(size_t bytes, size_t alignment);
-// The same, and it can be read from the start, as zero, until it is made usable. It counts against the limits of addresses and of locked memory alone.
+// The same, and it can be read from the start, as zero, until it is made usable. It counts against the limits of addresses and of
+// locked memory alone.
 void *os_reserve_readable(size_t bytes, size_t alignment);
 // Makes a reserved range usable. Its memory reads as zero until written: what is in use already must not be part of it.
 bool os_commit(void *start, size_t bytes);
