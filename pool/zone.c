@@ -229,9 +229,10 @@ static size_t front_bytes(size_t bytes_each)
     return align_up(SMALL_ZONES * bytes_each / FRONT_UNIT_BYTES * sizeof(front_entry_t), os_page_bytes());
 }
 
-bool zone_front_has(uintptr_t address)
+size_t zone_front_bytes_from(uintptr_t address)
 {
-    return zone_front_map != NULL && address - (uintptr_t)zone_front_map < front_bytes(zone_first_bytes);
+    size_t offset = address - (uintptr_t)zone_front_map, bytes = front_bytes(zone_first_bytes);
+    return zone_front_map != NULL && offset < bytes ? bytes - offset : 0;
 }
 
 void zone_front_bounds(unsigned zone, char **start, char **end)

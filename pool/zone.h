@@ -47,6 +47,7 @@ typedef struct zone {
 // map's start. 0 where no page ever was; that leads to the map's own first entries, which stay 0, since page 0 is never used: for
 // a free, a descriptor without an owner.
 typedef intptr_t front_entry_t;
+_Static_assert(offsetof(page_t, owner) == 0 && sizeof(((page_t *)0)->owner) == sizeof(front_entry_t), "its first entry is an owner word");
 POOL_LOCAL extern uintptr_t zone_front_base;   // [const] after the start
 POOL_LOCAL extern size_t zone_front_limit;     // [const] after the start; bytes of both. 0: not started
 POOL_LOCAL extern const front_entry_t *zone_front_map; // [const] after the start; an entry is set before a block of its page is handed out
@@ -58,8 +59,8 @@ static inline page_t *zone_front_page(size_t offset)
     return (page_t *)((uintptr_t)map + (uintptr_t)map[offset >> LOW_PAGE_SHIFT]);
 }
 
-// Whether the address is in the map. What of it is not in use can be read, but holds nothing.
-RARE bool zone_front_has(uintptr_t address);
+// From an address in the map to the map's end; 0: it is not in it. What of it is not in use can be read, but holds nothing.
+RARE size_t zone_front_bytes_from(uintptr_t address);
 // The map's parts that are in use, in memory of their own: of the first small zone, and of the second. NULL: none.
 void zone_front_bounds(unsigned zone, char **start, char **end);
 

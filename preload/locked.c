@@ -12,24 +12,28 @@
 #include "kernel.h"
 #include "procfs.h"
 
-static bool holds_memory(const procfs_mapping_t *mapping)
+// From the mapping's start on, what holds nothing: all of what cannot be accessed, and what is in the front map. Behind that the
+// kernel may have joined a mapping of the program's to it; what is before it is in use, and can be written.
+static size_t idle_bytes(const procfs_mapping_t *mapping)
 {
-    bool is_idle_map = !mapping->writable && zone_front_has(mapping->start);
-    return (mapping->readable && !is_idle_map) || mapping->writable || mapping->executable;
+    size_t bytes = mapping->end - mapping->start;
+    if (mapping->writable || mapping->executable)
+        return 0;
+    return mapping->readable ? size_min(zone_front_bytes_from(mapping->start), bytes) : bytes;
 }
 
 static RARE bool count(const procfs_mapping_t *mapping, void *total_bytes)
 {
-    if (holds_memory(mapping))
-        *(uint64_t *)total_bytes += mapping->end - mapping->start;
+    *(uint64_t *)total_bytes += mapping->end - mapping->start - idle_bytes(mapping);
     return true;
 }
 
 // What cannot be locked (the kernel's own) stays as it is, as in mlockall.
 static RARE bool lock(const procfs_mapping_t *mapping, void *flags)
 {
-    if (holds_memory(mapping))
-        kernel_mlock2(mapping->start, mapping->end - mapping->start, *(const unsigned *)flags);
+    uintptr_t start = mapping->start + idle_bytes(mapping);
+    if (start < mapping->end)
+        kernel_mlock2(start, mapping->end - start, *(const unsigned *)flags);
     return true;
 }
 
@@ -37,8 +41,9 @@ static RARE bool lock(const procfs_mapping_t *mapping, void *flags)
 static RARE bool unlock(const procfs_mapping_t *mapping, void *unused)
 {
     (void)unused;
-    if (!holds_memory(mapping))
-        kernel_munlock(mapping->start, mapping->end - mapping->start);
+    size_t bytes = idle_bytes(mapping);
+    if (bytes != 0)
+        kernel_munlock(mapping->start, bytes);
     return true;
 }
 

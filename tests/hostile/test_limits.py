@@ -147,6 +147,30 @@ for mapping in re.split('^(?=[0-9a-f]+-[0-9a-f]+ )', open('/proc/self/smaps').re
                 self.assertNotIn('True', idle[1::2])
 
     @needs_root
+    def test_what_the_kernel_joins_to_the_front_map_is_locked(self):
+        """A mapping of the program's, just behind it and of the same kind."""
+        figures = self.run_script("""
+import re
+libc.mmap.restype = ctypes.c_void_p
+def mapping_of(address):
+    for mapping in re.split('^(?=[0-9a-f]+-[0-9a-f]+ )', open('/proc/self/smaps').read(), flags=re.M)[1:]:
+        start, end = (int(each, 16) for each in mapping.split()[0].split('-'))
+        if start <= address < end:
+            return start, mapping
+idle = [int(match[1], 16) for match in re.finditer('^[0-9a-f]+-([0-9a-f]+) r--p 0+ 00:00 0 *(?:.anon:.*)?$', open('/proc/self/maps').read(), re.M)]
+end = idle[-1]    # the second small zone's part, which ends the map
+block = libc.mmap(ctypes.c_void_p(end), ctypes.c_size_t(4096), 1, 0x104022, -1, ctypes.c_long(0))    # private, NORESERVE, FIXED_NOREPLACE
+if block != end: print('taken')
+else:
+    joined = mapping_of(end)[0] < end
+    assert lock(1) == 'locked'
+    print(joined, 'lo' in re.search('^VmFlags:(.*)', mapping_of(end)[1], re.M)[1].split())
+""")
+        if figures[0] != 'True':
+            self.skipTest('the kernel joins nothing to it here')
+        self.assertEqual(figures[1], 'True')
+
+    @needs_root
     def test_memory_is_given_back_although_all_is_locked(self):
         """Neither what is reserved becomes resident by mlockall, nor what was given back before or is so afterwards."""
         file = self.folder / 'json'
