@@ -62,12 +62,12 @@
 
 // Samples may take 0.1 % of the processor time by their own clock, which is 0.5 % in all: a sample costs a program that does
 // little but allocate 3 to 5 times what its clock sees (decision 047). Such a program would pay up to 15 % for one each
-// 512 KiB, and has many samples all the same. They become rarer by as much as they were too dear, at once: each step is so many
-// samples more, and they are dearer the rarer they are. On a busy machine the thread may not have run during some of them, so
-// it takes that many, not one or two; and at most a factor of 64, which is more than any program was off.
+// 512 KiB, and has many samples all the same. Eight times too dear, they become four times rarer at once: on a busy machine
+// that takes some samples during which the thread did not run, not one or two. (By as much as they were too dear, 64 times
+// at most: a program that was not run for a moment kept no sample of its culprit; tests/tools/test_fleet.py.)
 #define PACE_BIRTHS 32u
 #define PACE_SHARE 1000u
-#define PACE_FACTOR_MOST 64u
+#define PACE_FAR 8u
 #define WAIT_FAR 8u // while a high waits: a program that only allocates pays 1 % for samples that far apart
 #define RATE_BYTES_MOST ((uint64_t)1 << 30)
 
@@ -544,16 +544,6 @@ void recorder_start(void)
 
 // --- pace ------------------------------------------------------------------------------------------------------------
 
-// By which the distance of samples grows if they took more than they may: a power of two, and not more than they were over.
-// The smallest is 2.
-static uint64_t pace_factor(uint64_t spent_ns, uint64_t allowed_ns)
-{
-    uint64_t factor = 2;
-    while (factor < PACE_FACTOR_MOST && spent_ns >= 2 * factor * allowed_ns)
-        factor *= 2;
-    return factor;
-}
-
 // How often is a matter of what it costs, unless the user said how often.
 void recorder_pace(void)
 {
@@ -567,7 +557,7 @@ void recorder_pace(void)
     pace_samples_ns = header->samples_ns;
     if (spent_ns > allowed_ns && rate_bytes < most_bytes) {
         header->flags |= RECORDING_SPARSE;
-        rate_bytes *= pace_factor(spent_ns, allowed_ns);
+        rate_bytes *= spent_ns > allowed_ns * PACE_FAR ? 4 : 2;
         rate_change(rate_bytes < most_bytes ? rate_bytes : most_bytes);
     } else if (spent_ns < allowed_ns / 4 && rate_bytes > header->sample_bytes && is_rate_paced()) {
         rate_change(rate_bytes / 2 > header->sample_bytes ? rate_bytes / 2 : header->sample_bytes);

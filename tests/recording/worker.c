@@ -360,18 +360,6 @@ static int sizes(int count, char **arguments)
     return 0;
 }
 
-// Does nothing but allocate. worker pairs COUNT BYTES
-static int pairs(int count, char **arguments)
-{
-    size_t pair_count = count > 0 ? (size_t)atoll(arguments[0]) : 300000, bytes = count > 1 ? (size_t)atoll(arguments[1]) : 65536;
-    for (size_t i = 0; i < pair_count; i++) {
-        void *volatile block = malloc(bytes);
-        free(block);
-    }
-    ready();
-    return 0;
-}
-
 // Waits for what comes. worker idle
 static int idle(int count, char **arguments)
 {
@@ -396,7 +384,7 @@ int main(int count, char **arguments)
                                          {"forks", forks}, {"exec", run_exec},       {"plugins", run_plugins},
                                          {"storm", storm}, {"recursion", recursion}, {"idle", idle},
                                          {"spike", spike}, {"paths", paths},       {"sizes", sizes},
-                                         {"forked_threads", forked_threads}, {"pairs", pairs}};
+                                         {"forked_threads", forked_threads}};
     for (unsigned i = 0; count > 1 && i < sizeof programs / sizeof *programs; i++)
         if (strcmp(arguments[1], programs[i].name) == 0)
             return programs[i].run(count - 2, arguments + 2);
