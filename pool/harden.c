@@ -213,8 +213,7 @@ void heap_harden_collect(heap_t *heap, page_t *page, uint64_t word)
 {
     unsigned twice, twice_count, count = block_bits_collect(page, word, &twice, &twice_count);
     unsigned used = page_used(page) - count;
-    page->floor = (uint16_t)size_min(page->floor, used);
-    page->left = (uint16_t)(used - page->floor);
+    page_arm_used(page, used, (unsigned)size_min(page->floor, used));
     heap_handover_count(&heap->small[page->class].handover, 0, count);
     if (unlikely(twice_count != 0))
         misuse_tell("free", page_block(page, twice), "double free", page_class(page)->block_bytes - harden_tail_bytes);

@@ -166,8 +166,7 @@ static inline bool bucket_step(heap_t *heap, page_t *page)
     chain_join(&buckets[bucket], page);
     page->bucket = (uint8_t)bucket;
     page->place = PAGE_LISTED;
-    page->floor = (uint16_t)(bucket * count / BUCKETS);
-    page->left = (uint16_t)(used - page->floor);
+    page_arm_used(page, used, bucket * count / BUCKETS);
     return true;
 }
 
@@ -223,11 +222,11 @@ static APART void small_collect(heap_t *heap, page_t *page, uint64_t word)
     }
     block_t *first = remote_first(word), *last = NULL;
     unsigned count = remote_count(word);
-    if (unlikely(count > page_used_small(page))) { // they stay used, and are lost
+    if (unlikely(count > page_used_counted(page))) { // they stay used, and are lost
         misuse_tell("free", first, "double free", page_class(page)->block_bytes);
         return;
     }
-    unsigned own_count = page_carved_count(page) - page_used_small(page);
+    unsigned own_count = page_carved_count(page) - page_used_counted(page);
     block_t *own = page->list, *end = count > own_count ? own_end(page, own_count) : NULL;
     if (end != NULL) {
         end->next = first;

@@ -30,15 +30,13 @@ static size_t dirty_idle_bytes(const page_t *page)
     return (size_t)bits_count(page->dirty_bits) * page_class(page)->block_bytes;
 }
 
-// Free blocks that a full page must have before it is looked at again.
-static unsigned returns_of(const page_t *page)
-{
-    return (unsigned)size_max(page_class(page)->block_count >> FULL_PAGE_RETURN_SHIFT, 1);
-}
-
 static void medium_settle_used(heap_t *heap, page_t *page, unsigned used)
 {
-    unsigned full_below = page_class(page)->block_count - returns_of(page);
+    if (page->place == PAGE_CURRENT) {
+        page->left = PAGE_NO_EVENT;
+        return;
+    }
+    unsigned full_below = page_class(page)->block_count - heap_full_page_returns(page_class(page));
     if (used == 0 && !remote_is_queued(page)) { // else: when it comes out of the inbox
         if (page->place == PAGE_LISTED)
             heap_unlist(heap, page);
@@ -53,10 +51,7 @@ static void medium_settle_used(heap_t *heap, page_t *page, unsigned used)
 
 void heap_medium_settle(heap_t *heap, page_t *page)
 {
-    if (page->place == PAGE_CURRENT)
-        page->left = PAGE_NO_EVENT;
-    else
-        medium_settle_used(heap, page, page_used(page));
+    medium_settle_used(heap, page, page_used(page));
 }
 
 void heap_medium_relist(heap_t *heap, page_t *page)
@@ -67,21 +62,11 @@ void heap_medium_relist(heap_t *heap, page_t *page)
     page_arm(page, 0);
 }
 
-// The counted frees are over. True: it is empty now.
-static bool counted_settle(heap_t *heap, page_t *page)
-{
-    if (page->place == PAGE_CURRENT) {
-        page->left = PAGE_NO_EVENT;
-        return false;
-    }
-    bool emptied = page->floor == 0;
-    medium_settle_used(heap, page, page->floor);
-    return emptied;
-}
-
 void heap_medium_event(heap_t *heap, page_t *page)
 {
-    bool emptied = page->left == 0 && counted_settle(heap, page);
+    bool counted = page->left == 0, emptied = counted && page->floor == 0 && page->place != PAGE_CURRENT;
+    if (counted)
+        medium_settle_used(heap, page, page->floor);
     if (emptied || heap->idle_bytes > heap->idle_due_bytes)
         heap_purge_excess(heap);
 }

@@ -94,10 +94,9 @@ void page_arm(page_t *page, unsigned floor)
 block_t *page_take_list(page_t *page, unsigned *count)
 {
     block_t *list = page->list;
-    *count = page_carved_count(page) - page_used_small(page);
+    *count = page_carved_count(page) - page_used_counted(page);
     page->list = NULL;
-    page->floor = 0;
-    page->left = (uint16_t)page_carved_count(page);
+    page_arm_used(page, page_carved_count(page), 0);
     return list;
 }
 
@@ -127,8 +126,7 @@ void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count)
     if (last != NULL)
         last->next = page->list;
     page->list = first;
-    page->floor = (uint16_t)(used < page->floor ? used : page->floor);
-    page->left = (uint16_t)(used - page->floor);
+    page_arm_used(page, used, (unsigned)size_min(page->floor, used));
 }
 
 unsigned page_fullness(const page_t *page)

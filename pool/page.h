@@ -154,14 +154,9 @@ static inline unsigned page_used_counted(const page_t *page)
     return (unsigned)page->floor + page->left;
 }
 
-static inline unsigned page_used_small(const page_t *page)
-{
-    return page_used_counted(page);
-}
-
 static inline unsigned page_used(const page_t *page)
 {
-    return page_is_small(page) ? page_used_small(page)
+    return page_is_small(page) ? page_used_counted(page)
                                : page_class(page)->block_count - bits_count(page_free_bits(page));
 }
 

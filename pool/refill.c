@@ -269,11 +269,10 @@ void *refill_noted(size_t size_bytes, heap_t *heap, void *block)
 // A full page that refills have taken all blocks of leaves them: as heap_give_up and heap_settle would have it.
 static inline void current_leave(heap_t *heap, small_bin_t *bin, page_t *page)
 {
-    unsigned count = page_class(page)->block_count, returns = heap_full_page_returns(page_class(page));
+    const size_class_t *class = page_class(page);
     page->place = PAGE_UNLISTED;
     if (likely(heap_handover_is_own(&bin->handover) && !page_can_carve(page))) {
-        page->floor = (uint16_t)(count - returns);
-        page->left = (uint16_t)returns;
+        page_arm_used(page, class->block_count, class->block_count - heap_full_page_returns(class));
     } else if (!heap_give_up(heap, page, &bin->handover)) {
         heap_settle(heap, page);
     }

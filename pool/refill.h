@@ -35,14 +35,13 @@ static inline __attribute__((always_inline)) void *refill_from_current(size_t si
         return NULL;
     if (unlikely(!page_list_looks_right(page, &size_class_table[class]))) // heap_refill tells
         return NULL;
-    unsigned count = page_carved_count(page) - page_used_small(page);
+    unsigned count = page_carved_count(page) - page_used_counted(page);
     uint64_t handed = bin->handed + count;
     if (unlikely(handed >= heap->gaps.small_at[class])) // one of them is sampled
         return NULL;
     block_t *list = page->list;
     page->list = NULL;
-    page->floor = 0;
-    page->left = (uint16_t)page_carved_count(page); // all of them are used now
+    page_arm_used(page, page_carved_count(page), 0); // all of them are used now
     bin->handed = handed;
     heap_handover_count(&bin->handover, count, 0);
     bin->head_page = page;
