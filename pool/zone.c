@@ -210,12 +210,6 @@ static bool is_in_front(const zone_t *zone)
     return zone->index < SMALL_ZONES;
 }
 
-// Where addresses are scarce both zones' entries are in one OS page, which is made usable at the start.
-static bool front_is_one_os_page(void)
-{
-    return front_entries_each() * sizeof(front_entry_t) < os_page_bytes();
-}
-
 static void front_set(const zone_t *zone, uint32_t page)
 {
     front_entry_t *entry = front_entries(zone, page), *end = front_entries(zone, page + 1);
@@ -229,6 +223,12 @@ static size_t front_bytes(size_t bytes_each)
     return align_up(SMALL_ZONES * bytes_each / FRONT_UNIT_BYTES * sizeof(front_entry_t), os_page_bytes());
 }
 
+// Where addresses are scarce both zones' entries are in one OS page, which is made usable at the start.
+static bool front_is_one_os_page(size_t bytes_each)
+{
+    return front_bytes(bytes_each) == os_page_bytes();
+}
+
 size_t zone_front_bytes_from(uintptr_t address)
 {
     size_t offset = address - (uintptr_t)zone_front_map, bytes = front_bytes(zone_first_bytes);
@@ -240,24 +240,26 @@ void zone_front_bounds(unsigned zone, char **start, char **end)
     const zone_t *front = &zones[zone];
     uint32_t described = atomic_load_explicit(&front->described, memory_order_acquire);
     *start = *end = NULL;
-    if (zone_front_map == NULL || (zone != 0 && front_is_one_os_page()))
+    if (zone_front_map == NULL || (zone != 0 && front_is_one_os_page(zone_first_bytes)))
         return;
     *start = (char *)front_entries(front, 0);
-    *end = front_is_one_os_page() ? *start + os_page_bytes()
+    *end = front_is_one_os_page(zone_first_bytes) ? *start + os_page_bytes()
                                   : (char *)align_up((uintptr_t)front_entries(front, described), os_page_bytes());
 }
 
 // Entries of the zone's pages up to `to` can be set.
 static bool front_commit(const zone_t *zone, uint32_t to)
 {
-    return front_is_one_os_page() || commit_between(front_entries(zone, zone->described), front_entries(zone, to));
+    return front_is_one_os_page(zone_first_bytes) ||
+           commit_between(front_entries(zone, zone->described), front_entries(zone, to));
 }
 
 static bool front_and_zones_reserve(size_t bytes_each, unsigned kinds)
 {
     size_t map_bytes = front_bytes(bytes_each);
     void *map = os_reserve_readable(map_bytes, os_page_bytes());
-    bool done = map != NULL && (map_bytes > os_page_bytes() || os_commit(map, map_bytes)) && zones_reserve(bytes_each, kinds);
+    bool done = map != NULL && (!front_is_one_os_page(bytes_each) || os_commit(map, map_bytes)) &&
+                zones_reserve(bytes_each, kinds);
     if (done) {
         os_name(map, map_bytes, "tarn metadata");
         zone_front_map = map;
