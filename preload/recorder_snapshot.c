@@ -196,11 +196,11 @@ static void cell_write(const survey_page_t *page)
         .flags = (uint16_t)(flags[page->kind] | (page->sampled ? RECORDING_CELL_SAMPLED : 0))};
 }
 
-// What the page is to a sampled block in it; number 0: it is none.
+// What the page is to a sampled block in it.
 static void survivor_note(uint32_t number, uintptr_t address, const survey_page_t *page)
 {
     recording_sample_t *sample = recorder_record(RECORDING_SAMPLES, number);
-    if (number == 0 || sample->state != RECORDING_SAMPLE_LIVE || sample->address != address)
+    if (sample->state != RECORDING_SAMPLE_LIVE || sample->address != address)
         return;
     sample->page_number = snapshot->number_begin;
     sample->page_holes_bytes = page->holes_bytes;
@@ -213,8 +213,9 @@ static void survivors_note(const survey_page_t *page)
     if (!recorder_lock_take())
         return;
     for (uintptr_t block = page->start; block + page->block_bytes <= end; block += page->block_bytes) {
-        if (sample_may_be((const void *)block))
-            survivor_note(sample_find((const void *)block), block, page);
+        uint32_t number = sample_may_be((const void *)block) ? sample_find((const void *)block) : 0; // mostly without a call
+        if (number != 0)
+            survivor_note(number, block, page);
     }
     recorder_lock_give();
 }

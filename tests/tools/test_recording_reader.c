@@ -197,12 +197,17 @@ Test(recording_reader, one_that_was_finished_meanwhile_is_none)
     cr_assert(running);
 }
 
+static void signal_until_zombie(int number)
+{
+    kill(process, number);
+    while (stat_of(process)[1] != 'Z')
+        usleep(1000);
+}
+
 Test(recording_reader, a_process_whose_first_thread_has_ended_goes_on)
 {
     bool running;
-    kill(process, SIGUSR1);
-    while (stat_of(process)[1] != 'Z')
-        usleep(1000);
+    signal_until_zombie(SIGUSR1);
     cr_assert_eq(numbers_read(second_is_begun_anew, &running), 13);
     cr_assert(running);
 }
@@ -210,9 +215,7 @@ Test(recording_reader, a_process_whose_first_thread_has_ended_goes_on)
 Test(recording_reader, a_zombie_without_threads_has_ended)
 {
     bool running;
-    kill(process, SIGKILL);
-    while (stat_of(process)[1] != 'Z')
-        usleep(1000);
+    signal_until_zombie(SIGKILL);
     cr_assert_eq(numbers_read(nothing, &running), 123);
     cr_assert_not(running);
 }
