@@ -99,7 +99,7 @@
 #define RING_BYTES ((size_t)256 << 10)
 
 _Static_assert(RING_BLOCKS <= LOW_PAGE_BYTES / (LOW_CLASSES * GRANULE_BYTES) && RING_BLOCKS <= HIGH_PAGE_BYTES / SMALL_MAX_BYTES,
-               "a borrowed head list is no longer than a page's (survey.c)");
+               "a borrowed head list is no longer than a page's (survey_sums.c)");
 _Static_assert(SMALL_CLASSES * GRANULE_BYTES == SMALL_MAX_BYTES, "one class a granule");
 _Static_assert(CARVE_STEPS_MAX * CARVE_BYTES == HIGH_PAGE_BYTES, "a small page is carved whole");
 _Static_assert(SMALL_BLOCKS_MAX * GRANULE_BYTES == LOW_PAGE_BYTES, "the smallest blocks fill a page");

@@ -23,6 +23,7 @@ POOL = {
     'page.c': '#include "page.h"\n// mmap(2) in a comment\nconst char *page_text(void) { return "mmap("; }\n',
     'heap.h': '#include "page.h"\n',
     'survey.h': '',
+    'survey_sums.h': '#include "heap.h"\n',
 }
 PRELOAD = {
     'boot.h': '',
@@ -89,6 +90,10 @@ class Layers(Tree):
 
     def test_a_report_that_looks_into_the_heap_is_found(self):
         self.append('preload/report.c', '#include "page.h"\n')
+        self.expect('report.c:4', 'survey.h only')
+
+    def test_a_report_that_looks_into_the_survey_is_found(self):
+        self.append('preload/report.c', '#include "survey_sums.h"\n')
         self.expect('report.c:4', 'survey.h only')
 
     def test_a_tool_that_knows_the_library_is_found(self):

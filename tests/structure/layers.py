@@ -34,7 +34,7 @@ LAYERS = [
 ]
 
 # Files whose name is not that of their noun.
-NOUN_OF_FILE = {'os_linux': 'os'}
+NOUN_OF_FILE = {'os_linux': 'os', 'survey_ranges': 'survey', 'survey_sums': 'survey', 'survey_totals': 'survey'}
 
 # The parts of preload/ that read the heap see it as plain data: of pool/ they include these headers only.
 READERS = ['report', 'sheet', 'sampler', 'recorder']
@@ -75,7 +75,7 @@ def fault_in_pool(noun, included, in_pool, in_preload):
 
 def fault_in_preload(noun, included, in_pool):
     name = pathlib.PurePath(included).name
-    if name not in in_pool or noun_of(name) in FOR_READERS:
+    if name not in in_pool or pathlib.PurePath(name).stem in FOR_READERS:
         return None
     if any(noun == reader or noun.startswith(reader + '_') for reader in READERS):
         return f'{noun} sees the heap through survey.h only'
