@@ -51,6 +51,11 @@ void output_keep(void)
         kept_fd = kernel_dup(STDERR_FILENO, kept_fd_lowest_else);
 }
 
+bool output_is_kept(void)
+{
+    return kept_fd >= 0;
+}
+
 void output_end(void)
 {
     if (kept_fd >= 0 && is_stderr(kept_fd))

@@ -21,6 +21,7 @@ bool output_exists(void);
 // here to output_end a second descriptor keeps it open.
 RARE void output_keep(void);
 RARE void output_end(void);
+bool output_is_kept(void);
 
 // One write(2), more only where the kernel takes less. Silent if standard error is not what it was; no signal comes
 // of it (SIGPIPE, SIGTTOU, SIGXFSZ).

@@ -19,7 +19,7 @@ static void thread_ends(void *unused)
 {
     (void)unused;
     pool_thread_exit();
-    if (kernel_gettid() == kernel_getpid())
+    if (output_is_kept() && kernel_gettid() == kernel_getpid())
         output_end(); // the main thread's thread_local destructors ran, and it was no exit
 }
 
