@@ -24,6 +24,13 @@ static const char *const names[] = {
     "OPENSSL_malloc", "CRYPTO_malloc", "CRYPTO_zalloc", "CRYPTO_realloc", "CRYPTO_strdup", "CRYPTO_memdup",
     "sqlite3Malloc", "sqlite3_malloc", "sqlite3MallocRaw", "sqlite3DbMallocRaw", "sqlite3DbMallocRawNN",
     "dbMallocRawFinish", "sqlite3MemMalloc", "mallocWithAlarm", "av_malloc", "av_mallocz", "av_calloc",
+    "os::malloc", "os::realloc", "AllocateHeap", "ReallocateHeap", "resource_allocate_bytes", "Arena::grow", "Arena::Amalloc",
+    "v8::internal::AllocWithRetry", "v8::internal::AlignedAlloc", "v8::internal::AlignedAllocWithRetry",
+    "node::Malloc", "node::Calloc", "node::Realloc", "node::UncheckedMalloc", "node::UncheckedCalloc",
+    "node::UncheckedRealloc",
+    "__zend_malloc", "__zend_calloc", "__zend_realloc", "_emalloc", "_ecalloc", "_erealloc", "_safe_emalloc", "_estrdup",
+    "MemoryContextAlloc", "MemoryContextAllocZero", "MemoryContextAllocExtended", "palloc", "palloc0", "repalloc",
+    "pstrdup", "ngx_alloc", "ngx_calloc", "ngx_palloc", "ngx_pnalloc", "ngx_pcalloc",
     "__rust_alloc", "__rust_alloc_zeroed", "__rust_realloc", "__rdl_alloc", "__rdl_realloc", "__rg_alloc",
 };
 
@@ -32,6 +39,9 @@ static const char *const families[] = {
     "operator new", "std::", "__gnu_cxx::", "void std::", "boost::container::", "llvm::SmallVectorBase",
     "alloc::", "core::", "hashbrown::", "<alloc::", "<core::", "<hashbrown::", "absl::container_internal::",
 };
+
+// Ends of names: the operators of a class.
+static const char *const endings[] = {"::operator new", "::operator new[]"};
 
 // Libraries whose every function hands on.
 static const char *const libraries[] = {"libc.so",    "libstdc++.so", "libc++.so",
@@ -45,6 +55,12 @@ static bool begins(const char *text, const char *const *beginnings, size_t count
     return false;
 }
 
+static bool ends(const char *text, const char *ending)
+{
+    size_t length = strlen(text), ending_length = strlen(ending);
+    return length > ending_length && strcmp(text + length - ending_length, ending) == 0;
+}
+
 bool blame_passes_on(const profile_t *profile, const profile_frame_t *frame)
 {
     if (frame->module >= 0 &&
@@ -52,6 +68,9 @@ bool blame_passes_on(const profile_t *profile, const profile_frame_t *frame)
         return true;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(frame->function, names[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+        if (ends(frame->function, endings[i]))
             return true;
     return begins(frame->function, families, sizeof families / sizeof families[0]);
 }

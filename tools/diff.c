@@ -139,7 +139,7 @@ static void write_rows(FILE *out, difference_t *difference, profile_metric_t met
 static void diff_text(FILE *out, difference_t *difference, unsigned top)
 {
     write_heads(out, difference);
-    text_wrap(out, text_printable(difference_verdict(difference)), 2);
+    text_wrap(out, text_printable(difference_verdict(difference)), 2, TEXT_COLUMNS);
     fputc('\n', out);
     write_causes(out, difference);
     write_rows(out, difference, METRIC_LIVE_BYTES, top);

@@ -32,6 +32,9 @@ typedef enum profile_moment {
 } profile_moment_t;
 #define PROFILE_MOMENTS (MOMENT_WORST + 1)
 
+// With fewer, the standard error of an estimate is above 32 %: reports say so.
+#define PROFILE_SAMPLES_FEW 10
+
 typedef enum profile_generation { GENERATION_YOUNG, GENERATION_MIDDLE, GENERATION_OLD } profile_generation_t;
 #define PROFILE_GENERATIONS (GENERATION_OLD + 1)
 
@@ -50,6 +53,7 @@ typedef struct profile_frame {
     unsigned line;        // or 0
     int module;           // index, or -1
     bool inlined;         // into the next frame
+    bool unnamed;         // `function` is an offset
     const char *text;     // "function (file:line)", the file without its folders
 } profile_frame_t;
 

@@ -105,7 +105,9 @@ static void warn_of_flags(profile_t *profile, const recording_header_t *header)
         profile_warn(profile, memory_format("the recording was full: samples were thinned, to one in %lu KiB at last",
                                             header->sample_bytes_now / 1024));
     if (header->flags & RECORDING_SPARSE)
-        profile_warn(profile, memory_format("samples were taken more rarely than asked for, to save time"));
+        profile_warn(profile, memory_format("to save time, call stacks were sampled more rarely than each %lu KiB; "
+                                            "with --sample=%luKiB they are not",
+                                            header->sample_bytes / 1024, header->sample_bytes / 1024));
     if (header->flags & RECORDING_BROKEN_OFF)
         profile_warn(profile, memory_format("the profile ended before the program: call sites are as of then"));
     if (header->flags & RECORDING_FULL_SITES)

@@ -110,6 +110,7 @@ static void frame_add(profile_t *profile, const profile_location_t *location, co
         .line = symbol->line,
         .module = location->module,
         .inlined = inlined,
+        .unnamed = symbol->function == NULL,
     };
     frame->text = frame_text(frame);
 }
@@ -130,6 +131,28 @@ static void location_name(profile_t *profile, profile_location_t *location)
     if (profile->frame_count == location->frame_first)
         frame_add(profile, location, &nothing, false);
     location->frame_count = profile->frame_count - location->frame_first;
+}
+
+// Call sites that are offsets: which modules' debug symbols would name them.
+static void warn_of_unnamed(profile_t *profile)
+{
+    char *names = memory_format("%s", "");
+    bool *told = memory_get(profile->module_count + 1, sizeof *told);
+    for (uint32_t i = 0; i < profile->stack_count; i++) {
+        const profile_frame_t *frame = profile->stacks[i].blamed;
+        if (frame == NULL || !frame->unnamed || frame->module < 0 || told[frame->module] ||
+            profile->modules[frame->module].source == SYMBOLS_CHANGED)
+            continue;
+        told[frame->module] = true;
+        char *longer = memory_format("%s%s%s", names, *names == '\0' ? "" : ", ", profile->modules[frame->module].name);
+        free(names);
+        names = longer;
+    }
+    if (*names != '\0')
+        profile_warn(profile, memory_format("call sites in %s have no names: debug symbols would give them (a -dbgsym "
+                                            "or -debuginfo package, or DEBUGINFOD_URLS)", names));
+    free(told);
+    free(names);
 }
 
 static void warn_of_modules(profile_t *profile)
@@ -196,4 +219,5 @@ void profile_build_names(profile_t *profile)
     progress_end();
     warn_of_modules(profile);
     sites_find(profile);
+    warn_of_unnamed(profile);
 }

@@ -13,9 +13,9 @@
 #define TABLE_MIN_PERCENT 2
 #define CLASSES_SHOWN 6
 
-// With fewer, the standard error of an estimate is above 32 %: the report says so.
-#define SAMPLES_FEW 10
 #define PROCESSES_SHOWN 20
+
+#define REMARK_INDENT 27 // below the name of a call site, a little to the right
 
 static double seconds(uint64_t ms)
 {
@@ -44,14 +44,13 @@ static void write_process(FILE *out, const profile_t *profile)
     char end[128];
     fprintf(out, "tarn: %s (pid %lu), %s, after %.1f s\n", text_printable(profile->program), profile->pid,
             end_text(profile, end, sizeof end), seconds(profile->duration_ms));
-    for (uint32_t i = 0, column = 0; i < profile->command_count && column < TEXT_COLUMNS; i++)
-        column += (uint32_t)fprintf(out, i == 0 ? "      %s" : " %s",
-                                    text_site(profile->command[i], TEXT_COLUMNS - 10));
-    fputs(profile->command_count != 0 ? "\n" : "", out);
-    fprintf(out, "      %s: %u snapshots", text_printable(profile->recording), profile->snapshot_count);
+    if (profile->command_count != 0)
+        fprintf(out, "      %s\n", text_command(profile->command, profile->command_count, TEXT_COLUMNS - 6));
+    fprintf(out, "      %s: %u snapshot%s", text_printable(profile->recording), profile->snapshot_count,
+            text_plural(profile->snapshot_count));
     if (profile->sample_bytes != 0)
-        fprintf(out, ", %u call stacks, a sample each %lu KiB\n\n", profile->stack_count - 1,
-                profile->sample_bytes / 1024);
+        fprintf(out, ", %u call stack%s, a sample each %lu KiB\n\n", profile->stack_count - 1,
+                text_plural(profile->stack_count - 1), profile->sample_bytes / 1024);
     else
         fprintf(out, ", no profile\n\n");
 }
@@ -60,7 +59,7 @@ static void write_warnings(FILE *out, const profile_t *profile)
 {
     for (uint32_t i = 0; i < profile->warning_count; i++) {
         char *text = memory_format("note: %s", text_printable(profile->warnings[i]));
-        text_wrap(out, text, 2);
+        text_wrap(out, text, 2, TEXT_COLUMNS);
         free(text);
     }
     fputs(profile->warning_count != 0 ? "\n" : "", out);
@@ -101,7 +100,7 @@ static void write_balance(FILE *out, const profile_t *profile)
     }
     fprintf(out, "  peak_rss_bytes %s, as the kernel saw it", amount_mib(last->balance.peak_rss_bytes).text);
     if (last->balance.threads != 0) // only what was counted at the end
-        fprintf(out, "; %lu threads", last->balance.threads);
+        fprintf(out, "; %lu thread%s", last->balance.threads, text_plural(last->balance.threads));
     fputc('\n', out);
     fprintf(out, "  live_blocks %s; %s allocated, %s freed since the start",
             amount_count(last->balance.live_blocks).text, amount_count(last->balance.allocated_total).text,
@@ -184,20 +183,34 @@ static const profile_stack_t *heaviest(const ranking_t *ranking, uint32_t site)
     return most;
 }
 
-// "21,491 live blocks of 1,203,456, 93 % of them old; among blocks that parse (p.c:9) freed; thread worker"
+// "21,491 live blocks of 1,203,456 (from 6 samples), 93 % of them old", or of a table that is about an earlier time, where
+// the blocks' ages are not known, "243,447 blocks since the start, of which 12 were live at exit". Both are estimates.
+static void write_blocks(FILE *out, const ranking_t *ranking, const profile_site_t *site)
+{
+    uint64_t kept = site->kept[0] + site->kept[1] + site->kept[2];
+    uint64_t live = site->metrics[MOMENT_LAST][METRIC_LIVE_BLOCKS];
+    if (ranking->moment != MOMENT_LAST)
+        fprintf(out, "%s block%s since the start, %s of them live %s", amount_count(site->allocated_blocks).text,
+                text_plural(site->allocated_blocks), live == 0 ? "none" : amount_count(live).text,
+                text_moment(ranking->profile, MOMENT_LAST));
+    else
+        fprintf(out, "%s live block%s", amount_count(live).text, text_plural(live));
+    if (ranking->moment == MOMENT_LAST && site->allocated_blocks >= live)
+        fprintf(out, " of %s", amount_count(site->allocated_blocks).text);
+    if (live != 0 && site->live_samples < PROFILE_SAMPLES_FEW)
+        fprintf(out, " (from %u sample%s)", site->live_samples, text_plural(site->live_samples));
+    if (kept != 0)
+        fprintf(out, ", %u %% of %s old", amount_percent(site->kept[GENERATION_OLD], kept),
+                ranking->moment == MOMENT_LAST ? "them" : "these");
+}
+
+// ... "; 80 % of the freed ones died young; thread worker", and below "among blocks that were freed: from parse (p.c:9)"
 static void write_remarks(FILE *out, const ranking_t *ranking, const profile_site_t *site, const profile_stack_t *stack)
 {
     const profile_t *profile = ranking->profile;
-    uint64_t kept = site->kept[0] + site->kept[1] + site->kept[2];
     uint64_t freed = site->freed[0] + site->freed[1] + site->freed[2];
-    uint64_t live = site->metrics[MOMENT_LAST][METRIC_LIVE_BLOCKS];
-    fprintf(out, "%*s%s live blocks", 27, "", amount_count(live).text);
-    if (site->allocated_blocks >= live) // both are estimates
-        fprintf(out, " of %s", amount_count(site->allocated_blocks).text);
-    if (live != 0 && site->live_samples < SAMPLES_FEW)
-        fprintf(out, " (from %u samples)", site->live_samples);
-    if (kept != 0)
-        fprintf(out, ", %u %% of them old", amount_percent(site->kept[GENERATION_OLD], kept));
+    fprintf(out, "%*s", REMARK_INDENT, "");
+    write_blocks(out, ranking, site);
     if (freed != 0)
         fprintf(out, "; %u %% of the freed ones died young", amount_percent(site->freed[GENERATION_YOUNG], freed));
     if (stack->thread >= 0 && profile->thread_count > 2 && *profile->threads[stack->thread].name != '\0')
@@ -207,7 +220,7 @@ static void write_remarks(FILE *out, const ranking_t *ranking, const profile_sit
         return;
     const profile_stack_t *neighbour = &profile->stacks[stack->neighbours[0].stack];
     if (neighbour->site != stack->site)
-        fprintf(out, "%*samong blocks that were freed: from %s\n", 27, "",
+        fprintf(out, "%*samong blocks that were freed: from %s\n", REMARK_INDENT, "",
                 text_site(profile->sites[neighbour->site].text, TEXT_COLUMNS - 60));
 }
 
@@ -220,7 +233,7 @@ static void write_site(FILE *out, const ranking_t *ranking, uint32_t index, uint
     if (index + 1 == ranking->profile->site_count)
         return;
     const profile_stack_t *stack = heaviest(ranking, index);
-    text_callers(out, ranking->profile, stack, 27);
+    text_callers(out, ranking->profile, stack, REMARK_INDENT);
     write_remarks(out, ranking, site, stack);
 }
 
@@ -255,7 +268,7 @@ void report_text(FILE *out, const profile_t *profile, const report_text_options_
                               : verdict.moment == MOMENT_LAST ? MOMENT_LAST : MOMENT_PEAK;
     profile_moment_t pinned = moment == MOMENT_LAST ? MOMENT_LAST : MOMENT_WORST;
     write_process(out, profile);
-    text_wrap(out, text_printable(verdict.text), 2);
+    text_wrap(out, text_printable(verdict.text), 2, TEXT_COLUMNS);
     fputc('\n', out);
     write_warnings(out, profile);
     write_balance(out, profile);

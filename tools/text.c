@@ -42,9 +42,9 @@ const char *text_printable(const char *text)
     return kept;
 }
 
-void text_wrap(FILE *out, const char *text, int indent)
+void text_wrap(FILE *out, const char *text, int indent, int columns)
 {
-    size_t room = (size_t)(TEXT_COLUMNS - indent);
+    size_t room = columns > indent ? (size_t)(columns - indent) : 1;
     while (*text != '\0') {
         size_t length = strlen(text);
         if (length > room) {
@@ -95,6 +95,53 @@ const char *text_site(const char *site, size_t room)
     const char *kept = strings_keep(shorter);
     free(shorter);
     return kept;
+}
+
+// In single quotes where a shell would take it for something else.
+static char *quoted(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_";
+    if (*word != '\0' && word[strspn(word, plain)] == '\0')
+        return memory_format("%s", word);
+    char *out = memory_get(strlen(word) + 1, sizeof "'\\''"), *end = out;
+    *end++ = '\'';
+    for (; *word != '\0'; word++)
+        if (*word == '\'')
+            end = stpcpy(end, "'\\''");
+        else
+            *end++ = *word;
+    strcpy(end, "'");
+    return out;
+}
+
+// Not within a character of UTF-8.
+static size_t cut_length(const char *text, size_t room)
+{
+    while (room > 0 && ((unsigned char)text[room] & 0xc0) == 0x80)
+        room--;
+    return room;
+}
+
+const char *text_command(const char *const *words, uint32_t count, size_t room)
+{
+    char *line = memory_format("%s", "");
+    for (uint32_t i = 0; i < count && strlen(line) <= room; i++) {
+        char *word = quoted(text_printable(words[i]));
+        char *longer = memory_format("%s%s%s", line, i == 0 ? "" : " ", word);
+        free(word);
+        free(line);
+        line = longer;
+    }
+    if (strlen(line) > room && room > strlen("..."))
+        strcpy(line + cut_length(line, room - strlen("...")), "...");
+    const char *kept = strings_keep(line);
+    free(line);
+    return kept;
+}
+
+const char *text_plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
 }
 
 // What is outside of main, or of a thread's first function, says nothing.

@@ -8,8 +8,14 @@
 
 #define TEXT_COLUMNS 110 // what a report is wide at most: a terminal beside something else
 
-// `text` wrapped at spaces into lines of TEXT_COLUMNS, each behind `indent` spaces.
-void text_wrap(FILE *out, const char *text, int indent);
+// `text` wrapped at spaces into lines of `columns`, each behind `indent` spaces.
+void text_wrap(FILE *out, const char *text, int indent, int columns);
+
+// A command as one would type it into a shell, cut to `room` columns. Kept.
+const char *text_command(const char *const *words, uint32_t count, size_t room);
+
+// "s", or nothing for one: "1 thread", "2 threads".
+const char *text_plural(uint64_t count);
 
 // "function (file:line)" in at most `room` columns: what stands in <> goes first, then the end. Kept.
 const char *text_site(const char *site, size_t room);

@@ -6,6 +6,7 @@
 #include "profile_build.h"
 #include "progress.h"
 #include "report_json.h"
+#include "text.h"
 #include "tool.h"
 #include "top_text.h"
 
@@ -106,14 +107,14 @@ static profile_t *look(const top_t *top, char **fault_text)
     return profile_read(top->path, &foreign, fault_text);
 }
 
-static char *screen_text(const top_t *top, const profile_t *profile)
+static char *screen_text(const top_t *top, const profile_t *profile, int columns)
 {
     char *text = NULL;
     size_t length;
     FILE *out = open_memstream(&text, &length);
     if (out == NULL)
         return NULL;
-    top_text(out, profile, live_look(top->pid), top->sites);
+    top_text(out, profile, live_look(top->pid), top->sites, columns);
     return fclose(out) == 0 ? text : NULL;
 }
 
@@ -126,7 +127,7 @@ static int print_once(const top_t *top)
         tool_error(top->who, "%s", fault_text);
         return TOOL_BAD_INPUT;
     }
-    char *text = top->json ? report_json(&profile, 1, &length) : screen_text(top, profile);
+    char *text = top->json ? report_json(&profile, 1, &length) : screen_text(top, profile, TEXT_COLUMNS);
     int status = text != NULL ? output_print(top->who, text, strlen(text)) : TOOL_FAILED;
     free(text);
     profile_free(profile);
@@ -177,10 +178,11 @@ static int screen_run(const top_t *top)
     char *text = NULL;
     do {
         char *fault_text = NULL;
-        profile_t *profile = key == ERR || text == NULL ? look(top, &fault_text) : NULL;
+        bool anew = key == ERR || key == KEY_RESIZE || text == NULL;
+        profile_t *profile = anew ? look(top, &fault_text) : NULL;
         if (profile != NULL) {
             free(text);
-            text = screen_text(top, profile);
+            text = screen_text(top, profile, COLS < TEXT_COLUMNS ? COLS : TEXT_COLUMNS);
         }
         free(fault_text);
         profile_free(profile);

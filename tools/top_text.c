@@ -11,17 +11,18 @@
 
 enum { BAR_COLUMNS = 40, CLASSES_SHOWN = 5 };
 
-static void write_head(FILE *out, const profile_t *profile, live_t now)
+static void write_head(FILE *out, const profile_t *profile, live_t now, int columns)
 {
     const profile_snapshot_t *last = profile_snapshot(profile, MOMENT_LAST);
     uint64_t now_ms = profile->duration_ms > last->time_ms ? profile->duration_ms : last->time_ms;
     const char *state = strcmp(profile->ended_by, "unknown") == 0 ? "ended without a word" : profile->ended_by;
-    fprintf(out, "tarn top: %s (pid %lu), %s, %lu threads, up %.1f s\n", text_printable(profile->program), profile->pid,
-            state, now.threads != 0 ? now.threads : last->balance.threads, (double)now_ms / 1000);
+    uint64_t threads = now.threads != 0 ? now.threads : last->balance.threads;
+    fprintf(out, "tarn top: %s (pid %lu), %s, %lu thread%s, up %.1f s\n", text_printable(profile->program),
+            profile->pid, state, threads, text_plural(threads), (double)now_ms / 1000);
     fprintf(out, "rss %s now; the rest as of snapshot %lu, %.1f s ago (%s)\n\n",
             amount_mib(now.rss_bytes != 0 ? now.rss_bytes : last->balance.rss_bytes).text, last->number,
             (double)(now_ms - last->time_ms) / 1000, last->reason);
-    text_wrap(out, text_printable(verdict_of(profile).text), 0);
+    text_wrap(out, text_printable(verdict_of(profile).text), 0, columns);
     fputc('\n', out);
 }
 
@@ -52,19 +53,22 @@ static double per_second(uint64_t before, uint64_t after, uint64_t ms)
     return ms == 0 || after < before ? 0 : (double)(after - before) * 1000 / (double)ms;
 }
 
-static void write_rates(FILE *out, const profile_t *profile)
+static void write_rates(FILE *out, const profile_t *profile, int columns)
 {
     if (profile->snapshot_count < 2)
         return;
     const profile_snapshot_t *to = profile_snapshot(profile, MOMENT_LAST), *from = to - 1;
     uint64_t ms = to->time_ms - from->time_ms;
     double mib = 1 << 20;
-    fprintf(out, "between the last two snapshots, %.1f s: %.0f allocated/s, %.0f freed/s, %.1f MiB/s given back, "
-            "%.0f %% of a CPU\n\n", (double)ms / 1000,
-            per_second(from->balance.allocated_total, to->balance.allocated_total, ms),
-            per_second(from->balance.freed_total, to->balance.freed_total, ms),
-            per_second(from->balance.purged_total_bytes, to->balance.purged_total_bytes, ms) / mib,
-            per_second(from->cpu_ms, to->cpu_ms, ms) / 10);
+    char *text = memory_format(
+        "between the last two snapshots, %.1f s: %.0f allocated/s, %.0f freed/s, %.1f MiB/s given back, %.0f %% of a CPU",
+        (double)ms / 1000, per_second(from->balance.allocated_total, to->balance.allocated_total, ms),
+        per_second(from->balance.freed_total, to->balance.freed_total, ms),
+        per_second(from->balance.purged_total_bytes, to->balance.purged_total_bytes, ms) / mib,
+        per_second(from->cpu_ms, to->cpu_ms, ms) / 10);
+    text_wrap(out, text, 0, columns);
+    fputc('\n', out);
+    free(text);
 }
 
 static int classes_compare(const void *left, const void *right)
@@ -91,23 +95,27 @@ static void write_classes(FILE *out, const profile_snapshot_t *snapshot)
     free(order);
 }
 
-static int sites_compare(const void *left, const void *right)
+static uint64_t site_weight(const profile_site_t *site)
 {
-    const profile_site_t *const *first = left, *const *second = right;
-    const uint64_t *one = (*first)->metrics[MOMENT_LAST], *other = (*second)->metrics[MOMENT_LAST];
-    uint64_t weight = one[METRIC_LIVE_BYTES] + one[METRIC_PINNED];
-    uint64_t other_weight = other[METRIC_LIVE_BYTES] + other[METRIC_PINNED];
-    return (weight < other_weight) - (weight > other_weight);
+    return site->metrics[MOMENT_LAST][METRIC_LIVE_BYTES] + site->metrics[MOMENT_LAST][METRIC_PINNED];
 }
 
-static void write_sites(FILE *out, const profile_t *profile, unsigned top)
+static int sites_compare(const void *left, const void *right)
+{
+    uint64_t one = site_weight(*(const profile_site_t *const *)left);
+    uint64_t other = site_weight(*(const profile_site_t *const *)right);
+    return (one < other) - (one > other);
+}
+
+// Not those that hold nothing.
+static void write_sites(FILE *out, const profile_t *profile, unsigned most)
 {
     const profile_site_t **order = memory_get(profile->site_count, sizeof *order);
     for (uint32_t i = 0; i < profile->site_count; i++)
         order[i] = &profile->sites[i];
     qsort(order, profile->site_count, sizeof *order, sites_compare);
     fprintf(out, "%14s %14s %14s   %s\n", "live", "pinned", "rounding", "call site");
-    for (uint32_t i = 0; i < profile->site_count && i < top; i++) {
+    for (uint32_t i = 0; i < profile->site_count && i < most && site_weight(order[i]) != 0; i++) {
         const uint64_t *metrics = order[i]->metrics[MOMENT_LAST];
         fprintf(out, "%14s %14s %14s   %s\n", amount_bytes(metrics[METRIC_LIVE_BYTES]).text,
                 amount_bytes(metrics[METRIC_PINNED]).text, amount_bytes(metrics[METRIC_ROUNDING]).text,
@@ -116,12 +124,12 @@ static void write_sites(FILE *out, const profile_t *profile, unsigned top)
     free(order);
 }
 
-void top_text(FILE *out, const profile_t *profile, live_t now, unsigned top)
+void top_text(FILE *out, const profile_t *profile, live_t now, unsigned sites, int columns)
 {
     const profile_snapshot_t *last = profile_snapshot(profile, MOMENT_LAST);
-    write_head(out, profile, now);
+    write_head(out, profile, now, columns);
     write_causes(out, &last->balance);
-    write_rates(out, profile);
+    write_rates(out, profile, columns);
     write_classes(out, last);
-    write_sites(out, profile, top);
+    write_sites(out, profile, sites);
 }

@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-// `now` is what the kernel says; the rest is as of the last snapshot.
-void top_text(FILE *out, const profile_t *profile, live_t now, unsigned top);
+// `now` is what the kernel says; the rest is as of the last snapshot. At most `sites` call sites, and sentences wrapped
+// to so many columns; tables are as wide as they are.
+void top_text(FILE *out, const profile_t *profile, live_t now, unsigned sites, int columns);
 
 #endif

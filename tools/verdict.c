@@ -6,6 +6,7 @@
 #include "strings.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 // The same figures as in preload/report_verdict.c: from here on memory is called somebody's; a cause that takes less is
 // not worth a name; a class that has this share of a cause is named alone.
@@ -32,6 +33,11 @@
 // When at the last snapshot less than half of the largest heap is left, the program has tidied up: the verdict is about
 // the time before.
 #define TIDIED_UP_PERCENT 50
+
+// A process that was killed was seen for the last time before that: this long, and this part of its life, may have changed
+// what the verdict says.
+#define UNSEEN_MS_MIN 100
+#define UNSEEN_PERCENT_MIN 10
 
 static const struct {
     const char *name, *field;
@@ -256,9 +262,8 @@ static char *cause_text(const verdict_t *verdict, const profile_snapshot_t *snap
     return memory_format("%s", "");
 }
 
-static char *culprit_text(const verdict_t *verdict, const profile_t *profile)
+static char *culprit_of_site_text(const verdict_t *verdict, const profile_t *profile, const char *site)
 {
-    const char *site = profile->sites[verdict->site].text;
     unsigned percent = amount_percent(verdict->site_bytes,
                                       profile_total(profile, verdict->moment, verdict->metric));
     amount_t amount = amount_bytes(verdict->site_bytes);
@@ -273,6 +278,24 @@ static char *culprit_text(const verdict_t *verdict, const profile_t *profile)
     default:
         return memory_format("; %u %% of that, %s, is from %s", percent, amount.text, site);
     }
+}
+
+// "cache_insert (cache.c:41)", and what the figure rests on if that is little.
+static char *site_text(const verdict_t *verdict, const profile_t *profile)
+{
+    const profile_site_t *site = &profile->sites[verdict->site];
+    if (verdict->moment != MOMENT_LAST || site->live_samples >= PROFILE_SAMPLES_FEW || site->live_samples == 0)
+        return memory_format("%s", site->text);
+    return memory_format("%s (a rough estimate, from %u sample%s)", site->text, site->live_samples,
+                         site->live_samples == 1 ? "" : "s");
+}
+
+static char *culprit_text(const verdict_t *verdict, const profile_t *profile)
+{
+    char *site = site_text(verdict, profile);
+    char *text = culprit_of_site_text(verdict, profile, site);
+    free(site);
+    return text;
 }
 
 // "; besides, 11 % of the heap is rounding: 96 % of that, 4.10 MiB, is from record_new (records.c:17)"
@@ -290,6 +313,20 @@ static char *second_text(const verdict_t *second, const profile_t *profile)
     return text;
 }
 
+// The time that it is about, where that is not the end: "before it tidied up, at 0.4 s: "
+static char *when_text(const verdict_t *verdict, const profile_t *profile, const profile_snapshot_t *snapshot)
+{
+    double seconds = (double)snapshot->time_ms / 1000;
+    if (verdict->moment != MOMENT_LAST)
+        return memory_format("before it tidied up, at %.1f s: ", seconds);
+    if (profile == NULL || strcmp(profile->ended_by, "unknown") != 0 || profile->duration_ms <= snapshot->time_ms)
+        return memory_format("%s", "");
+    uint64_t unseen_ms = profile->duration_ms - snapshot->time_ms;
+    if (unseen_ms < UNSEEN_MS_MIN || amount_percent(unseen_ms, profile->duration_ms) < UNSEEN_PERCENT_MIN)
+        return memory_format("%s", "");
+    return memory_format("as last seen, %.1f s before the end: ", (double)unseen_ms / 1000);
+}
+
 static void verdict_word(verdict_t *verdict, const verdict_t *second, const profile_t *profile,
                          const profile_snapshot_t *snapshot)
 {
@@ -299,9 +336,7 @@ static void verdict_word(verdict_t *verdict, const verdict_t *second, const prof
     char *cause = cause_text(verdict, snapshot);
     char *who = verdict->blames ? culprit_text(verdict, profile)
                 : by_class      ? class_text(snapshot, verdict->cause, verdict->bytes) : memory_format("%s", "");
-    char *when = verdict->moment == MOMENT_LAST ? memory_format("%s", "")
-                                                : memory_format("before it tidied up, at %.1f s: ",
-                                                                (double)snapshot->time_ms / 1000);
+    char *when = when_text(verdict, profile, snapshot);
     char *besides = second_text(second, profile);
     char *text = memory_format("%s%s%s%s", when, cause, who, besides);
     verdict->text = strings_keep(text);

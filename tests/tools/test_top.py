@@ -21,11 +21,12 @@ class Top(Case):
     def test_once_is_one_screen(self):
         process, _ = self.start('leak')
         text = self.output('top', '--once', process.pid)
-        self.assertIn(', running, 1 threads, ', text)
+        self.assertIn(', running, 1 thread, ', text)
         for word in (f'pid {process.pid}', 'running', 'holes_bytes', 'block size', 'note_request (leak.c:',
                      'allocated/s'):
             self.assertIn(word, text)
         self.assertLessEqual(max(map(len, text.splitlines())), 120)
+        self.assertNotRegex(text, r'(?m)^ +0\.00 MiB +0\.00 MiB ')    # call sites that hold nothing
 
     def test_resident_memory_is_the_kernel_s_figure(self):
         process, _ = self.start('leak')
@@ -68,29 +69,39 @@ class Top(Case):
             if select.select([terminal], [], [], 1)[0]:
                 shown += os.read(terminal, 65536)
         self.assertIn(word, shown)
+        return shown
 
-    def test_a_terminal_is_drawn_on_until_q(self):
-        process, _ = self.start('leak')
+    def drawn(self, process, columns):
+        """`tarn top` on a terminal, and that."""
         terminal, other = pty.openpty()
         self.addCleanup(os.close, terminal)
-        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack('HHHH', 50, 120, 0, 0))
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack('HHHH', 50, columns, 0, 0))
         top = subprocess.Popen([recordings.TARN, 'top', '-d', '0.2', str(process.pid)], stdin=other, stdout=other,
                                stderr=other, env={**self.environment, 'TERM': 'xterm'})
         os.close(other)
         self.addCleanup(top.kill)
+        return top, terminal
+
+    def test_a_terminal_is_drawn_on_until_q(self):
+        process, _ = self.start('leak')
+        top, terminal = self.drawn(process, 120)
         self.screen_until(terminal, b'note_request')
         os.write(terminal, b'q')
         self.assertEqual(top.wait(timeout=PATIENCE_S), 0)
 
+    def test_a_narrow_terminal_has_all_of_the_verdict(self):
+        process, _ = self.start('leak')
+        verdict = json.loads(self.output('top', '--json', process.pid))['verdict']
+        top, terminal = self.drawn(process, 32)
+        shown = self.screen_until(terminal, b'block size').decode()
+        os.write(terminal, b'q')
+        self.assertEqual(top.wait(timeout=PATIENCE_S), 0)
+        for word in re.findall('[a-z_]{4,}', verdict):
+            self.assertIn(word, shown)
+
     def test_the_end_of_the_process_ends_it(self):
         process, _ = self.start('leak')
-        terminal, other = pty.openpty()
-        self.addCleanup(os.close, terminal)
-        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack('HHHH', 50, 120, 0, 0))
-        top = subprocess.Popen([recordings.TARN, 'top', '-d', '0.2', str(process.pid)], stdin=other, stdout=other,
-                               stderr=other, env={**self.environment, 'TERM': 'xterm'})
-        os.close(other)
-        self.addCleanup(top.kill)
+        top, terminal = self.drawn(process, 120)
         self.screen_until(terminal, b'note_request')
         self.end(process)
         self.screen_until(terminal, b'ended without a word')

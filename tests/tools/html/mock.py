@@ -354,8 +354,14 @@ def made_hostile(report):
     return report
 
 
-CHANGES = {'no-process': without_process, 'hostile': made_hostile, 'freed': all_freed}
-CASES = ('full', 'one', 'no-profile', 'no-process', 'hostile', 'large', 'freed', 'bare')
+def without_samples(report):
+    return {**report, 'stacks': [stack for stack in report['stacks'] if not stack['frames']], 'samples': [],
+            'request_sizes': [], 'what_if': []}
+
+
+CHANGES = {'no-process': without_process, 'hostile': made_hostile, 'freed': all_freed,
+           'no-sample': without_samples}
+CASES = ('full', 'one', 'no-profile', 'no-sample', 'no-process', 'hostile', 'large', 'freed', 'bare')
 
 
 def report_of(case):

@@ -228,6 +228,9 @@ class Loads(Seen):
         self.show('no-profile')
         self.assertIn('No profile.', self.text('#flame'))
         self.assertIn('who pins this page is not known', self.details_of_a_page())
+        self.show('no-sample')
+        self.assertIn('No call stack. One is taken for each 2 KiB allocated', self.text('#flame'))
+        self.assertNotIn('No profile', self.text('#flame'))
 
     def details_of_a_page(self):
         self.value('document.querySelector("#heapmap canvas").focus()')
@@ -405,6 +408,14 @@ class Pictures(Seen):
         self.assertEqual(titles[4:], [titles[0], []])
 
     # --- size classes ---
+
+    def test_no_label_of_an_axis_is_cut_off(self):
+        right = lambda selector: self.value(
+            f'Math.max(...[...document.querySelectorAll({json.dumps(selector)})]'
+            '.map((node) => node.getBoundingClientRect().right))')
+        self.assertGreaterEqual(right('#histogram svg'), right('#histogram svg text'))
+        # Those of the bands are drawn: half of the widest must fit.
+        self.assertGreaterEqual(right('#bands .u-wrap') - right('#bands .u-over'), 24)
 
     def test_the_class_that_wastes_most_is_first(self):
         wastes = {entry['block_bytes']: sum(entry[name + '_bytes'] for name in ('rounding', 'holes', 'tail', 'pending'))

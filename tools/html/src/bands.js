@@ -7,6 +7,7 @@ import { bytesText, bytesTick, secondsText, secondsTick } from './format.js';
 import { colour, onTheme } from './theme.js';
 
 const HEIGHT_PX = 300;
+const TICK_HALF_PX = 28; // half of "999.9 ms", whose middle may be where the picture ends
 const NAMES = {
     in_use_bytes: 'requested, resident',
     ...Object.fromEntries(SHEET.map(([field, name]) => [field, name])),
@@ -79,7 +80,7 @@ function options(model, fields, selection, width) {
     return {
         width,
         height: HEIGHT_PX,
-        padding: [8, 12, 0, 0],
+        padding: [8, TICK_HALF_PX, 0, 0],
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
         scales: { x: { time: false }, y: { range: (_, low, high) => [0, high * 1.08 || 1] } },

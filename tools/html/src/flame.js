@@ -4,7 +4,7 @@ import flamegraph from 'd3-flame-graph';
 import { select } from 'd3-selection';
 import { METRICS } from './data.js';
 import { element, emptyNote, fill, hint, linkButton, onWidth, quietButton, segmented, tableHead } from './dom.js';
-import { bytesText, countText, plural, secondsText, shareText } from './format.js';
+import { bytesText, countText, plural, secondsText, shareText, sizeText } from './format.js';
 import { callersText, framePlace, moduleName, sitesOf, stackTitle, stacksBy, treeOf } from './stacks.js';
 import { tooltipHide, tooltipLines, tooltipShow } from './tooltip.js';
 
@@ -445,11 +445,17 @@ export function flameMount(root, model, selection) {
     if (!model.profile)
         return fill(
             root,
-            emptyNote(
-                'No profile.',
-                'It was recorded with `profile=off`, or is no recording at all: ' +
-                    '`tarn run -- COMMAND` records one.',
-            ),
+            model.report.sample_bytes > 0
+                ? emptyNote(
+                      'No call stack.',
+                      `One is taken for each ${sizeText(model.report.sample_bytes)} allocated, on average, and none was: ` +
+                          'a smaller one of `tarn run --sample=BYTES -- COMMAND` takes more.',
+                  )
+                : emptyNote(
+                      'No profile.',
+                      'It was recorded with `profile=off`, or is no recording at all: ' +
+                          '`tarn run -- COMMAND` records one.',
+                  ),
         );
     const graph = new FlameGraph(root, model.profile, model);
     selection.showStack = (number) => {

@@ -5,7 +5,7 @@ import { bytesText, bytesTick, countText, sizeText } from './format.js';
 import { tooltipFor, tooltipLines } from './tooltip.js';
 
 const HEIGHT_PX = 240;
-const MARGIN = { left: 60, right: 20, top: 34, bottom: 28 };
+const MARGIN = { left: 60, right: 30, top: 34, bottom: 28 };
 const BINS_A_DOUBLING = 8; // as many as most classes have: a bar is a class or less
 const SMALLEST_BYTES = 16;
 
@@ -38,7 +38,7 @@ const COUNTED = {
     classes: {
         title: 'Live bytes by request size',
         what: 'live blocks',
-        source: 'Without a profile: each size class is shown as one size.',
+        source: 'Without samples: each size class is shown as one size.',
     },
     live: {
         title: 'Live bytes by request size',
