@@ -27,6 +27,7 @@ typedef struct extent {
     uint32_t grains; // direct: OS pages reserved before the block (large_direct.h)
     _Atomic uint8_t state; // [atomic] extent_state_t. LIVE to WARM and back without the lock, by compare-and-swap
     bool moved;   // a mapping of its own, after mremap: cannot merge with its neighbours until refreshed
+    bool huge;    // asks for huge pages, all of it, and is a mapping of its own as if it had been moved
     bool stained; // the kernel refused to take back what is behind used_bytes: no clean tail can be cut off
     bool withdrawn; // free: some of it, or all, is reserved only, see extent_withdraw
     bool mixed;     // free: some of it is, and some is not

@@ -131,6 +131,19 @@ bool huge_collapse(char *start)
     return answered(&no_collapse, os_huge_page_collapse(start, HUGE_BYTES), since_us);
 }
 
+// Whether an eighth of a power of two lies between two sizes, or at the longer one.
+static bool is_step(size_t before, size_t bytes)
+{
+    unsigned shift = bits_highest(before) - 3;
+    return before >> shift < bytes >> shift;
+}
+
+bool huge_suits_growth(const char *start, size_t before, size_t bytes)
+{
+    return mode == HUGE_AUTO && bytes >= heap_least_bytes && before >= dense_bytes && is_step(before, bytes) &&
+           !budget_is_limited() && os_resident_percent(start, before) >= dense_percent;
+}
+
 void huge_split(char *start)
 {
     os_no_huge_pages(start, HUGE_BYTES);

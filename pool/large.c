@@ -182,6 +182,7 @@ static size_t extent_release(extent_id_t id, bool *locked)
     if (done && moved)
         os_name(start, bytes, "tarn large"); // else it would not merge with its neighbours
     extent->moved = moved && !done;
+    extent->huge = extent->huge && !done;
     extent->stained = extent->stained && !done;
     extent->used_bytes = done ? 0 : used_bytes;
     *locked = large_lock_take();

@@ -7,6 +7,7 @@
 #include "large.h"
 
 #include "budget.h"
+#include "huge.h"
 #include "large_direct.h"
 #include "os_linux.h"
 
@@ -52,14 +53,15 @@ static void place_swap(extent_id_t id, extent_id_t other, bool hole)
     extent_leave(other, hole);
 }
 
-static bool resize_by_move(extent_id_t id, size_t bytes)
+// alignment: of the new place.
+static bool resize_by_move(extent_id_t id, size_t bytes, size_t alignment)
 {
     extent_t *extent = extent_node(id);
     size_t room = bytes + (bytes >> growth_shift);
     size_t grains = large_live_grains(room);
     if (!extent->moved && large_live_moved >= moved_most)
         return false;
-    extent_id_t other = extent_get(grains, LARGE_GRAIN_BYTES);
+    extent_id_t other = extent_get(grains, alignment);
     if (other == 0)
         return false;
     bool hole = false;
@@ -122,19 +124,51 @@ static bool resize_to_direct(extent_id_t id, size_t bytes)
     return true;
 }
 
-static bool resize_locked(extent_id_t id, size_t size_bytes)
+// --- what grows and is full is filled on by huge pages -------------------------------------------------------------------
+//
+// All of its extent asks for them, so that it stays one mapping. What is resident of its room beyond the block is part of one huge
+// page at most, and goes with the block.
+
+static bool suits_huge(const extent_t *extent, size_t bytes)
+{
+    return (extent->moved || large_live_moved < moved_most) && huge_suits_growth(extent->start, extent->used_bytes, bytes);
+}
+
+static void huge_ask(extent_t *extent)
+{
+    if (extent->huge)
+        return;
+    os_ask_huge_pages(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT);
+    large_live_moved += !extent->moved;
+    extent->moved = extent->huge = true;
+}
+
+// --- any of the ways -----------------------------------------------------------------------------------------------------
+
+static bool resize_in_range(extent_id_t id, size_t bytes, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
-    size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
     size_t grains = large_live_grains(bytes);
-    if (extent->direct)
-        return resize_direct(id, bytes, size_bytes);
-    if (grains <= extent->grains || extent_grow(id, grains) || resize_by_move(id, bytes))
-        resize_here(id, bytes, size_bytes);
-    else if (resize_to_direct(id, bytes))
-        large_live_resized(extent_node(id), bytes, size_bytes);
-    else
+    bool huge = extent->huge || suits_huge(extent, bytes);
+    if (grains > extent->grains && !extent_grow(id, grains) &&
+        !resize_by_move(id, bytes, huge ? HUGE_BYTES : LARGE_GRAIN_BYTES)) // huge pages that move elsewhere in theirs are split
         return false;
+    if (huge)
+        huge_ask(extent);
+    resize_here(id, bytes, size_bytes);
+    return true;
+}
+
+static bool resize_locked(extent_id_t id, size_t size_bytes)
+{
+    size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
+    if (extent_node(id)->direct)
+        return resize_direct(id, bytes, size_bytes);
+    if (resize_in_range(id, bytes, size_bytes))
+        return true;
+    if (!resize_to_direct(id, bytes))
+        return false;
+    large_live_resized(extent_node(id), bytes, size_bytes);
     return true;
 }
 

@@ -341,6 +341,11 @@ void os_no_huge_pages(void *start, size_t bytes)
     advise(start, bytes, MADV_NOHUGEPAGE);
 }
 
+void os_ask_huge_pages(void *start, size_t bytes)
+{
+    advise(start, bytes, MADV_HUGEPAGE);
+}
+
 // What is not mapped is not resident.
 unsigned os_resident_percent(const char *start, size_t bytes)
 {

@@ -48,6 +48,8 @@ void *os_resize(void *start, size_t old_bytes, size_t new_bytes);
 // Replaces a range that the caller owns by fresh memory: as os_purge, and its mapping can merge with its neighbours.
 bool os_refresh(void *start, size_t bytes);
 void os_no_huge_pages(void *start, size_t bytes);
+// What is touched there from now on is backed by huge pages, where the kernel has some and all of one lies in the range.
+void os_ask_huge_pages(void *start, size_t bytes);
 // Backs an unused range of a huge page's size and alignment by one: resident then, and zero. again: it may have been
 // touched before. False: there is none to be had, and the range is not resident and opts out.
 RARE bool os_huge_page(char *start, size_t bytes, bool again);

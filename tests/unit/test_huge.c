@@ -5,6 +5,7 @@
 #include "books.h"
 #include "budget.h"
 #include "check.h"
+#include "extent.h"
 #include "os_linux.h"
 #include "support.h"
 
@@ -432,4 +433,13 @@ Test(huge_off, there_are_none)
 {
     fill_to(48 * MIB);
     cr_assert_eq(asked, 0);
+}
+
+Test(huge_off, nor_does_a_full_block_that_grows)
+{
+    char *block = pool_malloc(40 * MIB);
+    memset(block, 1, 40 * MIB);
+    cr_assert_not_null(block = pool_realloc(block, 60 * MIB));
+    cr_assert_not(extent_node(extent_at(block))->huge);
+    pool_free(block);
 }

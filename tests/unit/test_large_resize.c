@@ -2,7 +2,9 @@
 #include <criterion/criterion.h>
 
 #include "books.h"
+#include "check.h"
 #include "fixture.h"
+#include "huge.h"
 #include "large.h"
 #include "os_linux.h"
 
@@ -85,4 +87,128 @@ Test(large_resize, shrinking_gives_the_rest_back)
     cr_assert(pattern_is(block, 2 * MIB));
     unsigned char *rest = block + 2 * MIB + LARGE_GRAIN_BYTES;
     cr_assert_eq(pool_malloc(6 * MIB - LARGE_GRAIN_BYTES), rest, "the addresses, too, but for a gap");
+}
+
+// --- huge pages (docs/decisions/056) -------------------------------------------------------------------------------------
+
+static bool asks(const void *block)
+{
+    return extent_node(extent_at(block))->huge;
+}
+
+// A block of 40 MiB that grew to 60, and something behind it. filled: so much of it was touched before.
+static unsigned char *grown(size_t filled)
+{
+    unsigned char *block = pool_malloc(40 * MIB);
+    pool_malloc(MIB);
+    for (size_t at = 0; at < filled; at += os_page_bytes())
+        block[at] = 1;
+    return pool_realloc(block, 60 * MIB);
+}
+
+Test(large_resize, a_full_block_that_grows_is_filled_on_by_huge_pages)
+{
+    unsigned char *block = grown(40 * MIB);
+    cr_assert(asks(block));
+    cr_assert_eq(books_resident(block, block + 60 * MIB), 40 * MIB, "asking alone makes nothing resident");
+    unsigned char *first = (unsigned char *)align_up((uintptr_t)block + 40 * MIB, HUGE_BYTES);
+    first[0] = 1;
+    if (os_gives_huge_pages(HUGE_BYTES))
+        cr_assert_eq(books_resident(first, first + HUGE_BYTES), HUGE_BYTES);
+}
+
+Test(large_resize, it_goes_on_to_ask_when_it_moves_and_keeps_its_huge_pages)
+{
+    unsigned char *block = grown(40 * MIB), *before = block;
+    for (size_t size = 60 * MIB; block == before; size += 10 * MIB) {
+        memset(block + size - 10 * MIB, 0x5a, 10 * MIB);
+        cr_assert_not_null(block = pool_realloc(block, size + 10 * MIB));
+    }
+    cr_assert(asks(block));
+    before = block;
+    uint64_t resident = books_resident(block, block + 60 * MIB);
+    while (block == before)
+        cr_assert_not_null(block = pool_realloc(block, pool_usable_size(block) + 30 * MIB));
+    cr_assert_eq(books_resident(block, block + 60 * MIB), resident);
+    cr_assert_eq((uintptr_t)before % HUGE_BYTES, 0, "or its huge pages would be split");
+    cr_assert_eq((uintptr_t)block % HUGE_BYTES, 0);
+}
+
+Test(large_resize, a_block_that_is_half_touched_is_not)
+{
+    cr_assert_not(asks(grown(20 * MIB)));
+}
+
+Test(large_resize, a_small_one_is_not)
+{
+    unsigned char *block = pool_malloc(20 * MIB);
+    memset(block, 0x5a, 20 * MIB);
+    cr_assert_not(asks(pool_realloc(block, 31 * MIB)));
+}
+
+Test(large_resize, one_that_shrinks_is_not)
+{
+    unsigned char *block = pool_malloc(80 * MIB);
+    memset(block, 0x5a, 80 * MIB);
+    cr_assert_not(asks(pool_realloc(block, 40 * MIB)));
+}
+
+// As long as it grows by little steps the kernel is not asked each time what is resident: once for an eighth.
+Test(large_resize, it_is_looked_at_once_for_an_eighth)
+{
+    unsigned char *block = pool_malloc(40 * MIB);
+    block = pool_realloc(block, 41 * MIB); // 40 to 44: the same eighth
+    memset(block, 0x5a, 41 * MIB);
+    cr_assert_not(asks(block = pool_realloc(block, 42 * MIB)));
+    memset(block, 0x5a, 42 * MIB);
+    cr_assert(asks(pool_realloc(block, 44 * MIB)));
+}
+
+static void require_nothing_asks_at(const unsigned char *start, size_t bytes)
+{
+    size_t there = 0;
+    for (size_t i = 0; i < 200; i++) {
+        unsigned char *block = pool_malloc(MIB);
+        block[0] = 1;
+        cr_assert_eq(books_resident(block, block + MIB), os_page_bytes(), "%zu", i);
+        there += block >= start && block + MIB <= start + bytes;
+    }
+    cr_assert_geq(there, bytes / MIB / 2, "the addresses of the one that asked are used again");
+}
+
+Test(large_resize, what_it_leaves_behind_asks_no_more)
+{
+    unsigned char *block = grown(40 * MIB);
+    cr_assert(asks(block));
+    pool_free(block);
+    cr_assert_eq(books_resident(block, block + 60 * MIB), 0);
+    require_nothing_asks_at(block, 60 * MIB);
+}
+
+Test(large_resize, nor_does_what_it_leaves_behind_if_it_never_moved)
+{
+    unsigned char *block = pool_malloc(40 * MIB);
+    memset(block, 0x5a, 40 * MIB);
+    cr_assert_eq(pool_realloc(block, 60 * MIB), block);
+    cr_assert(asks(block));
+    pool_free(block);
+    require_nothing_asks_at(block, 60 * MIB);
+}
+
+Test(large_resize, what_it_asked_for_is_in_the_books)
+{
+    static survey_t survey;
+    char why[256] = "";
+    unsigned char *block = grown(40 * MIB);
+    for (size_t size = 60 * MIB; size < 200 * MIB; size += size / 8 & ~(os_page_bytes() - 1)) {
+        block[size - 1] = 1;
+        survey_take(&survey);
+        cr_assert(books_agree(&survey, why, sizeof(why)), "%zu: %s", size, why);
+        cr_assert_leq(survey.tail_bytes, survey.live_bytes / 16, "one huge page at most");
+        cr_assert_not_null(block = pool_realloc(block, size + size / 8));
+    }
+    cr_assert_eq(pool_realloc(block, 50 * MIB), block);
+    survey_take(&survey);
+    cr_assert(books_agree(&survey, why, sizeof(why)), "%s", why);
+    cr_assert_null(check_pool(), "%s", check_pool());
 }

@@ -6,6 +6,7 @@
 
 #include "budget.h"
 #include "check.h"
+#include "extent.h"
 #include "support.h"
 
 #define MIB ((size_t)1 << 20)
@@ -144,6 +145,17 @@ Test(limit, a_block_may_grow_where_it_could_not_stand_beside_itself)
     grown = pool_realloc(grown, 3 * MIB);
     cr_assert_eq(budget_used(), 3 * MIB);
     pool_free(grown);
+}
+
+// They would be resident ahead of their use, and that is not counted.
+Test(limit, a_full_block_that_grows_asks_for_no_huge_pages)
+{
+    support_limit_bytes = 200 * MIB;
+    char *block = pool_malloc(40 * MIB);
+    memset(block, 1, 40 * MIB);
+    cr_assert_not_null(block = pool_realloc(block, 60 * MIB));
+    cr_assert_not(extent_node(extent_at(block))->huge);
+    pool_free(block);
 }
 
 Test(limit, a_request_beyond_the_limit_takes_nothing)
