@@ -55,6 +55,15 @@ static bool begins(const char *text, const char *const *beginnings, size_t count
     return false;
 }
 
+// "<T as alloc::vec::SpecFromElem>::from_elem": what a library of Rust does for every type. (What a type of the program's
+// does for a trait of the library is the program's.)
+static bool is_for_all_types(const char *function)
+{
+    static const char *const traits[] = {"alloc::", "core::", "std::", "hashbrown::"};
+    return strncmp(function, "<", 1) == 0 && function[1] >= 'A' && function[1] <= 'Z' &&
+           strncmp(function + 2, " as ", 4) == 0 && begins(function + 6, traits, sizeof traits / sizeof traits[0]);
+}
+
 static bool ends(const char *text, const char *ending)
 {
     size_t length = strlen(text), ending_length = strlen(ending);
@@ -72,7 +81,7 @@ bool blame_passes_on(const profile_t *profile, const profile_frame_t *frame)
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
         if (ends(frame->function, endings[i]))
             return true;
-    return begins(frame->function, families, sizeof families / sizeof families[0]);
+    return begins(frame->function, families, sizeof families / sizeof families[0]) || is_for_all_types(frame->function);
 }
 
 const profile_frame_t *blame_frame_at(const profile_t *profile, const profile_stack_t *stack, uint32_t index)

@@ -29,7 +29,8 @@ static const char *end_text(const profile_t *profile, char *room, size_t size)
     if (strcmp(profile->ended_by, "running") == 0)
         snprintf(room, size, "running");
     else if (strcmp(profile->ended_by, "unknown") == 0)
-        snprintf(room, size, "no end: killed (SIGKILL, out of memory), or went on as what is not recorded (exec)");
+        snprintf(room, size, "no end: killed (SIGKILL, out of memory), went on unrecorded (exec), or exited without the C "
+                             "library (Go)");
     else if (profile->became != NULL)
         snprintf(room, size, "went on as %s (exec)", text_printable(profile->became));
     else if (strstr(profile->ended_by, "exit") != NULL && profile->end_value != 0)

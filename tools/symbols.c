@@ -214,6 +214,61 @@ static unsigned frames_of_scopes(Dwarf_Die *unit, Dwarf_Die *scopes, int scope_c
     return count;
 }
 
+// --- functions within namespaces -------------------------------------------------------------------------------------
+
+// A damaged file could nest without end; compilers do not nest half as deep.
+enum { NESTING_MOST = 64 };
+
+static bool holds_functions(Dwarf_Die *scope)
+{
+    int tag = dwarf_tag(scope);
+    return tag == DW_TAG_namespace || tag == DW_TAG_module || tag == DW_TAG_structure_type ||
+           tag == DW_TAG_class_type || tag == DW_TAG_union_type || tag == DW_TAG_enumeration_type ||
+           tag == DW_TAG_interface_type;
+}
+
+static bool function_within(Dwarf_Die *parent, Dwarf_Addr address, Dwarf_Die *found, unsigned depth)
+{
+    Dwarf_Die child;
+    if (depth == NESTING_MOST || dwarf_child(parent, &child) != 0)
+        return false;
+    do {
+        *found = child;
+        if (dwarf_tag(&child) == DW_TAG_subprogram && dwarf_haspc(&child, address) > 0)
+            return true;
+        if (holds_functions(&child) && function_within(&child, address, found, depth + 1))
+            return true;
+    } while (dwarf_siblingof(&child, &child) == 0);
+    return false;
+}
+
+// The block or inlined function of `scope` that has `address`.
+static bool scope_within(Dwarf_Die *scope, Dwarf_Addr address, Dwarf_Die *found)
+{
+    if (dwarf_child(scope, found) != 0)
+        return false;
+    do {
+        int tag = dwarf_tag(found);
+        if ((tag == DW_TAG_inlined_subroutine || tag == DW_TAG_lexical_block || tag == DW_TAG_try_block ||
+             tag == DW_TAG_catch_block) && dwarf_haspc(found, address) > 0)
+            return true;
+    } while (dwarf_siblingof(found, found) == 0);
+    return false;
+}
+
+// dwarf_getscopes passes over what has no addresses of its own, and so over all that stands in a namespace: every function
+// of Rust, and those of C++ that are not declared elsewhere.
+static unsigned frames_of_namespaces(Dwarf_Die *unit, Dwarf_Addr address, symbols_frame_t *frames)
+{
+    Dwarf_Die scopes[NESTING_MOST]; // filled from the end: the innermost comes first
+    int first = NESTING_MOST - 1;
+    if (!function_within(unit, address, &scopes[first], 0))
+        return 0;
+    while (first > 0 && scope_within(&scopes[first], address, &scopes[first - 1]))
+        first--;
+    return frames_of_scopes(unit, &scopes[first], NESTING_MOST - first, frames);
+}
+
 // dwarf_getscopes follows an inlined function to where it was defined; dwarf_getscopes_die goes to where it stands.
 static unsigned frames_of_debug(Dwfl_Module *module, Dwarf_Addr address, symbols_frame_t *frames)
 {
@@ -231,7 +286,7 @@ static unsigned frames_of_debug(Dwfl_Module *module, Dwarf_Addr address, symbols
     }
     free(scopes);
     free(innermost);
-    return count;
+    return count != 0 ? count : frames_of_namespaces(unit, address - bias, frames);
 }
 
 // --- finding -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,15 @@ Test(blame, operators_of_a_class_pass_on)
     cr_assert_not(passes_on("renew"));
 }
 
+Test(blame, what_rust_does_for_all_types_passes_on)
+{
+    cr_assert(passes_on("<T as alloc::vec::spec_from_elem::SpecFromElem>::from_elem"));
+    cr_assert(passes_on("<alloc::vec::Vec<T> as core::clone::Clone>::clone"));
+    cr_assert_not(passes_on("<app::Cache as core::clone::Clone>::clone"));
+    cr_assert_not(passes_on("<T as app::Store>::keep"));
+    cr_assert_not(passes_on("<T"));
+}
+
 Test(blame, allocators_within_programs_pass_on)
 {
     cr_assert(passes_on("os::malloc"));

@@ -193,7 +193,8 @@ class Recordings(Tool):
         self.assertRegex(result.stderr, r'(?m)^  peak +[0-9.]+ MiB  env \(pid \d+\), exit status 3, not recorded: it '
                                         r'went on as another program \(exec\), or ended past the C library$')
         report = self.tarn('report', next(self.fresh().glob('env.*.tarn')))
-        self.assertIn('no end: killed (SIGKILL, out of memory), or went on as what is not recorded', report.stdout)
+        self.assertIn('no end: killed (SIGKILL, out of memory), went on unrecorded (exec), or exited without the C library',
+                      report.stdout)
 
     def test_one_program_killed_is_told_so(self):
         result = self.tarn('run', '--stats', 'off', 'sh', '-c', 'kill -KILL $$')

@@ -72,6 +72,24 @@ int main()
     shop::Cart<int>().add(1);
 }
 '''
+# Where the definition of `load` stands within its namespace, as clang has it, and Rust for all functions.
+SUBJECT_NAMESPACE = SUBJECT_CPP[:SUBJECT_CPP.index('namespace shop')] + '''\
+namespace app { namespace {
+inline __attribute__((always_inline)) void fetch()
+{
+    show(); // line 17
+    __asm__ volatile("");
+}
+__attribute__((noinline)) void load()
+{
+    fetch(); // line 22
+}
+} }
+int main()
+{
+    app::load();
+}
+'''
 
 
 def output(*command):
@@ -153,6 +171,13 @@ class Symbols(unittest.TestCase):
         for options, frame in ((['-g'], 'shop::Cart<int>::add subject.cpp:16'), ([], 'shop::Cart<int>::add ?:0')):
             program = self.build(*options, compiler='c++', text=SUBJECT_CPP)
             self.assertEqual(self.frames(program, output(program).strip())[1], [frame])
+
+    @unittest.skipUnless(shutil.which('clang++'), 'no clang++')
+    def test_functions_within_namespaces_have_their_inlined_ones(self):
+        program = self.build('-g', compiler='clang++', text=SUBJECT_NAMESPACE)
+        self.assertEqual(self.frames(program, output(program).strip())[1],
+                         ['app::(anonymous namespace)::fetch subject.cpp:17',
+                          'app::(anonymous namespace)::load subject.cpp:22'])
 
 
 if __name__ == '__main__':

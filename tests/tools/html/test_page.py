@@ -184,6 +184,19 @@ class Loads(Seen):
                            '.map((node) => getComputedStyle(node).backgroundColor)')
         return [sum(map(int, re.findall(r'\d+', colour)[:3])) for colour in shown]
 
+    def test_paper_is_white(self):
+        self.show('full', scheme='dark')
+        dark = self.backgrounds()
+        self.browser.call('Emulation.setEmulatedMedia', media='print',
+                          features=[{'name': 'prefers-color-scheme', 'value': 'dark'}])
+        self.settle('document.documentElement.dataset.theme === "light"')
+        self.assertNotEqual(self.backgrounds(), dark)
+        self.assertEqual(self.value('getComputedStyle(document.documentElement).printColorAdjust'), 'exact')
+        self.browser.call('Emulation.setEmulatedMedia', media='',
+                          features=[{'name': 'prefers-color-scheme', 'value': 'dark'}])
+        self.settle('document.documentElement.dataset.theme === "dark"')
+        self.assert_quiet()
+
     def test_the_button_changes_light_and_dark(self):
         self.show('full', scheme='dark')
         self.assertLess(self.backgrounds()[0], 120)
@@ -514,6 +527,19 @@ class Pictures(Seen):
             self.assertIn(self.report['frames'][number]['function'], details)
         self.assertIn(f'{stack["died_young_percent"]} %', details)
         self.assertIn('Its survivors lie among freed blocks of', details)
+
+    def test_a_snapshot_with_the_same_call_stacks_leaves_them_zoomed(self):
+        self.value('document.querySelector("#flame .flame").focus()')
+        for key in ('ArrowDown', 'ArrowRight', 'Enter'):
+            self.browser.key(key)
+        self.settle('!document.querySelector(\'#flame g.frame[name="_start"]\')')
+        self.value('document.querySelector("#bands .plot").focus()')
+        before = self.shown()
+        self.browser.key('ArrowLeft')
+        self.assertEqual(self.shown(), before - 1)
+        self.assertIn('this is the nearer', self.text('#flame-status'))
+        time.sleep(0.1)
+        self.assertFalse(self.value('!!document.querySelector(\'#flame g.frame[name="_start"]\')'))
 
     def test_the_graph_is_that_of_the_nearest_snapshot_that_has_one(self):
         self.value('document.querySelector("#bands .plot").focus()')

@@ -251,13 +251,20 @@ class FlameGraph {
         this.draw();
     }
 
+    // What the graph shows: of many snapshots that is the same, and stays as it was zoomed.
+    get drawing() {
+        return `${this.metric} ${this.moment} ${this.width}`;
+    }
+
     show(index) {
         this.index = index;
-        this.draw();
+        if (this.drawn !== this.drawing) this.draw();
+        else if (this.search.value === '') this.focusOn(this.focused);
     }
 
     draw() {
         if (!this.width) return;
+        this.drawn = this.drawing;
         const tree = treeOf(this.profile, this.metric, this.moment, this.model.report.program ?? 'all');
         this.total = tree.value;
         this.frame.hidden = this.total === 0;

@@ -5,6 +5,7 @@ const LABELS = { auto: '◐ Auto', light: '☀ Light', dark: '☾ Dark' };
 const KEY = 'tarn-report-theme';
 const followers = [];
 const systemDark = matchMedia('(prefers-color-scheme: dark)');
+const printing = matchMedia('print'); // on white paper, whatever is on the screen
 
 // A page that was opened as a file may have no storage.
 function choiceRead() {
@@ -24,7 +25,7 @@ function choiceKeep(choice) {
 }
 
 function themeApply(choice) {
-    const dark = choice === 'dark' || (choice === 'auto' && systemDark.matches);
+    const dark = !printing.matches && (choice === 'dark' || (choice === 'auto' && systemDark.matches));
     document.documentElement.dataset.theme = dark ? 'dark' : 'light';
     followers.forEach((follower) => follower());
 }
@@ -41,7 +42,7 @@ export function themeMount(button) {
         choiceKeep(choice);
         show();
     });
-    systemDark.addEventListener('change', show);
+    for (const media of [systemDark, printing]) media.addEventListener('change', show);
     show();
 }
 
