@@ -2,6 +2,7 @@
 #include "amount.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,6 +47,14 @@ static void bytes_write(char *text, uint64_t bytes, const char *sign)
     uint64_t hundredths = amount_whole((double)bytes / MIB * 100 + 0.5);
     digits_grouped(whole, hundredths / 100);
     snprintf(text, sizeof(amount_t), "%s%s.%02u MiB", sign, whole, (unsigned)(hundredths % 100));
+}
+
+amount_t amount_chosen(uint64_t bytes)
+{
+    amount_t amount;
+    bool whole = bytes % 1024 == 0;
+    snprintf(amount.text, sizeof amount.text, "%lu %s", whole ? bytes / 1024 : bytes, whole ? "KiB" : "B");
+    return amount;
 }
 
 amount_t amount_mib(uint64_t bytes)

@@ -14,6 +14,9 @@ amount_t amount_bytes(uint64_t bytes);
 // Always in MiB.
 amount_t amount_mib(uint64_t bytes);
 
+// A size that somebody chose, in full: "512 KiB", "500 B".
+amount_t amount_chosen(uint64_t bytes);
+
 // "+1.20 MiB", "-0.30 MiB"
 amount_t amount_change(int64_t bytes);
 

@@ -20,8 +20,8 @@ static void head_write(const comparison_t *comparison, FILE *file)
 {
     fputs("tarn compare: ", file);
     comparison_command_write(comparison, file);
-    fprintf(file, "\n  %d runs each after one to warm up, in random order (--seed %lu)", comparison->runs,
-            comparison->seed);
+    fprintf(file, "\n  %d run%s each after one to warm up, in random order (--seed %lu)", comparison->runs,
+            comparison->runs == 1 ? "" : "s", comparison->seed);
     for (int i = 0; i < comparison->provenance.count; i++) {
         const fact_t *fact = &comparison->provenance.facts[i];
         fprintf(file, "%s%s %s", i % 3 == 0 ? "\n  " : "; ", fact->name, fact->value);

@@ -183,8 +183,8 @@ void verdict_make(const comparison_t *comparison, verdict_t *verdict)
     if (is_alone(comparison)) {
         fprintf(file, "none: only %s was left to run", name_of(comparison, comparison->base));
     } else if (!comparison_can_tell(comparison)) {
-        fprintf(file, "none: %d runs are too few to tell a difference from noise; -n %d is the least", comparison->runs,
-                comparison->runs_needed);
+        fprintf(file, "none: %d run%s too few to tell a difference from noise; -n %d is the least", comparison->runs,
+                comparison->runs == 1 ? " is" : "s are", comparison->runs_needed);
     } else {
         headline_write(comparison, verdict, file);
         sides_write(comparison, verdict, file);

@@ -50,8 +50,8 @@ static void write_process(FILE *out, const profile_t *profile)
     fprintf(out, "      %s: %u snapshot%s", text_printable(profile->recording), profile->snapshot_count,
             text_plural(profile->snapshot_count));
     if (profile->sample_bytes != 0)
-        fprintf(out, ", %u call stack%s, a sample each %lu KiB\n\n", profile->stack_count - 1,
-                text_plural(profile->stack_count - 1), profile->sample_bytes / 1024);
+        fprintf(out, ", %u call stack%s, a sample each %s\n\n", profile->stack_count - 1,
+                text_plural(profile->stack_count - 1), amount_chosen(profile->sample_bytes).text);
     else
         fprintf(out, ", no profile\n\n");
 }

@@ -217,6 +217,11 @@ class Ends(Case):
     def test_one_of_a_thing_is_not_many(self):
         self.assertRegex(self.output('report', self.record('leak')), r'; 1 thread\n')
 
+    def test_the_distance_of_samples_is_told_in_full(self):
+        for sample, shown in ('512KiB', '512 KiB'), ('5000', '5000 B'):
+            recording = self.record('leak', f'sample={sample}', name=sample)
+            self.assertIn(f', a sample each {shown}\n', self.output('report', recording))
+
 
 class Directory(Case):
     def test_the_biggest_process_is_shown_behind_all(self):
