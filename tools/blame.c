@@ -70,14 +70,21 @@ static bool ends(const char *text, const char *ending)
     return length > ending_length && strcmp(text + length - ending_length, ending) == 0;
 }
 
+static bool is_allocator(const char *function)
+{
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(function, names[i]) == 0)
+            return true;
+    return false;
+}
+
 bool blame_passes_on(const profile_t *profile, const profile_frame_t *frame)
 {
     if (frame->module >= 0 &&
         begins(profile->modules[frame->module].name, libraries, sizeof libraries / sizeof libraries[0]))
         return true;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(frame->function, names[i]) == 0)
-            return true;
+    if (is_allocator(frame->function))
+        return true;
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
         if (ends(frame->function, endings[i]))
             return true;
@@ -95,11 +102,17 @@ const profile_frame_t *blame_frame_at(const profile_t *profile, const profile_st
     return NULL;
 }
 
+// A function without a name that an allocator calls is a part of it: in "postgres+0x5c785f < palloc < makeArray", of palloc.
+static bool is_within_allocator(const profile_frame_t *frame, const profile_frame_t *caller)
+{
+    return frame->unnamed && caller != NULL && caller->module == frame->module && is_allocator(caller->function);
+}
+
 const profile_frame_t *blame_frame(const profile_t *profile, const profile_stack_t *stack)
 {
     const profile_frame_t *frame;
     for (uint32_t i = 0; (frame = blame_frame_at(profile, stack, i)) != NULL; i++)
-        if (!blame_passes_on(profile, frame))
+        if (!blame_passes_on(profile, frame) && !is_within_allocator(frame, blame_frame_at(profile, stack, i + 1)))
             return frame;
     return blame_frame_at(profile, stack, 0);
 }

@@ -157,7 +157,7 @@ static void cell_write(const comparison_t *comparison, int row, metric_t metric,
         if (cell->ratio.bounded)
             fprintf(file, "%.2f to %.2f", cell->ratio.low, cell->ratio.high);
         fprintf(file, "</td><td class=\"%s\">%s</td></tr>\n", difference_key(cell->difference),
-                !comparison_can_tell(comparison)      ? "?"
+                !comparison_can_tell(comparison)      ? "cannot be told"
                 : cell->difference == DIFFERENCE_NONE ? "no difference"
                                                       : difference_key(cell->difference));
     }
@@ -346,9 +346,9 @@ void comparison_html_write(const comparison_t *comparison, const verdict_t *verd
     fprintf(file, "</title>\n<style>\n%s</style></head><body>\n<h1>tarn compare: <code>", style);
     command_write(comparison, file);
     fprintf(file,
-            "</code></h1>\n<p class=\"soft\">%d runs under each allocator after one to warm up, in random order "
+            "</code></h1>\n<p class=\"soft\">%d run%s under each allocator after one to warm up, in random order "
             "(seed %lu)</p>\n",
-            comparison->runs, comparison->seed);
+            comparison->runs, comparison->runs == 1 ? "" : "s", comparison->seed);
     verdict_write(verdict, file);
     notes_write(comparison, file);
     for (metric_t metric = 0; metric < METRICS; metric++)

@@ -67,6 +67,17 @@ static void end_read(profile_t *profile, const recording_t *recording)
     free(became);
 }
 
+// A program that writes a title over its arguments (PostgreSQL, nginx) fills the rest of them with zeros: these are no
+// words. One empty word at the end may be meant.
+static void title_padding_drop(profile_t *profile)
+{
+    uint32_t count = profile->command_count;
+    while (count > 1 && *profile->command[count - 1] == '\0')
+        count--;
+    if (profile->command_count - count > 1)
+        profile->command_count = count;
+}
+
 static void command_read(profile_t *profile, const recording_t *recording)
 {
     const char *bytes;
@@ -75,6 +86,7 @@ static void command_read(profile_t *profile, const recording_t *recording)
         profile->command = memory_push(profile->command, profile->command_count, sizeof(char *));
         profile->command[profile->command_count++] = strings_keep_part(bytes + word, length - word);
     }
+    title_padding_drop(profile);
 }
 
 static void process_read(profile_t *profile, const recording_t *recording)

@@ -450,6 +450,13 @@ class Page(Compare):
         reader.feed(path.read_text())
         return reader, result
 
+    def test_one_run_tells_nothing_and_says_so(self):
+        reader, result = self.page('-n', 1, '--with', 'tarn', self.grow, 1, 1)
+        self.assertIn('1 run under each allocator', reader.text)
+        self.assertIn('cannot be told', reader.text)
+        self.assertIn('1 run is too few to tell', reader.text)
+        self.assertIn('1 run each after one', result.stdout)
+
     def test_it_shows_all_and_loads_nothing(self):
         reader, result = self.page('-n', 6, '--with', stand_in('same') + ',tarn', self.grow, 8, 40)
         for word in ('system', 'tarn', 'same', 'Wall time', 'CPU time', 'Peak resident', 'Mean resident',

@@ -204,6 +204,15 @@ class Ends(Case):
         whole = f"      {words[0]} 'i < 9' '' 'it'\\''s' --deep=1 'new?line' {words[-1]}"
         self.assertEqual(line, whole[:107] + '...')
 
+    def test_a_title_over_the_arguments_has_no_empty_words_behind_it(self):
+        recording = self.folder / 'recording'
+        for words, kept in ((['zzzz', 'zzzz'], []), (['zzzz', 'last'], ['', '', '', '', '', 'last']), ([''], [''])):
+            subprocess.run([recordings.PLANTED / 'bad_rounding', *words], env=self.options(recording), check=True,
+                           stdout=subprocess.DEVNULL, timeout=PATIENCE_S)
+            recording.write_bytes(recording.read_bytes().replace(b'zzzz', bytes(4)))
+            self.assertEqual(self.report(recording)['command'][1:], kept)
+            recording.unlink()
+
     def test_one_that_tidied_up_has_its_blocks_counted_from_the_start(self):
         recording = self.folder / 'recording'
         program = 'rows = [bytearray(1000) for _ in range(60000)]; del rows'
