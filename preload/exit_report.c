@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "../pool/bits.h"
 #include "fatal.h"
 #include "kernel.h"
 #include "glibc.h"
@@ -143,10 +144,10 @@ static void complain(int error)
         output_line("cannot write stats_file \"%s\": %s", options.stats_file, strerrordesc_np(error));
 }
 
-void exit_report_write(sheet_end_t ended_by, int value)
+static APART void write_last(sheet_end_t ended_by, int value)
 {
     int saved_errno = errno;
-    if (exit_report_wanted() && claim()) {
+    if (claim()) {
         int error = write_report(ended_by, value);
         if (recorder_is_wanted())
             recorder_end(ended_by, value);
@@ -155,6 +156,13 @@ void exit_report_write(sheet_end_t ended_by, int value)
         done(OWNER_WRITTEN);
     }
     errno = saved_errno;
+}
+
+// A child that shares the memory (vfork, clone) may end on a thread pointer that leads nowhere: errno is not to be touched.
+void exit_report_write(sheet_end_t ended_by, int value)
+{
+    if (process_is_this() && exit_report_wanted())
+        write_last(ended_by, value);
 }
 
 void exit_report_abandon(void)

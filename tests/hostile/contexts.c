@@ -88,6 +88,23 @@ FACT(a_clone_like_vfork_allocates)
     clone_with_memory(CLONE_VFORK);
 }
 
+static _Alignas(64) char no_thread[64 * KIB]; // zeros: nothing of a thread is there, not even its own address
+
+static int child_ends(void *unused)
+{
+    (void)unused;
+    _exit(EXIT_SUCCESS);
+}
+
+// As a browser's sandbox ends a child that was to do a system call and nothing else.
+FACT(a_clone_ends_on_a_thread_pointer_that_leads_nowhere)
+{
+    blocks_fill(shared);
+    require_child(clone(child_ends, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | CLONE_SETTLS | SIGCHLD, NULL,
+                        NULL, no_thread + sizeof no_thread / 2, NULL));
+    blocks_free(shared);
+}
+
 // No handler of pthread_atfork runs: the child finds out by itself that it is another process.
 FACT(a_bare_clone_is_a_fork)
 {

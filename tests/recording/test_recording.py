@@ -403,6 +403,14 @@ class Processes(Recorded):
         self.assertAlmostEqual(live, 40 << 20, delta=(40 << 20) * 0.2)
         self.require_whole(parent)
 
+    def test_a_child_of_vfork_ends_without_an_end_to_its_parents(self):
+        self.work('vforks', options='sample=65536')
+        recording = self.only()
+        self.assertEqual((recording.header.end, recording.header.end_value), (reader.EXIT, 0))
+        self.require_whole(recording)
+        live = sum(site.live.requested_bytes for site in recording.sites)
+        self.assertAlmostEqual(live, 20 << 20, delta=(20 << 20) * 0.2)
+
     def test_threads_of_a_child_that_begin_at_once_begin_one(self):
         children = 20
         self.work('forked_threads', children, options='sample=16384')

@@ -200,6 +200,20 @@ static void *together_thread(void *unused)
     return NULL;
 }
 
+// Children of vfork that find nothing to execute, in the midst of its work. worker vforks
+static int vforks(int count, char **arguments)
+{
+    (void)count, (void)arguments;
+    for (int i = 0; i < 20; i++) {
+        allocate((size_t)1 << 20);
+        pid_t pid = vfork();
+        if (pid == 0)
+            _exit(10);
+        waitpid(pid, NULL, 0);
+    }
+    return 0;
+}
+
 // Children whose threads all allocate at once, and nothing does before. worker forked_threads CHILDREN
 static int forked_threads(int count, char **arguments)
 {
@@ -384,7 +398,7 @@ int main(int count, char **arguments)
                                          {"forks", forks}, {"exec", run_exec},       {"plugins", run_plugins},
                                          {"storm", storm}, {"recursion", recursion}, {"idle", idle},
                                          {"spike", spike}, {"paths", paths},       {"sizes", sizes},
-                                         {"forked_threads", forked_threads}};
+                                         {"forked_threads", forked_threads}, {"vforks", vforks}};
     for (unsigned i = 0; count > 1 && i < sizeof programs / sizeof *programs; i++)
         if (strcmp(arguments[1], programs[i].name) == 0)
             return programs[i].run(count - 2, arguments + 2);
