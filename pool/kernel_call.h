@@ -11,9 +11,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel_filter.h"
+
 #if defined(__x86_64__) && defined(__LP64__)
 
-static inline long kernel_call(long number, long a, long b, long c, long d, long e, long f)
+static inline __attribute__((always_inline)) long kernel_call_bare(long number, long a, long b, long c, long d, long e, long f)
 {
     register long fourth __asm__("r10") = d;
     register long fifth __asm__("r8") = e;
@@ -28,7 +30,7 @@ static inline long kernel_call(long number, long a, long b, long c, long d, long
 
 #elif defined(__aarch64__) && defined(__LP64__)
 
-static inline long kernel_call(long number, long a, long b, long c, long d, long e, long f)
+static inline __attribute__((always_inline)) long kernel_call_bare(long number, long a, long b, long c, long d, long e, long f)
 {
     register long call __asm__("x8") = number;
     register long first __asm__("x0") = a;
@@ -46,7 +48,7 @@ static inline long kernel_call(long number, long a, long b, long c, long d, long
 
 #else
 
-static inline long kernel_call(long number, long a, long b, long c, long d, long e, long f)
+static inline __attribute__((always_inline)) long kernel_call_bare(long number, long a, long b, long c, long d, long e, long f)
 {
     int saved = errno;
     long result = syscall(number, a, b, c, d, e, f);
@@ -57,6 +59,11 @@ static inline long kernel_call(long number, long a, long b, long c, long d, long
 }
 
 #endif
+
+static inline __attribute__((always_inline)) long kernel_call(long number, long a, long b, long c, long d, long e, long f)
+{
+    return kernel_call_kills(number, a, b, c, d, e, f) ? -EPERM : kernel_call_bare(number, a, b, c, d, e, f);
+}
 
 // The same with fewer arguments, each of any type that fits a register.
 #define KERNEL_CALL0(number) kernel_call((number), 0, 0, 0, 0, 0, 0)

@@ -1,7 +1,7 @@
 // pool/os_linux.c - see os_linux.h. errno stays as it is: a refusal here is not yet the program's failure.
 //
 // What maps goes through the C library, so that other libraries in front of it see it (sanitizers, tracers); the rest
-// goes to the kernel by number.
+// goes to the kernel by number. Either way a filter of system calls is asked first (kernel_filter.h).
 #include "os_linux.h"
 
 #include <errno.h>
@@ -87,10 +87,15 @@ size_t os_address_space_bytes(void)
     return (size_t)1 << (bits_highest(high) + 1);
 }
 
+#define KILLS(number, a, b, c, d) kernel_call_kills((number), (long)(a), (long)(b), (long)(c), (long)(d), -1, 0)
+
 static void *map_anonymous(void *hint, size_t bytes, int protection, int flags)
 {
     int saved = errno;
-    void *start = mmap(hint, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+    flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    if (KILLS(SYS_mmap, hint, bytes, protection, flags))
+        return NULL;
+    void *start = mmap(hint, bytes, protection, flags, -1, 0);
     errno = saved;
     return start == MAP_FAILED ? NULL : start;
 }
@@ -98,6 +103,8 @@ static void *map_anonymous(void *hint, size_t bytes, int protection, int flags)
 // 0, or what is wrong.
 static int advise(void *start, size_t bytes, int advice)
 {
+    if (KILLS(SYS_madvise, start, bytes, advice, 0))
+        return EPERM;
     int saved = errno, error = madvise(start, bytes, advice) == 0 ? 0 : errno;
     errno = saved;
     return error;
@@ -105,8 +112,10 @@ static int advise(void *start, size_t bytes, int advice)
 
 bool os_would_grant(size_t bytes)
 {
-    int saved = errno;
-    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int saved = errno, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    if (KILLS(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, flags) || KILLS(SYS_munmap, NULL, bytes, 0, 0))
+        return false;
+    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (start != MAP_FAILED)
         munmap(start, bytes);
     errno = saved;
@@ -116,7 +125,7 @@ bool os_would_grant(size_t bytes)
 void os_unmap(void *start, size_t bytes)
 {
     int saved = errno;
-    if (bytes != 0)
+    if (bytes != 0 && !KILLS(SYS_munmap, start, bytes, 0, 0))
         munmap(start, bytes);
     errno = saved;
 }
@@ -226,10 +235,11 @@ bool os_commit(void *start, size_t bytes)
     int saved = errno;
     if (unlikely(atomic_load_explicit(&commits_locked, memory_order_relaxed)) && !commit_lock(start, bytes))
         return false;
-    bool done = mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
+    bool kills = KILLS(SYS_mprotect, start, bytes, PROT_READ | PROT_WRITE, 0);
+    bool done = !kills && mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
     if (unlikely(!done && atomic_load_explicit(&commits_locked, memory_order_relaxed)))
         KERNEL_CALL2(SYS_munlock, start, bytes); // else it would go on to count
-    bool forbidden = !done && errno != ENOMEM; // a filter (seccomp) that knows of mmap alone
+    bool forbidden = kills || (!done && errno != ENOMEM); // a filter (seccomp) that knows of mmap alone
     errno = saved;
     done = done || (forbidden && map_anew(start, bytes));
     if (done)
@@ -300,6 +310,8 @@ bool os_guard_open(void *start, size_t bytes)
 static bool is_one_mapping(void *start, size_t bytes)
 {
     int saved = errno;
+    if (KILLS(SYS_mremap, start, bytes, bytes + page_bytes, 0))
+        return false;
     void *grown = mremap(start, bytes, bytes + page_bytes, 0);
     bool one = grown != MAP_FAILED || errno != EFAULT;
     if (grown != MAP_FAILED)
@@ -331,6 +343,8 @@ bool os_move(void *old_start, size_t old_bytes, void *new_start, size_t new_byte
 void *os_resize(void *start, size_t old_bytes, size_t new_bytes)
 {
     int saved = errno;
+    if (KILLS(SYS_mremap, start, old_bytes, new_bytes, MREMAP_MAYMOVE))
+        return NULL;
     void *moved = mremap(start, old_bytes, new_bytes, MREMAP_MAYMOVE);
     errno = saved;
     return moved == MAP_FAILED ? NULL : moved;

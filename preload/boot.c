@@ -15,6 +15,7 @@
 #include "output.h"
 #include "process.h"
 #include "recorder.h"
+#include "sandbox.h"
 #include "thread.h"
 #include "trapped.h"
 
@@ -45,6 +46,7 @@ __attribute__((constructor)) static void boot(void)
     }
     foreign_start();
     cancel_start();
+    sandbox_start();
     fork_start();
     output_start();
     process_start();

@@ -95,10 +95,10 @@ static void compose(writer_t *writer, sheet_end_t ended_by, int value)
         report_text(writer, &memory.sheet, &subject);
 }
 
-// False, where the heap could not be read: a fault came, or it took too long.
+// False, where the heap could not be read: a fault came, or it took too long. (The signal mask is the caller's to restore.)
 static bool compose_watched(writer_t *writer, sheet_end_t ended_by, int value)
 {
-    if (sigsetjmp(memory.behind, 1) != 0) {
+    if (sigsetjmp(memory.behind, 0) != 0) {
         survey_abandon();
         watchdog_stop();
         return false;

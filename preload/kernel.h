@@ -3,7 +3,8 @@
 // Why not open, read and write themselves: those are cancellation points, and other preloaded libraries replace them;
 // what runs inside free or at the end of the process must meet neither. Why not through the C library at all:
 // ../pool/kernel_call.h. Each returns what the kernel returns, -errno for a failure, and leaves errno alone. Files are
-// always opened with O_CLOEXEC.
+// always opened with O_CLOEXEC. In a sandbox that would end the process for it a call fails with EPERM, but for those that are
+// to end it.
 #ifndef TARN_KERNEL_H
 #define TARN_KERNEL_H
 
@@ -21,6 +22,10 @@
 #include <time.h>
 
 #include "../pool/kernel_call.h"
+
+// What the start calls. Where rare code alone calls them, too, the compiler would else set them apart as rare, and the start
+// with them.
+#define START_INLINE static inline __attribute__((always_inline))
 
 // Bytes of a set of signals, for the kernel.
 #define KERNEL_SIGNALS_BYTES ((size_t)_NSIG / 8)
@@ -60,9 +65,10 @@ static inline void kernel_close(int fd)
     KERNEL_CALL1(SYS_close, fd);
 }
 
-static inline void kernel_madvise(uintptr_t start, size_t bytes, int advice)
+// 0, or -errno.
+static inline int kernel_madvise(uintptr_t start, size_t bytes, int advice)
 {
-    KERNEL_CALL3(SYS_madvise, start, bytes, advice);
+    return (int)KERNEL_CALL3(SYS_madvise, start, bytes, advice);
 }
 
 static inline int kernel_mlockall(int flags)
@@ -86,7 +92,7 @@ static inline void kernel_munlock(uintptr_t start, size_t bytes)
 }
 
 // What file is behind a descriptor. False: none.
-static inline bool kernel_file(int fd, struct stat *file)
+START_INLINE bool kernel_file(int fd, struct stat *file)
 {
 #if defined(__x86_64__) || defined(__aarch64__) // where the kernel's struct is the C library's
     return KERNEL_CALL2(SYS_fstat, fd, file) == 0;
@@ -125,7 +131,7 @@ static inline long kernel_getcwd(char *buffer, size_t size)
     return KERNEL_CALL2(SYS_getcwd, buffer, size);
 }
 
-static inline pid_t kernel_getpid(void)
+START_INLINE pid_t kernel_getpid(void)
 {
     return (pid_t)KERNEL_CALL0(SYS_getpid);
 }
@@ -156,6 +162,12 @@ static inline void kernel_sleep_ms(long ms)
 {
     struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
     KERNEL_CALL2(SYS_nanosleep, &pause, NULL);
+}
+
+// Of the clocks that the C library, too, asks the kernel for: processor times.
+static inline void kernel_clock(clockid_t clock, struct timespec *now)
+{
+    KERNEL_CALL2(SYS_clock_gettime, clock, now);
 }
 
 // Waits until fd can be written to; false after timeout_ms.
@@ -299,7 +311,7 @@ static inline bool kernel_usage(struct rusage *usage)
 }
 
 // Where the data segment ends: Linux's brk(0) tells it and changes nothing.
-static inline uintptr_t kernel_break(void)
+START_INLINE uintptr_t kernel_break(void)
 {
     return (uintptr_t)KERNEL_CALL1(SYS_brk, 0);
 }
@@ -307,7 +319,8 @@ static inline uintptr_t kernel_break(void)
 // Sends the signal to the calling thread.
 static inline void kernel_raise(int number)
 {
-    KERNEL_CALL3(SYS_tgkill, kernel_getpid(), kernel_gettid(), number);
+    long process = kernel_call_bare(SYS_getpid, 0, 0, 0, 0, 0, 0), thread = kernel_call_bare(SYS_gettid, 0, 0, 0, 0, 0, 0);
+    kernel_call_bare(SYS_tgkill, process, thread, number, 0, 0, 0);
 }
 
 // --- other threads of the process --------------------------------------------------------------------------------------
@@ -346,7 +359,7 @@ static inline bool kernel_action_set(int number, const kernel_action_t *action)
 _Noreturn static inline void kernel_exit(int status)
 {
     for (;;)
-        KERNEL_CALL1(SYS_exit_group, status);
+        kernel_call_bare(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 #endif

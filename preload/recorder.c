@@ -175,8 +175,8 @@ void recorder_leave(const recorder_section_t *section)
 
 static uint64_t clock_ns(clockid_t clock)
 {
-    struct timespec now;
-    clock_gettime(clock, &now);
+    struct timespec now = {0};
+    kernel_clock(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 

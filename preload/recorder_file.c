@@ -271,9 +271,9 @@ bool recorder_populate(const void *start, size_t bytes)
         return false;
     int result;
     do
-        result = madvise((void *)from, length, MADV_POPULATE_WRITE);
-    while (result != 0 && errno == EINTR);
-    if (result != 0 && errno != EINVAL) {
+        result = kernel_madvise(from, length, MADV_POPULATE_WRITE);
+    while (result == -EINTR);
+    if (result != 0 && result != -EINVAL) {
         disk_full = true;
         if (recorder_header != NULL)
             recorder_header->flags |= RECORDING_FULL_DISK;

@@ -335,8 +335,8 @@ static void pinned_write(const sheet_t *sheet)
 
 static uint64_t process_cpu_ns(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    struct timespec now = {0};
+    kernel_clock(CLOCK_PROCESS_CPUTIME_ID, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 

@@ -1,13 +1,14 @@
 // tests/hostile/filters.c - system calls are filtered (seccomp): what a sandbox leaves an allocator is mmap and munmap.
 //
-// The filters answer with an error, as those do that were written with fallbacks in mind. (One that kills lets no
-// program live whose allocator makes a call that the filter's author has not seen.)
+// Some filters answer with an error, as those do that were written with fallbacks in mind. Others end the process at a call that
+// their author has not seen: the library must not make one then.
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -17,11 +18,19 @@
 
 enum { CALLS_MAX = 32 };
 
-// The calls are allowed and all others refused, or the other way round.
-static void filter_set(const long *calls, size_t count, bool allowed, int error)
+static bool by_prctl; // as it was done before there was a system call for it
+
+static long filter_install(const struct sock_fprog *filter)
+{
+    return by_prctl ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0)
+                    : syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, filter);
+}
+
+// The calls are allowed and all others answered by `refuse`, or the other way round.
+static void filter_answer(const long *calls, size_t count, bool allowed, uint32_t refuse)
 {
     struct sock_filter program[CALLS_MAX + 3];
-    const uint32_t allow = SECCOMP_RET_ALLOW, refuse = SECCOMP_RET_ERRNO | (uint32_t)error;
+    const uint32_t allow = SECCOMP_RET_ALLOW;
     size_t length = 0;
     program[length++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (size_t i = 0; i < count; i++) // to the last instruction
@@ -31,8 +40,13 @@ static void filter_set(const long *calls, size_t count, bool allowed, int error)
     program[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, allowed ? allow : refuse);
     struct sock_fprog filter = {(unsigned short)length, program};
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "privileges");
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) != 0)
+    if (filter_install(&filter) != 0)
         check_skip("filters cannot be set here");
+}
+
+static void filter_set(const long *calls, size_t count, bool allowed, int error)
+{
+    filter_answer(calls, count, allowed, SECCOMP_RET_ERRNO | (uint32_t)error);
 }
 
 static const long least[] = {SYS_mmap, SYS_munmap, SYS_write, SYS_exit_group};
@@ -81,6 +95,76 @@ FACT(mmap_munmap_and_write_are_enough)
     filter_set(least, COUNT(least), true, EPERM);
     work();
     _exit(EXIT_SUCCESS);
+}
+
+FACT(a_filter_that_kills_lets_the_program_live)
+{
+    work();
+    filter_answer(least, COUNT(least), true, SECCOMP_RET_KILL_PROCESS);
+    work();
+    _exit(EXIT_SUCCESS);
+}
+
+FACT(a_filter_that_kills_from_before_the_first_block_does_too)
+{
+    by_prctl = true;
+    filter_answer(least, COUNT(least), true, SECCOMP_RET_KILL_PROCESS);
+    work();
+    _exit(EXIT_SUCCESS);
+}
+
+// Each lets pass what the other one does not.
+FACT(two_filters_count_both)
+{
+    static const long limits[] = {SYS_prlimit64}, residency[] = {SYS_mincore};
+    filter_answer(residency, COUNT(residency), false, SECCOMP_RET_TRAP);
+    filter_answer(limits, COUNT(limits), false, SECCOMP_RET_KILL_PROCESS);
+    for (size_t i = 0; i < 40; i++) // a heap of some size asks for both
+        memset(malloc(2 * MIB), 1, 2 * MIB);
+    work();
+}
+
+FACT(a_filter_may_kill_for_an_argument)
+{
+    const struct sock_filter no_advice_but_one[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 2),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MADV_DONTNEED, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    const struct sock_fprog filter = {COUNT(no_advice_but_one), (struct sock_filter *)no_advice_but_one};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "privileges");
+    if (filter_install(&filter) != 0)
+        check_skip("filters cannot be set here");
+    for (size_t i = 0; i < 40; i++) // a heap of some size takes huge pages
+        memset(malloc(2 * MIB), 1, 2 * MIB);
+    work();
+}
+
+// As a library for filters does, to see what the kernel knows.
+FACT(what_the_kernel_refuses_changes_nothing)
+{
+    const struct sock_filter endless = BPF_STMT(BPF_LD | BPF_IMM, 0); // does not end with an answer
+    const struct sock_fprog wrong = {1, (struct sock_filter *)&endless};
+    CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_STRICT, 1, NULL) == -1 && errno == EINVAL, "flags");
+    CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, NULL) == -1 && errno == EFAULT, "none");
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0) == -1 && errno == EFAULT, "none");
+    CHECK(filter_install(&wrong) == -1 && (errno == EINVAL || errno == EACCES), "wrong");
+    work();
+}
+
+FACT(syscall_passes_on_six_arguments)
+{
+    char *mapped = (char *)syscall(SYS_mmap, NULL, 4 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
+    CHECK(mapped != MAP_FAILED, "not mapped");
+    int file = (int)syscall(SYS_memfd_create, "six", 0);
+    CHECK(file >= 0 && pwrite(file, "x", 1, 4 * KIB) == 1, "no file");
+    mapped = (char *)syscall(SYS_mmap, NULL, 4 * KIB, PROT_READ, MAP_PRIVATE, file, 4L * KIB);
+    CHECK(mapped != MAP_FAILED && *mapped == 'x', "the sixth argument");
+    CHECK(syscall(SYS_close, -1) == -1 && errno == EBADF, "errno");
+    CHECK(prctl(PR_SET_NAME, "six", 0, 0, 0) == 0 && prctl(-1, 0, 0, 0, 0) == -1 && errno == EINVAL, "prctl");
 }
 
 FACT(calls_that_the_kernel_does_not_know_are_not_needed)

@@ -14,7 +14,9 @@ import sources
 
 # Bottom up. Nouns of one layer do not know each other.
 LAYERS = [
-    ['bits', 'kernel_call'],
+    ['bits'],
+    ['kernel_filter'],
+    ['kernel_call'],
     ['config', 'os', 'bitset', 'misuse'],
     ['size_class', 'lock', 'meta', 'budget', 'reserve', 'residency', 'tiles'],
     ['page', 'extent', 'huge', 'trap'],
