@@ -27,7 +27,7 @@ static _Atomic size_t excused[BUDGET_EXCUSES];
 static _Atomic size_t hollow_bytes;
 static _Atomic size_t pending_bytes; // wraps below 0: one heap has told what it took back, and another not yet what it freed
 static _Atomic size_t filled_used; // what was in use when memory last became resident ahead of its use
-static bool fills_freely;
+static _Atomic bool generous; // huge=on
 static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved, when memory was last given back
 static _Atomic uint64_t trusted_until_ms;
 static _Atomic size_t trusted_bytes; // the heap that has earned it, and an eighth more
@@ -232,9 +232,16 @@ void budget_unexcuse(budget_excuse_t kind, size_t bytes)
     subtract(&excused[kind], bytes);
 }
 
-void budget_excuse_all_filling(void)
+void budget_be_generous(void)
 {
-    fills_freely = true;
+    uint64_t never = 0; // from now on the recent peak sinks, though nothing was given back yet
+    atomic_compare_exchange_strong_explicit(&credit_ms, &never, os_now_ms(), memory_order_relaxed, memory_order_relaxed);
+    atomic_store_explicit(&generous, true, memory_order_relaxed);
+}
+
+static bool is_generous(void)
+{
+    return atomic_load_explicit(&generous, memory_order_relaxed);
 }
 
 // Ahead of its use there may be 6 % of the heap. One that was larger a moment ago is being filled again, most likely: it
@@ -244,7 +251,7 @@ static size_t filling_most(size_t regretted)
 {
     size_t in_use = get(&used), highest = get(&recent_peak);
     highest += highest >> excuse_shift;
-    if (fills_freely)
+    if (is_generous())
         return SIZE_MAX;
     return highest <= in_use ? 0 : size_min(highest - in_use, in_use + regretted);
 }
@@ -259,6 +266,11 @@ bool budget_may_fill(size_t bytes, bool again)
     return get(&excused[BUDGET_FILLING]) + bytes <= filling_most(regretted);
 }
 
+bool budget_may_fill_freely(size_t bytes)
+{
+    return get(&excused[BUDGET_FILLING]) + bytes <= get(&used) + BUDGET_FLOOR_BYTES;
+}
+
 void budget_fill_begins(void)
 {
     atomic_store_explicit(&filled_used, get(&used), memory_order_relaxed);
@@ -267,7 +279,7 @@ void budget_fill_begins(void)
 // A heap of which half has gone since is not being filled any more.
 static size_t filling_excused(void)
 {
-    return get(&used) < get(&filled_used) / 2 && !fills_freely ? 0 : filling_most(0);
+    return get(&used) < get(&filled_used) / 2 && !is_generous() ? 0 : filling_most(0);
 }
 
 size_t budget_kept(void)
@@ -277,7 +289,7 @@ size_t budget_kept(void)
     if (unlikely(filling != 0))
         excuse = size_min(filling, filling_excused());
     if (unlikely(partly != 0))
-        excuse += size_min(partly, get(&used) >> excuse_shift);
+        excuse += is_generous() ? partly : size_min(partly, get(&used) >> excuse_shift);
     return kept > excuse ? kept - excuse : 0;
 }
 
@@ -347,9 +359,17 @@ size_t budget_waste(void)
     return (in_use - size_min(get(&hollow_bytes), in_use)) / 100 * waste_percent;
 }
 
+static size_t generous_base(size_t in_use)
+{
+    credit_age(os_now_ms()); // the peak sinks
+    return size_max(in_use, size_min(get(&recent_peak), BUDGET_GENEROUS_BYTES));
+}
+
 size_t budget_limit(budget_kind_t kind)
 {
     size_t in_use = get(&used), base = size_max(BUDGET_FLOOR_BYTES, budget_waste());
+    if (unlikely(is_generous()))
+        base = size_max(base, generous_base(in_use));
     if ((get(&credit[BUDGET_WHOLE]) | get(&credit[BUDGET_INSIDE])) == 0)
         return base;
     uint64_t now_ms = os_now_ms();

@@ -23,6 +23,7 @@
 
 #define BUDGET_FLOOR_BYTES ((size_t)1 << 20)
 #define BUDGET_WASTE_PERCENT 3u
+#define BUDGET_GENEROUS_BYTES ((size_t)64 << 20) // 32 huge pages, which take the kernel 3 to 5 ms to give again
 
 void budget_start(unsigned waste_percent);
 // Free memory that is kept whole: empty pages in the zones, cached large blocks. In and out.
@@ -59,10 +60,13 @@ void budget_excuse(budget_excuse_t kind, size_t bytes);
 void budget_unexcuse(budget_excuse_t kind, size_t bytes);
 // Whether so much more may be resident ahead of its use. again: where it was used a moment ago; then what is regretted counts, too.
 bool budget_may_fill(size_t bytes, bool again);
+// The same with huge=on: as much as is in use, and BUDGET_FLOOR_BYTES.
+bool budget_may_fill_freely(size_t bytes);
 // Memory has become resident ahead of its use: what is in use now says for how long that is excused.
 void budget_fill_begins(void);
-// What is ahead of its use is excused whatever it is: huge=on.
-void budget_excuse_all_filling(void);
+// huge=on, from the first huge page on: all that is free in partly used ones is excused, and much more may be kept:
+// as much as is in use, and of the recent peak up to BUDGET_GENEROUS_BYTES.
+void budget_be_generous(void);
 
 // Whether anything that was given back has been wanted again of late.
 bool budget_has_credit(budget_kind_t kind);

@@ -127,9 +127,16 @@ static void bin_remove(extent_id_t id)
     extent->state = EXTENT_BUSY;
 }
 
+// Grains before the first aligned address of an extent.
+static size_t grains_before(const extent_t *extent, size_t alignment)
+{
+    uintptr_t start = (uintptr_t)extent->start;
+    return (align_up(start, alignment) - start) >> LARGE_GRAIN_SHIFT;
+}
+
 static bool fits(const extent_t *extent, size_t grains, size_t alignment)
 {
-    return extent->grains >= grains && ((uintptr_t)extent->start & (alignment - 1)) == 0;
+    return extent->grains >= grains && extent->grains - grains >= grains_before(extent, alignment);
 }
 
 static extent_id_t bin_search(unsigned bin, size_t grains, size_t alignment)
@@ -313,6 +320,24 @@ static bool extent_commit(extent_id_t id)
     return true;
 }
 
+// What is before an aligned address stays free. False: no memory for a node.
+static bool front_cut(extent_id_t id, size_t grains)
+{
+    extent_id_t front = grains == 0 ? 0 : extent_node_new();
+    if (front == 0)
+        return grains == 0;
+    extent_t *extent = &nodes[id];
+    nodes[front].start = extent->start;
+    nodes[front].grains = (uint32_t)grains;
+    nodes[front].withdrawn = extent->withdrawn;
+    nodes[front].mixed = extent->mixed;
+    extent->start += grains << LARGE_GRAIN_SHIFT;
+    extent->grains -= (uint32_t)grains;
+    table_set(id);
+    extent_put(front);
+    return true;
+}
+
 extent_id_t extent_get(size_t grains, size_t alignment)
 {
     alignment = size_max(alignment, LARGE_GRAIN_BYTES);
@@ -320,6 +345,10 @@ extent_id_t extent_get(size_t grains, size_t alignment)
     if (id == 0)
         return top_take(grains, alignment);
     bin_remove(id);
+    if (!front_cut(id, grains_before(&nodes[id], alignment))) {
+        extent_put(id);
+        return 0;
+    }
     extent_cut(id, grains);
     if (unlikely(nodes[id].withdrawn) && !extent_commit(id)) {
         extent_put(id);

@@ -31,6 +31,7 @@ typedef struct extent {
     bool stained; // the kernel refused to take back what is behind used_bytes: no clean tail can be cut off
     bool withdrawn; // free: some of it, or all, is reserved only, see extent_withdraw
     bool mixed;     // free: some of it is, and some is not
+    bool asked;   // live, cached: its addresses ask for huge pages, with huge=on (large_huge.h)
     bool direct;  // mapped alone, outside the range: bytes mapped = used_bytes
     size_t used_bytes;      // live: usable size, whole OS pages; cached: what may be resident of it
     size_t requested_bytes; // live: what the program asked for

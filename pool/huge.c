@@ -35,8 +35,6 @@ static _Atomic bool given; // the kernel has given one that was asked for by a t
 
 void huge_start(huge_mode_t chosen)
 {
-    if (chosen == HUGE_ON)
-        budget_excuse_all_filling();
     mode = os_page_bytes() << (HUGE_SHIFT - 12) == HUGE_BYTES ? chosen : HUGE_OFF;
 }
 
@@ -64,7 +62,7 @@ static APART bool has_room(bool known)
 static bool is_in_proportion(const char *before, size_t bytes, bool carved, bool known)
 {
     if (mode == HUGE_ON)
-        return true;
+        return budget_may_fill_freely(HUGE_BYTES);
     return has_room(known) && is_dense(before, bytes, carved);
 }
 
@@ -72,6 +70,16 @@ static bool may_ask(refusal_t *refusal)
 {
     uint64_t until_us = atomic_load_explicit(&refusal->until_us, memory_order_relaxed);
     return until_us == 0 || os_now_us() >= until_us;
+}
+
+bool huge_is_on(void)
+{
+    return mode == HUGE_ON && !budget_is_limited();
+}
+
+bool huge_keeps_inside(void)
+{
+    return huge_is_on() && atomic_load_explicit(&given, memory_order_relaxed);
 }
 
 bool huge_may_be_wanted(void)
@@ -91,7 +99,8 @@ bool huge_is_return(void)
 
 bool huge_may_collapse(void)
 {
-    return huge_is_return() && may_ask(&no_collapse);
+    bool wanted = mode == HUGE_ON ? huge_is_on() && budget_may_fill_freely(HUGE_BYTES) : huge_is_return();
+    return wanted && may_ask(&no_collapse);
 }
 
 static void refused(refusal_t *refusal, uint64_t since_us)
@@ -113,21 +122,36 @@ static bool answered(refusal_t *refusal, bool done, uint64_t since_us)
     return done;
 }
 
+static void was_given(void)
+{
+    if (likely(atomic_load_explicit(&given, memory_order_relaxed)))
+        return;
+    atomic_store_explicit(&given, true, memory_order_relaxed);
+    if (mode == HUGE_ON)
+        budget_be_generous();
+}
+
+static bool is_given(void)
+{
+    if (!atomic_load_explicit(&given, memory_order_relaxed) && os_gives_huge_pages(HUGE_BYTES))
+        was_given();
+    return atomic_load_explicit(&given, memory_order_relaxed);
+}
+
 bool huge_back(char *start, bool again)
 {
     uint64_t since_us = os_now_us();
     bool done = os_huge_page(start, HUGE_BYTES, again);
     if (done)
-        atomic_store_explicit(&given, true, memory_order_relaxed);
+        was_given();
     return answered(&no_backing, done, since_us);
 }
 
 bool huge_collapse(char *start)
 {
     uint64_t since_us = os_now_us();
-    if (!atomic_load_explicit(&given, memory_order_relaxed) && !os_gives_huge_pages(HUGE_BYTES))
+    if (!is_given())
         return answered(&no_collapse, false, since_us);
-    atomic_store_explicit(&given, true, memory_order_relaxed);
     return answered(&no_collapse, os_huge_page_collapse(start, HUGE_BYTES), since_us);
 }
 
@@ -142,6 +166,16 @@ bool huge_suits_growth(const char *start, size_t before, size_t bytes)
 {
     return mode == HUGE_AUTO && bytes >= heap_least_bytes && before >= dense_bytes && is_step(before, bytes) &&
            !budget_is_limited() && os_resident_percent(start, before) >= dense_percent;
+}
+
+bool huge_suits_large(void)
+{
+    if (!huge_is_on())
+        return false;
+    if (likely(atomic_load_explicit(&given, memory_order_relaxed)))
+        return true;
+    uint64_t since_us = os_now_us();
+    return may_ask(&no_backing) && answered(&no_backing, is_given(), since_us);
 }
 
 void huge_split(char *start)

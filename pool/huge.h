@@ -27,7 +27,7 @@
 
 typedef enum huge_mode {
     HUGE_AUTO, // in proportion
-    HUGE_ON,   // wherever a region begins
+    HUGE_ON,   // wherever a region begins, from 1 MiB on; and nothing inside of one is given back
     HUGE_OFF
 } huge_mode_t;
 
@@ -48,6 +48,13 @@ typedef struct huge_table {
 } huge_table_t;
 
 void huge_start(huge_mode_t mode);
+// huge=on, and there is no limit.
+bool huge_is_on(void);
+// The same, and the kernel has given one: free memory inside used pages stays, and only regions that are free whole go
+// back, unless memory is refused. Where the kernel has none to give all is as with huge=auto.
+bool huge_keeps_inside(void);
+// huge=on: large blocks ask for huge pages, as far as it is known that the kernel gives any.
+bool huge_suits_large(void);
 // Whether the heap is, or was a moment ago, large enough for one at all. Quick.
 bool huge_may_be_wanted(void);
 // Whether another region is in proportion, behind `bytes` of addresses that end at `before`: what was filled densely so

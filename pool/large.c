@@ -4,6 +4,7 @@
 #include "budget.h"
 #include "large_cache.h"
 #include "large_direct.h"
+#include "large_huge.h"
 #include "os_linux.h"
 
 // A cached extent may be longer than needed by an eighth (as a size class would be), or by one grain.
@@ -178,6 +179,7 @@ static size_t extent_release(extent_id_t id, bool *locked)
     bool moved = extent->moved;
     large_live_moved -= moved;
     lock_give(&extent_lock);
+    large_huge_ask_no_more(extent);
     bool done = moved ? os_refresh(start, bytes) : os_purge(start, bytes);
     if (done && moved)
         os_name(start, bytes, "tarn large"); // else it would not merge with its neighbours
@@ -248,8 +250,8 @@ static void *alloc_with_room(size_t alignment, size_t size_bytes, size_t room_by
         large_cache_remove(id);
     if (unlikely(guarded))
         id = large_direct_get_guarded(bytes, alignment);
-    if (id == 0)
-        id = extent_get(room, alignment);
+    if (id == 0 && (id = extent_get(large_huge_grains(room), large_huge_alignment(alignment, bytes))) != 0)
+        large_huge_ask(extent_node(id), bytes);
     if (id == 0 && room_bytes == 0) // what has to grow finds no room in a mapping of its own either
         id = large_direct_get(bytes, alignment);
     if (id != 0)

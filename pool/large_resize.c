@@ -9,6 +9,7 @@
 #include "budget.h"
 #include "huge.h"
 #include "large_direct.h"
+#include "large_huge.h"
 #include "os_linux.h"
 
 // A block that has to move to grow gets room for half as much again, in addresses alone.
@@ -23,7 +24,8 @@ static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
     size_t before = extent->used_bytes, grains = large_live_grains(bytes);
     large_live_trim(extent, before, bytes);
     large_live_resized(extent, bytes, size_bytes);
-    if (!extent->stained && bytes < before && grains < extent->grains && !extent->moved)
+    if (!extent->stained && bytes < before && grains < extent->grains && !extent->moved &&
+        large_huge_leave_behind(extent, grains))
         extent_cut(id, grains);
 }
 
@@ -58,7 +60,7 @@ static bool resize_by_move(extent_id_t id, size_t bytes, size_t alignment)
 {
     extent_t *extent = extent_node(id);
     size_t room = bytes + (bytes >> growth_shift);
-    size_t grains = large_live_grains(room);
+    size_t grains = large_huge_grains(large_live_grains(room));
     if (!extent->moved && large_live_moved >= moved_most)
         return false;
     extent_id_t other = extent_get(grains, alignment);
@@ -145,16 +147,25 @@ static void huge_ask(extent_t *extent)
 
 // --- any of the ways -----------------------------------------------------------------------------------------------------
 
+static bool resize_in_place(extent_id_t id, size_t grains)
+{
+    size_t whole = large_huge_grains(grains);
+    return extent_grow(id, whole) || (whole != grains && extent_grow(id, grains));
+}
+
 static bool resize_in_range(extent_id_t id, size_t bytes, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
     size_t grains = large_live_grains(bytes);
-    bool huge = extent->huge || suits_huge(extent, bytes);
-    if (grains > extent->grains && !extent_grow(id, grains) &&
-        !resize_by_move(id, bytes, huge ? HUGE_BYTES : LARGE_GRAIN_BYTES)) // huge pages that move elsewhere in theirs are split
+    bool huge = extent->huge || suits_huge(extent, bytes), there = grains <= extent->grains;
+    size_t alignment = huge ? HUGE_BYTES : large_huge_alignment(LARGE_GRAIN_BYTES, bytes);
+    // Huge pages that come to lie elsewhere in theirs are split.
+    if (!there && !resize_in_place(id, grains) && !resize_by_move(id, bytes, alignment))
         return false;
     if (huge)
         huge_ask(extent);
+    else if (!there)
+        large_huge_ask(extent, bytes);
     resize_here(id, bytes, size_bytes);
     return true;
 }

@@ -183,7 +183,7 @@ static bool mosaic_lock_take(void)
 static void purge_excess(void)
 {
     size_t idle = mosaic_idle_bytes();
-    if (idle > BUDGET_FLOOR_BYTES && idle > budget_limit(BUDGET_INSIDE) >> idle_share_shift)
+    if (!huge_keeps_inside() && idle > BUDGET_FLOOR_BYTES && idle > budget_limit(BUDGET_INSIDE) >> idle_share_shift)
         mosaic_purge();
 }
 

@@ -266,7 +266,8 @@ static size_t medium_purge(heap_t *heap, bool unwanted)
 void heap_purge_unwanted(heap_t *heap)
 {
     size_t share = size_max(BUDGET_FLOOR_BYTES, budget_waste()) / size_max(heap_alive_count(), 1);
-    if (heap->turns - heap->unwanted_turn < heap->unwanted_wait || heap->idle_bytes <= share)
+    if (heap->turns - heap->unwanted_turn < heap->unwanted_wait || heap->idle_bytes <= share ||
+        huge_keeps_inside())
         return;
     size_t purged = medium_purge(heap, true);
     heap->unwanted_turn = heap->turns;
@@ -301,7 +302,7 @@ static void kept_purge(heap_t *heap, size_t limit)
         purged += large_purge(wanted - purged);
     if (purged < kept - limit)
         purged += zone_purge_whole(wanted - purged);
-    if (purged < kept - limit) // more huge pages are partly used than can be excused
+    if (purged < kept - limit && !huge_keeps_inside()) // more huge pages are partly used than can be excused
         zone_purge(kept - limit - purged);
     emptied_flush(heap);
 }
@@ -318,7 +319,7 @@ static size_t idle_share(heap_t *heap)
 void heap_purge_excess(heap_t *heap)
 {
     kept_purge(heap, budget_limit(BUDGET_WHOLE));
-    if (heap->idle_bytes <= heap->idle_due_bytes && heap->idle_bytes * 2 >= heap->idle_due_bytes)
+    if ((heap->idle_bytes <= heap->idle_due_bytes && heap->idle_bytes * 2 >= heap->idle_due_bytes) || huge_keeps_inside())
         return;
     size_t share = idle_share(heap), idle = idle_now(heap);
     if (idle > share) {

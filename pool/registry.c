@@ -145,7 +145,8 @@ void heap_end(void)
     heap_borrowed_flush(heap);
     if (!orphans_may_keep(heap)) {
         heap_flush(heap);
-        heap_purge_idle(heap, SIZE_MAX);
+        if (likely(!huge_keeps_inside()))
+            heap_purge_idle(heap, SIZE_MAX);
     }
     heap_purge_excess(heap);
     heap_idle_tell(heap, 0);

@@ -65,10 +65,10 @@ size_t zone_max_bytes(void)
     return max_bytes;
 }
 
-// None where a page is as large as a huge one: the blocks of such pages are often touched in part only.
+// None where a page is as large as a huge one, but with huge=on: the blocks of such pages are often touched in part only.
 static uint32_t regions_of(const zone_t *zone)
 {
-    bool fits = zone->shift < HUGE_SHIFT && (uintptr_t)zone->base % HUGE_BYTES == 0;
+    bool fits = (zone->shift < HUGE_SHIFT || (zone->shift == HUGE_SHIFT && huge_is_on())) && (uintptr_t)zone->base % HUGE_BYTES == 0;
     return fits ? zone->bound >> zone_region_shift(zone) : 0;
 }
 

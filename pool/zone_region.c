@@ -44,10 +44,12 @@ static uint32_t unused_in(const zone_t *zone, uint32_t first)
 }
 
 // The first page of the region of the zone's next page, if that is no huge one and half of it at most is in use, though not
-// all; else BITSET_NONE. When no page is dirty: so what is not clean is in use.
+// all; else BITSET_NONE. When no page is dirty: so what is not clean is in use. (Where a heap comes back, its next page was in
+// use before.)
 static APART uint32_t partly_unused_region(const zone_t *zone)
 {
-    uint32_t each = zone->huge.pages_each, lowest = bitset_lowest(&zone->clean), first = lowest & ~(each - 1);
+    uint32_t lowest = zone->clean.count == 0 && huge_is_on() ? zone->fresh : bitset_lowest(&zone->clean);
+    uint32_t each = zone->huge.pages_each, first = lowest & ~(each - 1);
     if (zone->huge.region == NULL || lowest == BITSET_NONE || zone->bound - first < each || zone->guards != 0 ||
         huge_state(&zone->huge, first >> zone_region_shift(zone)) != HUGE_PLAIN)
         return BITSET_NONE;
@@ -158,6 +160,9 @@ static zone_t *zone_to_take_from(unsigned kind)
     return NULL;
 }
 
+static const uint32_t class_pages_looked_at = 64; // more than that zone has classes
+static const size_t class_free_from_bytes = 8 * HUGE_BYTES; // what is 12 % of the heap is not looked at so closely
+
 static const uint64_t peak_ms = 1000; // a step down of the peak, as of the heap's
 
 static uint32_t owned_peak(zone_t *zone, uint32_t owned)
@@ -181,6 +186,17 @@ static zone_way_t zone_way(zone_t *zone, uint32_t unused)
     return owned < peak ? ZONE_ARRIVES : ZONE_GROWS;
 }
 
+// huge=on, where a page is a huge one: blocks of its class lie already in one of the pages before, or did. A small program that
+// has a block or two of each size would else hold 2 MiB for each.
+static bool is_class_of_many(const zone_t *zone, uint32_t first, unsigned class)
+{
+    uint32_t from = first < class_pages_looked_at ? 0 : first - class_pages_looked_at;
+    for (uint32_t i = from; i <= first && i < zone->fresh; i++)
+        if (zone->pages[i].class == class)
+            return true;
+    return false;
+}
+
 // The region that begins at page `first` is backed if it is in proportion. As zone_regions_back.
 static APART bool region_consider(zone_t *zone, uint32_t first, unsigned class, region_way_t way)
 {
@@ -190,7 +206,9 @@ static APART bool region_consider(zone_t *zone, uint32_t first, unsigned class, 
     zone_way_t zone_is = zone_way(zone, unused);
     if (zone_is == ZONE_ARRIVES && huge_is_return())
         return true;
-    if (zone_is != ZONE_RETURNS && way == REGION_COLLAPSE && unused < each - (each >> collapse_used_shift_unsure))
+    if (each == 1 && budget_used() < class_free_from_bytes && !is_class_of_many(zone, first, class))
+        return true;
+    if (zone_is != ZONE_RETURNS && way == REGION_COLLAPSE && !huge_is_on() && unused < each - (each >> collapse_used_shift_unsure))
         return true;
     if (way == REGION_NEW && used && huge_state(&zone->huge, first >> zone_region_shift(zone)) != HUGE_EMPTY)
         way = REGION_AGAIN;

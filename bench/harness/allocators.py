@@ -24,7 +24,7 @@ PEERS = (
 )
 
 # tarn with an option more: only where they are named.
-HARDENED = {f'tarn-harden-{level}': [f'harden={level}'] for level in (1, 2, 3)}
+OPTIONED = {f'tarn-harden-{level}': [f'harden={level}'] for level in (1, 2, 3)} | {'tarn-huge': ['huge=on']}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,18 +78,18 @@ def allocator_find(name, tarn_path):
     """The allocator of that name on this machine."""
     if name == BASE:
         return Allocator(BASE, version=' '.join(platform.libc_ver()))
-    if name == 'tarn' or name in HARDENED:
+    if name == 'tarn' or name in OPTIONED:
         return _tarn_find(name, tarn_path)
     for peer, library, package in PEERS:
         if peer == name:
             return _peer_find(peer, library, package)
-    raise AllocatorMissing(f'{name}: not known; one of {", ".join([*known_names(), *HARDENED])}, or --with {name}=/path.so')
+    raise AllocatorMissing(f'{name}: not known; one of {", ".join([*known_names(), *OPTIONED])}, or --with {name}=/path.so')
 
 
 def _tarn_find(name, path):
     if not os.path.exists(path):
         raise AllocatorMissing(f'tarn: no {path} (meson compile -C build makes it; --tarn PATH names another)')
-    options = ':'.join(['stats=off', *HARDENED.get(name, [])])
+    options = ':'.join(['stats=off', *OPTIONED.get(name, [])])
     return Allocator(name, os.path.abspath(path), {'TARN_OPTIONS': options}, _git_version(path))
 
 

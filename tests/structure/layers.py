@@ -20,7 +20,7 @@ LAYERS = [
     ['config', 'os', 'bitset', 'misuse'],
     ['size_class', 'lock', 'meta', 'budget', 'reserve', 'residency', 'tiles'],
     ['page', 'extent', 'huge', 'trap'],
-    ['remote', 'zone', 'large_cache', 'large_direct'],
+    ['remote', 'zone', 'large_cache', 'large_direct', 'large_huge'],
     ['block_bits', 'zone_sets', 'zone_guard', 'large_live'],
     ['zone_region', 'zone_leave', 'large'],
     ['zone_purge', 'zone_withdraw', 'large_resize'],

@@ -386,13 +386,84 @@ Test(huge, a_page_that_is_partly_given_back_splits_its_region)
     require_books();
 }
 
-Test(huge_on, regions_are_backed_from_the_start_and_the_books_close)
+Test(huge_on, a_heap_of_less_than_1_mib_has_none)
+{
+    fill_to(MIB * 9 / 10);
+    cr_assert_eq(asked + collapsed, 0);
+    require_books();
+}
+
+Test(huge_on, from_1_mib_on_all_regions_are_backed_also_the_one_that_was_begun)
 {
     fill_to(10 * MIB);
     cr_assert_geq(backed, 4);
+    cr_assert_eq(collapsed, 1);
+    cr_assert_leq(resident_of_heap(), 14 * MIB);
+    require_books();
+}
+
+Test(huge_on, blocks_of_200_kib_have_them_where_their_size_is_not_the_only_one)
+{
+    const size_t size = 200 * (MIB >> 10);
+    for (unsigned i = 0; i < 54; i++) // 9 a page of 2 MiB
+        memset(blocks[i] = pool_malloc(size), 1, size);
+    cr_assert_eq(backed, 5); // all but the first page
+    require_books();
+}
+
+Test(huge_on, what_is_free_stays_up_to_64_mib_and_goes_as_time_passes)
+{
+    fill_to(100 * MIB);
     require_books();
     empty();
-    cr_assert_leq(resident_of_heap(), 3 * MIB);
+    cr_assert_geq(resident_of_heap(), 44 * MIB); // purges go a quarter below their limit
+    cr_assert_leq(resident_of_heap(), 68 * MIB);
+    require_books();
+    now_ms += 60000; // its recent peak sinks by an eighth a second
+    fill_to(4 * MIB);
+    empty();
+    cr_assert_leq(resident_of_heap(), 12 * MIB);
+    require_books();
+}
+
+Test(huge_on, as_much_stays_free_as_is_in_use)
+{
+    fill_to(100 * MIB);
+    for (; used_count > 60 * MIB / SMALL; used_count--)
+        pool_free(blocks[used_count - 1]);
+    cr_assert_geq(resident_of_heap(), 98 * MIB);
+    cr_assert_eq(budget_purged_total(), 0);
+    require_books();
+}
+
+static void free_31_of_32(void)
+{
+    for (size_t i = 0; i < used_count; i++)
+        if (i % 32 != 0)
+            pool_free(blocks[i]);
+}
+
+Test(huge_on, nothing_inside_a_used_region_is_given_back_until_it_is_asked_for)
+{
+    fill_to(40 * MIB);
+    unsigned before = resident_regions();
+    free_31_of_32();
+    cr_assert_eq(resident_regions(), before);
+    cr_assert_geq(resident_of_heap(), 38 * MIB);
+    cr_assert_eq(budget_purged_total(), 0);
+    require_books();
+    pool_trim(0);
+    cr_assert_leq(resident_of_heap(), 20 * MIB);
+    require_books();
+}
+
+Test(huge_on, where_the_kernel_gives_none_all_is_as_without)
+{
+    refuses = gives_none = true;
+    fill_to(40 * MIB);
+    free_31_of_32();
+    cr_assert_leq(asked + collapsed, 12);
+    cr_assert_leq(resident_of_heap(), 22 * MIB);
     require_books();
 }
 

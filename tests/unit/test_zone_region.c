@@ -2,6 +2,7 @@
 // How many there are, and when a heap gets them, is in test_huge.c.
 #include <criterion/criterion.h>
 
+#include "budget.h"
 #include "check.h"
 #include "pages.h"
 #include "support.h"
@@ -32,6 +33,7 @@ static void begin(void)
 {
     support_huge = HUGE_ON;
     cr_assert(pool_start());
+    budget_use(4 * HUGE_BYTES); // a heap of no more than 1 MiB has none
 }
 
 TestSuite(zone_region, .init = begin);

@@ -1,0 +1,54 @@
+// pool/large_huge.c - see large_huge.h.
+#include "large_huge.h"
+
+#include "huge.h"
+#include "os_linux.h"
+
+// Addresses that ask are a mapping apart from those that do not, and a process may have 65,530 (vm.max_map_count). So a block
+// asks only if it is no less than this part of the range before it: 4,096 such blocks, and as many again for each doubling of the
+// range beyond 16 GiB.
+static const unsigned least_part_shift = 13;
+
+#define HUGE_GRAINS (HUGE_BYTES >> LARGE_GRAIN_SHIFT)
+// Of a block's last huge page so much may lie unused: a third of the block. From 6 MiB on it is always whole.
+static const size_t least_bytes = HUGE_BYTES / 4 * 3;
+static const unsigned rest_part = 3;
+
+size_t large_huge_alignment(size_t alignment, size_t bytes)
+{
+    return bytes >= least_bytes && huge_is_on() ? size_max(alignment, HUGE_BYTES) : alignment;
+}
+
+size_t large_huge_grains(size_t grains)
+{
+    size_t whole = align_up(grains, HUGE_GRAINS);
+    return huge_is_on() && (whole - grains) * rest_part <= grains ? whole : grains;
+}
+
+void large_huge_ask(extent_t *extent, size_t bytes)
+{
+    char *range_start, *range_end;
+    extent_bounds(&range_start, &range_end);
+    if (bytes < least_bytes || bytes < (size_t)(extent->start - range_start) >> least_part_shift || !huge_suits_large())
+        return;
+    extent->asked = true;
+    os_ask_huge_pages(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT);
+}
+
+void large_huge_ask_no_more(extent_t *extent)
+{
+    if (likely(!extent->asked))
+        return;
+    extent->asked = false;
+    os_no_huge_pages(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT);
+}
+
+bool large_huge_leave_behind(const extent_t *extent, size_t grains)
+{
+    if (likely(!extent->asked))
+        return true;
+    char *start = extent->start + (grains << LARGE_GRAIN_SHIFT);
+    size_t bytes = (extent->grains - grains) << LARGE_GRAIN_SHIFT;
+    os_no_huge_pages(start, bytes);
+    return os_purge(start, bytes);
+}
