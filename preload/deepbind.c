@@ -133,13 +133,13 @@ static size_t name_find(const char *name)
     return i;
 }
 
-// Whether the address is in the object itself: a call that is not bound yet goes by its own code, to the loader.
-static bool is_within(const struct dl_phdr_info *info, const void *address)
+// Whether the address is in a part of the object that the flag (PF_...) is set for.
+static bool is_within(const struct dl_phdr_info *info, const void *address, unsigned flag)
 {
     for (unsigned i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
         uintptr_t offset = (uintptr_t)address - info->dlpi_addr - segment->p_vaddr;
-        if (segment->p_type == PT_LOAD && (segment->p_flags & PF_X) && offset < segment->p_memsz)
+        if (segment->p_type == PT_LOAD && (segment->p_flags & flag) && offset < segment->p_memsz)
             return true;
     }
     return false;
@@ -155,8 +155,11 @@ static void slot_bind(const binding_t *binding, const candidate_t *candidate, co
     if (i == NAMES)
         return;
     void **slot = (void **)(object->base + relocation->r_offset);
+    if (!is_within(info, slot, PF_W)) // in its code: the loader has made that read-only again
+        return;
     void *bound = __atomic_load_n(slot, __ATOMIC_RELAXED);
-    bool theirs = bound == binding->theirs[i], later = IS_CALL(type) && candidate->reached[i] && is_within(info, bound);
+    // A call that is not bound yet goes by the object's own code, to the loader.
+    bool theirs = bound == binding->theirs[i], later = IS_CALL(type) && candidate->reached[i] && is_within(info, bound, PF_X);
     if (bound != NULL && (theirs || later) && slot_open(object, (uintptr_t)slot))
         __atomic_store_n(slot, names[i].ours, __ATOMIC_RELEASE);
 }

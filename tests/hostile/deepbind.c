@@ -1,7 +1,8 @@
 // tests/hostile/deepbind.c - plugins opened with RTLD_DEEPBIND.
 //
 //   TARN_TEST_PLUGIN=PATH     deepbind_plugin.c as a shared object; TARN_TEST_PLUGIN_NOW the same, all of it bound when it is opened,
-//                             and read-only then; TARN_TEST_PLUGIN_OWN with a malloc of its own
+//                             and read-only then; TARN_TEST_PLUGIN_OWN with a malloc of its own;
+//                             TARN_TEST_PLUGIN_CODE with an address that the loader writes into its code
 //   TARN_TEST_CALLER=PATH     deepbind_caller.c as a shared object, which knows its plugins to be beside it
 //
 // Opened by the program's dlopen, a plugin's malloc and free are ours. Opened past us they are the C library's: what such a plugin
@@ -190,6 +191,12 @@ FACT(so_has_one_whose_bindings_are_read_only)
             read_only += strstr(line, " r--p ") != NULL, changed += strstr(line, " rwxp ") != NULL;
     fclose(map);
     CHECK(read_only >= 2 && changed == 0, "%u mappings of it are read-only: its constants, and what the loader has bound", read_only);
+}
+
+// Code is not written to. What is called is ours.
+FACT(one_that_has_an_address_in_its_code_is_opened)
+{
+    require_ours("TARN_TEST_PLUGIN_CODE", RTLD_NOW);
 }
 
 FACT(one_with_a_malloc_of_its_own_keeps_it)

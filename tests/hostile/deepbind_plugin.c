@@ -51,3 +51,7 @@ SHOWN void plugin_free_by_table(void *block)
 {
     plugin_functions.free(block);
 }
+
+#ifdef ADDRESS_IN_CODE
+__asm__(".text\n.balign 8\n.quad malloc\n");
+#endif
