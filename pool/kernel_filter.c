@@ -20,14 +20,23 @@
 
 // Two of the longest that the kernel takes; a browser's has a few hundred instructions.
 #define KEPT_MOST (2u * BPF_MAXINSNS)
-#define FILTERS_MOST 64u
+#define FILTERS_MOST 63u
 
 uint32_t kernel_filters;
 
 static RARE_DATA struct sock_filter kept[KEPT_MOST];
 static RARE_DATA uint32_t ends[FILTERS_MOST]; // of each filter in `kept`
 static uint32_t filters;                      // [atomic] how many; written behind what it counts
-static bool is_strict, is_too_much;
+static uint32_t beyond;                       // filters that found no room
+static bool is_strict;
+
+// Sets of filters, a bit each, and strict mode as one more: those of all threads, and those of the calling one, which a thread that
+// begins on the same stack later does not have.
+#define ALL_FILTERS_BITS 64u
+_Static_assert(FILTERS_MOST < ALL_FILTERS_BITS, "a bit is left for strict mode");
+static const uint64_t strict_bit = (uint64_t)1 << FILTERS_MOST;
+static uint64_t of_all; // [atomic]
+static __thread uint64_t of_thread __attribute__((tls_model("initial-exec")));
 
 // --- the filter's machine ----------------------------------------------------------------------------------------------
 
@@ -160,7 +169,8 @@ static bool is_fatal(uint32_t answer)
     return action == SECCOMP_RET_KILL_PROCESS || action == SECCOMP_RET_KILL_THREAD || action == SECCOMP_RET_TRAP;
 }
 
-// What the C library's malloc calls: all that is tried where the filters are not known.
+// What the C library's malloc calls: all that is tried where the filters are not known. A thread is refused none of it for the sake
+// of another one's filter: its malloc would fail.
 static bool is_usual(long number)
 {
     return number == SYS_mmap || number == SYS_munmap || number == SYS_mremap || number == SYS_mprotect ||
@@ -176,20 +186,29 @@ RARE bool kernel_filter_kills(long number, long a, long b, long c, long d, long 
 {
     const struct seccomp_data call = {.nr = (int)number, .arch = ARCHITECTURE,
                                       .args = {(uint64_t)a, (uint64_t)b, (uint64_t)c, (uint64_t)d, (uint64_t)e, (uint64_t)f}};
-    if ((is_strict && !is_strictly_allowed(number)) || (is_too_much && !is_usual(number)))
+    uint64_t asked = is_usual(number) ? __atomic_load_n(&of_all, __ATOMIC_ACQUIRE) | of_thread : UINT64_MAX;
+    if ((is_strict && (asked & strict_bit) && !is_strictly_allowed(number)) || (beyond != 0 && !is_usual(number)))
         return true;
     uint32_t count = __atomic_load_n(&filters, __ATOMIC_ACQUIRE), start = 0;
     for (uint32_t i = 0; i < count; start = ends[i++])
-        if (is_fatal(run(kept + start, kept + ends[i], &call)))
+        if ((asked >> i & 1) && is_fatal(run(kept + start, kept + ends[i], &call)))
             return true;
     return false;
 }
 
 // --- what is known -----------------------------------------------------------------------------------------------------
 
+static void holds(uint64_t bit, bool for_all)
+{
+    of_thread |= bit;
+    if (for_all)
+        __atomic_store_n(&of_all, of_all | bit, __ATOMIC_RELEASE);
+}
+
+// One that the kernel would not take is not kept.
 static bool is_readable(const struct sock_fprog *filter)
 {
-    return ARCHITECTURE != 0 && filter != NULL && filter->filter != NULL && filter->len != 0;
+    return ARCHITECTURE != 0 && filter != NULL && filter->len != 0 && filter->len <= BPF_MAXINSNS;
 }
 
 static uint32_t kept_count(void)
@@ -197,32 +216,46 @@ static uint32_t kept_count(void)
     return filters == 0 ? 0 : ends[filters - 1];
 }
 
-// Two threads that set filters at the same time, each for itself, are not expected.
-RARE void kernel_filter_add(const struct sock_fprog *filter)
+static void count_tell(void)
+{
+    __atomic_store_n(&kernel_filters, kept_count() + beyond + is_strict, __ATOMIC_RELEASE);
+}
+
+// Two threads that set filters at the same time, each for itself, are not expected. Once one found no room no other is kept, so that
+// the last one is known.
+RARE void kernel_filter_add(const struct sock_fprog *filter, bool for_all)
 {
     if (!is_readable(filter))
         return;
     uint32_t start = kept_count();
-    if (filters == FILTERS_MOST || filter->len > KEPT_MOST - start) {
-        is_too_much = true;
+    if (beyond != 0 || filters == FILTERS_MOST || filter->len > KEPT_MOST - start) {
+        beyond++;
     } else {
         memcpy(kept + start, filter->filter, filter->len * sizeof *kept);
         ends[filters] = start + filter->len;
+        holds((uint64_t)1 << filters, for_all);
         __atomic_store_n(&filters, filters + 1, __ATOMIC_RELEASE);
     }
-    __atomic_store_n(&kernel_filters, start + filter->len, __ATOMIC_RELEASE);
+    count_tell();
 }
 
 RARE void kernel_filter_drop(const struct sock_fprog *filter)
 {
-    if (!is_readable(filter) || is_too_much || filters == 0)
+    if (!is_readable(filter))
         return;
-    __atomic_store_n(&filters, filters - 1, __ATOMIC_RELEASE);
-    __atomic_store_n(&kernel_filters, is_strict ? 1 : kept_count(), __ATOMIC_RELEASE);
+    if (beyond != 0) {
+        beyond--;
+    } else if (filters != 0) {
+        __atomic_store_n(&filters, filters - 1, __ATOMIC_RELEASE);
+        of_thread &= ~((uint64_t)1 << filters);
+        __atomic_store_n(&of_all, of_all & ~((uint64_t)1 << filters), __ATOMIC_RELEASE);
+    }
+    count_tell();
 }
 
-RARE void kernel_filter_strict(void)
+RARE void kernel_filter_strict(bool for_all)
 {
+    holds(strict_bit, for_all);
     is_strict = true;
-    __atomic_store_n(&kernel_filters, 1, __ATOMIC_RELEASE);
+    count_tell();
 }

@@ -17,6 +17,8 @@ int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object, void *librar
 int on_exit(void (*handler)(int status, void *argument), void *argument) GLIBC_ALONE;
 // sigaction under a name that signals.c does not define.
 int __sigaction(int number, const struct sigaction *action, struct sigaction *old) GLIBC_ALONE;
+// No other thread has begun yet, or all have ended and the C library knows.
+extern char __libc_single_threaded GLIBC_ALONE;
 const char *sigabbrev_np(int number) GLIBC_ALONE;
 const char *strerrordesc_np(int error) GLIBC_ALONE;
 

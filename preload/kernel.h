@@ -9,6 +9,7 @@
 #define TARN_KERNEL_H
 
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -168,6 +169,20 @@ static inline void kernel_sleep_ms(long ms)
 static inline void kernel_clock(clockid_t clock, struct timespec *now)
 {
     KERNEL_CALL2(SYS_clock_gettime, clock, now);
+}
+
+// Whether so many bytes can be read, of what a program has handed to the kernel; if in doubt they can. The kernel reads the set before
+// it refuses what should be done with it.
+#define KERNEL_READ_BYTES KERNEL_SIGNALS_BYTES
+static inline bool kernel_can_read(const void *start)
+{
+    return KERNEL_CALL4(SYS_rt_sigprocmask, -1, start, NULL, KERNEL_READ_BYTES) != -EFAULT;
+}
+
+// Whether two processes have one memory. False: or the kernel does not tell.
+static inline bool kernel_shares_memory(pid_t one, pid_t other)
+{
+    return KERNEL_CALL5(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0;
 }
 
 // Waits until fd can be written to; false after timeout_ms.

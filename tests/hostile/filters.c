@@ -7,10 +7,12 @@
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "../conformance/facts.h"
 
@@ -155,6 +157,69 @@ FACT(what_the_kernel_refuses_changes_nothing)
     work();
 }
 
+FACT(what_cannot_be_read_is_the_kernel_s_to_refuse)
+{
+    char *page = mmap(NULL, 8 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(page != MAP_FAILED && munmap(page + 4 * KIB, 4 * KIB) == 0, "no page");
+    const struct sock_fprog nowhere = {5, (struct sock_filter *)16}, half = {5, (struct sock_filter *)(page + 4 * KIB - 8)};
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, 16, 0, 0) == -1 && errno == EFAULT, "nowhere");
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, page + 4 * KIB - 8, 0, 0) == -1 && errno == EFAULT, "half of it");
+    CHECK(filter_install(&nowhere) == -1 && errno == EFAULT, "its steps are nowhere");
+    CHECK(filter_install(&half) == -1 && errno == EFAULT, "half of its steps are there");
+    work();
+}
+
+static const struct sock_filter no_mapping[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+};
+static const struct sock_fprog maps_nothing = {COUNT(no_mapping), (struct sock_filter *)no_mapping};
+
+static void require_mapped(void)
+{
+    for (size_t i = 0; i < 100; i++) { // more addresses than are set aside
+        void *block = malloc(4096 * MIB);
+        CHECK(block != NULL, "block %zu", i);
+    }
+}
+
+static int set_and_end(void *unused)
+{
+    (void)unused;
+    bool set = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && filter_install(&maps_nothing) == 0;
+    syscall(SYS_exit_group, set ? EXIT_SUCCESS : EXIT_FAILURE);
+    return 0;
+}
+
+FACT(the_filter_of_a_child_that_shares_the_memory_is_its_own)
+{
+    static _Alignas(16) char stack[64 * KIB];
+    int status, child = clone(set_and_end, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+    CHECK(child > 0 && waitpid(child, &status, 0) == child, "no child");
+    if (status != 0)
+        check_skip("filters cannot be set here");
+    require_mapped();
+}
+
+// An int is half of a register, and what the other half holds is not said.
+FACT(what_stands_above_an_int_does_not_matter)
+{
+    static const long limits[] = {SYS_prlimit64};
+    filter_answer(limits, COUNT(limits), false, SECCOMP_RET_ALLOW); // that it can be done at all
+    CHECK(syscall(SYS_seccomp, 0xffffffff00000000 | SECCOMP_SET_MODE_FILTER, 0, &maps_nothing) == 0, "not set");
+    CHECK(malloc(4096 * MIB) == NULL, "that was mapped");
+}
+
+FACT(a_prctl_by_its_number_sets_filters_too)
+{
+    static const long limits[] = {SYS_prlimit64};
+    filter_answer(limits, COUNT(limits), false, SECCOMP_RET_ALLOW); // that it can be done at all
+    CHECK(syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &maps_nothing, 0, 0) == 0, "not set");
+    CHECK(malloc(4096 * MIB) == NULL, "that was mapped");
+}
+
 FACT(syscall_passes_on_six_arguments)
 {
     char *mapped = (char *)syscall(SYS_mmap, NULL, 4 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
@@ -196,4 +261,66 @@ FACT(threads_work_in_a_sandbox)
     for (size_t i = 0; i < COUNT(threads); i++)
         pthread_join(threads[i], NULL);
     work();
+}
+
+static int told[2], ends[2];
+
+static void tell_and_wait(void)
+{
+    char byte = 0;
+    syscall(SYS_write, told[1], &byte, 1);
+    syscall(SYS_read, ends[0], &byte, 1);
+    syscall(SYS_exit, 0);
+}
+
+static void *be_strict(void *unused)
+{
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0) == 0)
+        tell_and_wait();
+    check_skip("strict mode cannot be had here");
+    return unused;
+}
+
+static void *map_nothing(void *unused)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &maps_nothing, 0, 0) == 0)
+        tell_and_wait();
+    check_skip("filters cannot be set here");
+    return unused;
+}
+
+static void thread_filtered(void *(*begin)(void *))
+{
+    pthread_t thread;
+    char byte;
+    CHECK(pipe(told) == 0 && pipe(ends) == 0 && pthread_create(&thread, NULL, begin, NULL) == 0, "no thread");
+    CHECK(read(told[0], &byte, 1) == 1, "it does not tell");
+}
+
+// Other threads may map and unmap, and so their malloc does.
+FACT(one_thread_s_strict_mode_is_its_own)
+{
+    thread_filtered(be_strict);
+    require_mapped();
+    work();
+    _exit(EXIT_SUCCESS);
+}
+
+FACT(one_thread_s_filter_is_its_own)
+{
+    thread_filtered(map_nothing);
+    require_mapped();
+    work();
+    _exit(EXIT_SUCCESS);
+}
+
+// The kernel answers by the thread that has another one, and nobody gets it.
+FACT(a_filter_that_one_thread_cannot_get_is_nobody_s)
+{
+    thread_filtered(map_nothing);
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "privileges");
+    by_prctl = false;
+    CHECK(filter_install(&maps_nothing) > 0, "it was set");
+    require_mapped();
+    _exit(EXIT_SUCCESS);
 }

@@ -1,6 +1,7 @@
 // tests/unit/test_kernel_filter.c - the machine of a filter of system calls, step by step.
 #include <criterion/criterion.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 
@@ -18,7 +19,7 @@
 static bool kills_by(long number, long argument, struct sock_filter *steps, size_t count)
 {
     const struct sock_fprog filter = {(unsigned short)count, steps};
-    kernel_filter_add(&filter);
+    kernel_filter_add(&filter, true);
     bool kills = kernel_call_kills(number, argument, 0, 0, 0, 0, 0);
     kernel_filter_drop(&filter);
     cr_assert(!kernel_call_kills(number, argument, 0, 0, 0, 0, 0), "what was dropped does not count");
@@ -75,8 +76,8 @@ Test(kernel_filter, two_filters_count_both)
     struct sock_filter reads[] = {LOAD(nr), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 0, 1), KILL, ALLOW};
     struct sock_filter writes[] = {LOAD(nr), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 1), KILL, ALLOW};
     const struct sock_fprog first = {COUNT(reads), reads}, second = {COUNT(writes), writes};
-    kernel_filter_add(&first);
-    kernel_filter_add(&second);
+    kernel_filter_add(&first, true);
+    kernel_filter_add(&second, true);
     cr_assert(kernel_call_kills(SYS_read, 0, 0, 0, 0, 0, 0));
     cr_assert(kernel_call_kills(SYS_write, 0, 0, 0, 0, 0, 0));
     cr_assert(!kernel_call_kills(SYS_close, 0, 0, 0, 0, 0, 0));
@@ -91,14 +92,56 @@ Test(kernel_filter, more_than_can_be_kept_allows_the_usual)
         steps[i] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_IMM, 0);
     steps[COUNT(steps) - 1] = (struct sock_filter)ALLOW;
     for (int i = 0; i < 3; i++)
-        kernel_filter_add(&filter);
+        kernel_filter_add(&filter, true);
     cr_assert(!kernel_call_kills(SYS_mmap, 0, 0, 0, 0, 0, 0));
     cr_assert(kernel_call_kills(SYS_openat, 0, 0, 0, 0, 0, 0));
 }
 
 Test(kernel_filter, strict_mode_leaves_reading_and_writing)
 {
-    kernel_filter_strict();
+    kernel_filter_strict(true);
     cr_assert(!kernel_call_kills(SYS_write, 0, 0, 0, 0, 0, 0));
     cr_assert(kernel_call_kills(SYS_mmap, 0, 0, 0, 0, 0, 0));
+}
+
+Test(kernel_filter, what_the_kernel_would_not_take_is_not_kept)
+{
+    static struct sock_filter steps[BPF_MAXINSNS + 1];
+    const struct sock_fprog filter = {COUNT(steps), steps};
+    kernel_filter_add(&filter, true);
+    cr_assert(!kernel_call_kills(SYS_openat, 0, 0, 0, 0, 0, 0));
+}
+
+Test(kernel_filter, what_found_no_room_is_dropped_as_well)
+{
+    static struct sock_filter steps[BPF_MAXINSNS];
+    const struct sock_fprog filter = {COUNT(steps), steps};
+    for (size_t i = 0; i < COUNT(steps); i++)
+        steps[i] = (struct sock_filter)ALLOW;
+    for (int i = 0; i < 3; i++)
+        kernel_filter_add(&filter, true);
+    cr_assert(kernel_call_kills(SYS_openat, 0, 0, 0, 0, 0, 0));
+    kernel_filter_drop(&filter);
+    cr_assert(!kernel_call_kills(SYS_openat, 0, 0, 0, 0, 0, 0));
+}
+
+static void *map_in_thread(void *kills)
+{
+    *(bool *)kills = kernel_call_kills(SYS_mmap, 0, 0, 0, 0, 0, 0);
+    ((bool *)kills)[1] = kernel_call_kills(SYS_openat, 0, 0, 0, 0, 0, 0);
+    return NULL;
+}
+
+Test(kernel_filter, what_malloc_needs_is_refused_to_no_thread_for_another_one_s_filter)
+{
+    struct sock_filter step = KILL;
+    const struct sock_fprog filter = {1, &step};
+    bool kills[2];
+    pthread_t thread;
+    kernel_filter_add(&filter, false);
+    cr_assert(kernel_call_kills(SYS_mmap, 0, 0, 0, 0, 0, 0));
+    cr_assert(pthread_create(&thread, NULL, map_in_thread, kills) == 0);
+    pthread_join(thread, NULL);
+    cr_assert(!kills[0]);
+    cr_assert(kills[1]);
 }
