@@ -293,6 +293,21 @@ size_t budget_kept(void)
     return kept > excuse ? kept - excuse : 0;
 }
 
+static bool is_below_peak(void)
+{
+    size_t in_use = get(&used), peak = get(&recent_peak);
+    return peak > in_use && peak - in_use > in_use >> peak_shift;
+}
+
+bool budget_has_sunk(void)
+{
+    if (likely(!is_below_peak()))
+        return false;
+    if (get(&purged_total) != 0) // else it has not aged yet; see budget_purged
+        credit_age(os_now_ms()); // where nothing is regretted, nobody else lets the peak sink
+    return is_below_peak();
+}
+
 bool budget_has_credit(budget_kind_t kind)
 {
     return get(&credit[kind]) != 0;

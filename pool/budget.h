@@ -74,6 +74,8 @@ bool budget_has_credit(budget_kind_t kind);
 size_t budget_retained(void);
 size_t budget_kept(void); // retained and not excused
 size_t budget_recent_peak(void);
+// Whether less is in use than was a moment ago, by more than an eighth: then it is likely to come back.
+bool budget_has_sunk(void);
 // What a recent peak, of whatever unit, has come down to after so many seconds in which no more than `now` was in use.
 size_t budget_peak_sunk(size_t peak, size_t now, uint64_t seconds);
 size_t budget_used(void);

@@ -83,6 +83,9 @@
 // a program that wants a few blocks of many sizes has an OS page for each size (docs/decisions/043).
 #define LENT_BLOCKS 4u
 #define LENT_TIMES 3u
+// A medium request that would be faulted in gets a resident block of a class up to so many steps larger, which is half as much again
+// at most: what is free of one class serves its neighbours (docs/decisions/051).
+#define LENT_MEDIUM_STEPS 4u
 
 // Fullness buckets of partly used pages: four get nearly all that an exact order gets.
 #define BUCKETS 4u

@@ -465,6 +465,9 @@ void heap_harden_collect(heap_t *heap, page_t *page, uint64_t word);
 
 // --- medium blocks (medium.c) ----------------------------------------------------------------------------------------
 
+// The class whose block a request of `class` gets, as if it had been asked for: another if only that has a resident one. Before
+// all else, and nothing else comes in between.
+unsigned heap_medium_class(heap_t *heap, unsigned class, size_t alignment);
 // class - CLASS_FIRST_MEDIUM = index; *clean: the block reads as zero
 block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean);
 void heap_free_medium(heap_t *heap, page_t *page, unsigned index);

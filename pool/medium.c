@@ -4,6 +4,7 @@
 // The lowest dirty block goes first: what is resident is used again before anything fresh is touched.
 #include "budget.h"
 #include "heap.h"
+#include "os_linux.h"
 #include "zone_page.h"
 
 static const unsigned page_tries = 4; // pages looked at for the fullest one
@@ -22,6 +23,7 @@ static void pages_push(heap_t *heap, page_t *page)
     page->next = *head;
     page->prev = 0;
     page->place = PAGE_LISTED;
+    page->ahead = false;
     *head = id;
 }
 
@@ -130,8 +132,10 @@ static page_t *next_page(heap_t *heap, unsigned class)
         zone_page_free(page);
         return NULL;
     }
-    if (page != NULL)
+    if (page != NULL) {
         heap->idle_bytes += dirty_idle_bytes(page);
+        page->ahead = zone_huge_state(page) != HUGE_PLAIN;
+    }
     return page;
 }
 
@@ -152,7 +156,17 @@ static void current_set(heap_t *heap, medium_bin_t *bin, page_t *page)
     }
 }
 
-// The current page has nothing resident to give: another one that has becomes current. NULL: there is none.
+// Another page that has something resident to give becomes the current one. NULL: there is none.
+static page_t *listed_dirty(heap_t *heap, medium_bin_t *bin, unsigned class)
+{
+    page_t *page = fullest_page_take(heap, class, true);
+    if (page != NULL)
+        current_set(heap, bin, page);
+    return page;
+}
+
+// The current page has nothing resident to give, as far as is known: it has, or another one becomes current. NULL: there is
+// none.
 static page_t *current_dirty(heap_t *heap, medium_bin_t *bin, unsigned class)
 {
     page_t *old = bin->current;
@@ -163,18 +177,74 @@ static page_t *current_dirty(heap_t *heap, medium_bin_t *bin, unsigned class)
     heap_ring_flush(heap);
     if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0)
         heap_inbox_drain(heap);
-    if (old != NULL && has_dirty(old))
-        return old;
-    page_t *page = fullest_page_take(heap, class, true);
-    if (page != NULL)
-        current_set(heap, bin, page);
-    return page;
+    return old != NULL && has_dirty(old) ? old : listed_dirty(heap, bin, class);
+}
+
+static bool is_aligned_class(unsigned class, size_t alignment)
+{
+    return (size_class_table[class].block_bytes & (alignment - 1)) == 0;
+}
+
+// Of the next LENT_MEDIUM_STEPS classes, a bit each, those whose current page has a block that was freed: one that became resident
+// ahead of its use is for its own class. Which these are follows no pattern, so it is found out without a branch.
+static unsigned current_lenders(const heap_t *heap, unsigned class)
+{
+    static const page_t no_page;
+    const medium_bin_t *bins = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    unsigned lenders = 0, most = (unsigned)size_min(LENT_MEDIUM_STEPS, CLASS_COUNT - 1 - class);
+    for (unsigned step = 1; step <= most; step++) {
+        const page_t *page = bins[step].current;
+        page = unlikely(page == NULL) ? &no_page : page;
+        lenders |= (unsigned)((page->dirty_bits != 0) & (page->ahead ^ 1)) << step;
+    }
+    return lenders;
+}
+
+// The smallest larger class that has a block to lend in its current page, or else in another; `class` itself: there is none. Nor in
+// a heap that was larger a moment ago: what is free in it is wanted by its own classes again, and what is lent is rounded up more.
+// Hardened, a block's class is to be known by its size.
+static unsigned lender(heap_t *heap, unsigned class, size_t alignment)
+{
+    if (unlikely(harden_level != 0) || budget_has_sunk())
+        return class;
+    unsigned lenders = current_lenders(heap, class), most = (unsigned)size_min(LENT_MEDIUM_STEPS, CLASS_COUNT - 1 - class);
+    if (unlikely(alignment > GRANULE_BYTES))
+        for (unsigned step = 1; step <= most; step++)
+            lenders &= ~((unsigned)!is_aligned_class(class + step, alignment) << step);
+    if (likely(lenders != 0))
+        return class + bits_lowest(lenders);
+    for (unsigned step = 1; step <= most; step++)
+        if (is_aligned_class(class + step, alignment) &&
+            listed_dirty(heap, &heap->medium[class + step - CLASS_FIRST_MEDIUM], class + step) != NULL)
+            return class + step;
+    return class;
+}
+
+static APART unsigned class_with_dirty(heap_t *heap, unsigned class, size_t alignment)
+{
+    medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
+    bin->turn = heap->turns;
+    return current_dirty(heap, bin, class) != NULL ? class : lender(heap, class, alignment);
+}
+
+unsigned heap_medium_class(heap_t *heap, unsigned class, size_t alignment)
+{
+    const page_t *page = heap->medium[class - CLASS_FIRST_MEDIUM].current;
+    return likely(page != NULL && has_dirty(page)) ? class : class_with_dirty(heap, class, alignment);
+}
+
+// Whether the current page's clean blocks come next. Those of an OS page and more would be faulted in, so a free page that its
+// last owner left resident is better.
+static bool goes_on_clean(const medium_bin_t *bin, unsigned class)
+{
+    return bin->current != NULL && bin->current->clean_bits != 0 &&
+           (bin->block_bytes < os_page_bytes() || !zone_has_dirty_left(class));
 }
 
 // The current page's own clean blocks, else the next page. NULL: no memory, and nothing has changed.
 static page_t *current_clean(heap_t *heap, medium_bin_t *bin, unsigned class)
 {
-    if (bin->current != NULL && bin->current->clean_bits != 0)
+    if (goes_on_clean(bin, class))
         return bin->current;
     heap_purge_unwanted(heap);
     page_t *page = next_page(heap, class);
@@ -205,13 +275,11 @@ block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
     medium_bin_t *bin = &heap->medium[class - CLASS_FIRST_MEDIUM];
     page_t *page = bin->current;
     if (unlikely(page == NULL || !has_dirty(page))) {
-        block_t *block;
-        bin->turn = heap->turns;
-        page = current_dirty(heap, bin, class);
+        block_t *block = mosaic_block(heap, class, bin);
         *clean = false;
-        if (page == NULL && (block = mosaic_block(heap, class, bin)) != NULL)
+        if (block != NULL)
             return block;
-        if (page == NULL && (page = current_clean(heap, bin, class)) == NULL)
+        if ((page = current_clean(heap, bin, class)) == NULL)
             return NULL;
     }
     *clean = !has_dirty(page);

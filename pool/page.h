@@ -62,7 +62,10 @@ typedef struct page {
     uint16_t floor;  // [owner] used blocks when the event comes
     uint8_t class;   // [const]
     uint8_t place;   // [owner] page_place_t
-    uint8_t bucket;  // [owner] list it is in, if PAGE_LISTED
+    union {
+        uint8_t bucket; // [owner] small: list it is in, if PAGE_LISTED
+        bool ahead;     // [owner] medium, the current page: resident whole before any of it was used, by a huge page
+    };
     uint8_t purged;  // [owner] page_purged_t
     _Atomic uint64_t remote; // [atomic] blocks freed by others: see remote.h
     union {

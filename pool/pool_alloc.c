@@ -10,8 +10,9 @@
 #include "reserve.h"
 #include "trap.h"
 
-static block_t *alloc_medium(heap_t *heap, unsigned class, size_t size_bytes, bool *clean)
+static block_t *alloc_medium(heap_t *heap, unsigned class, size_t alignment, size_t size_bytes, bool *clean)
 {
+    class = heap_medium_class(heap, class, alignment);
     bool due = heap_medium_due(heap, class);
     block_t *block = heap_alloc_medium(heap, class, clean);
     if (block == NULL || likely(!due))
@@ -44,10 +45,10 @@ static block_t *alloc_small(heap_t *heap, unsigned class, size_t size_bytes)
     return block;
 }
 
-static void *alloc_class(heap_t *heap, unsigned class, size_t size_bytes, bool *clean)
+static void *alloc_class(heap_t *heap, unsigned class, size_t alignment, size_t size_bytes, bool *clean)
 {
     *clean = false;
-    block_t *block = class >= CLASS_FIRST_MEDIUM ? alloc_medium(heap, class, size_bytes, clean)
+    block_t *block = class >= CLASS_FIRST_MEDIUM ? alloc_medium(heap, class, alignment, size_bytes, clean)
                                                  : alloc_small(heap, class, size_bytes);
     if (unlikely(harden_level != 0) && block != NULL)
         heap_harden_born(block, size_class_table[class].block_bytes, *clean);
@@ -85,7 +86,7 @@ static void *alloc_tier(size_t alignment, size_t size_bytes, unsigned class, boo
     *clean = false;
     if (class == 0)
         return alloc_large(heap, alignment, size_bytes, clean);
-    void *block = heap == NULL ? NULL : alloc_class(heap, class, size_bytes, clean);
+    void *block = heap == NULL ? NULL : alloc_class(heap, class, alignment, size_bytes, clean);
     return block != NULL ? block : alloc_large(heap, alignment, size_bytes, clean);
 }
 
@@ -139,7 +140,7 @@ static __attribute__((noinline)) void *alloc_slow(size_t size_bytes)
         return NULL;
     unsigned class = class_for(size_bytes);
     if (likely(heap != &heap_none && class != 0)) {
-        void *block = alloc_class(heap, class, size_bytes, &clean);
+        void *block = alloc_class(heap, class, GRANULE_BYTES, size_bytes, &clean);
         if (likely(block != NULL))
             return block;
     } else if (likely(heap != &heap_none)) {
@@ -277,7 +278,7 @@ void *pool_aligned_alloc(size_t alignment, size_t size_bytes)
             return block;
     }
     if (likely(class != 0 && heap != &heap_none)) {
-        void *block = alloc_class(heap, class, size_bytes, &clean);
+        void *block = alloc_class(heap, class, alignment, size_bytes, &clean);
         if (likely(block != NULL))
             return block;
     }

@@ -148,6 +148,13 @@ static inline unsigned zone_region_shift(const zone_t *zone)
     return HUGE_SHIFT - zone->shift;
 }
 
+// Of the region that a page is in. No lock.
+static inline huge_state_t zone_huge_state(const page_t *page)
+{
+    const zone_t *zone = &zones[page->zone];
+    return huge_state(&zone->huge, (uint32_t)(page - zone->pages) >> zone_region_shift(zone));
+}
+
 // Any thread, no lock. A zone that was left counts, with `base` NULL.
 unsigned zone_count(void);
 zone_t *zone_get(unsigned index);

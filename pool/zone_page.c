@@ -121,10 +121,23 @@ static page_t *take_any(unsigned kind, unsigned class)
     return NULL;
 }
 
+static bool zone_is_dirty(const zone_t *zone, unsigned class)
+{
+    return zone->kind == size_class_table[class].zone && __atomic_load_n(&zone->dirty.count, __ATOMIC_RELAXED) != 0;
+}
+
 bool zone_has_dirty(unsigned class)
 {
     for (unsigned i = 0; i < zone_count(); i++)
-        if (zones[i].kind == size_class_table[class].zone && __atomic_load_n(&zones[i].dirty.count, __ATOMIC_RELAXED) != 0)
+        if (zone_is_dirty(&zones[i], class))
+            return true;
+    return false;
+}
+
+bool zone_has_dirty_left(unsigned class)
+{
+    for (unsigned i = 0; i < zone_count(); i++)
+        if (zone_is_dirty(&zones[i], class) && __atomic_load_n(&zones[i].huge.backed, __ATOMIC_RELAXED) == 0)
             return true;
     return false;
 }

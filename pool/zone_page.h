@@ -12,6 +12,8 @@
 
 // Whether a page of the class would be one that is resident already. Read without the lock: about.
 bool zone_has_dirty(unsigned class);
+// The same, and it has been used: no page of the kind is resident ahead of its use, in a huge one.
+bool zone_has_dirty_left(unsigned class);
 // A page for blocks of `class` (1..CLASS_COUNT - 1), initialised, with owner. NULL: no memory.
 page_t *zone_page_alloc(unsigned class, heap_t *owner);
 // Takes back an empty page. Its owner's lists must have forgotten it.

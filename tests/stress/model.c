@@ -66,6 +66,8 @@ static size_t alignment_of(unsigned index)
 
 bool model_may_lend(unsigned index, unsigned larger)
 {
+    if (index >= SMALL_CLASSES) // medium: of an aligned request the caller sees that the block is
+        return tail == 0 && index < larger && larger < MODEL_LARGE && larger <= index + LENT_MEDIUM_STEPS;
     return index < larger && larger < SMALL_CLASSES && sizes[larger].block_bytes <= LENT_TIMES * sizes[index].block_bytes &&
            alignment_of(larger) >= alignment_of(index);
 }

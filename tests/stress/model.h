@@ -15,8 +15,8 @@ unsigned model_index(size_t alignment, size_t size_bytes);
 // The same for realloc of a block of old_index that has old_bytes: what grows to LARGE_GROWING_BYTES becomes large, and
 // what is large stays so down to half of that.
 unsigned model_index_resized(unsigned old_index, size_t old_bytes, size_t size_bytes);
-// Whether a block of the larger class may serve a request of this one, in a heap that has no page of it: it is as aligned as the
-// class's own are.
+// Whether a block of the larger class may serve a request of this one: a small one in a heap that has no page of it, and it is as
+// aligned as the class's own are; a medium one, unless it has a tail, where nothing of its own is resident.
 bool model_may_lend(unsigned index, unsigned larger);
 // Usable size of the block: the class's without its tail, or whole OS pages.
 size_t model_block_bytes(unsigned index, size_t size_bytes);

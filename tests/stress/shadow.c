@@ -137,8 +137,8 @@ void shadow_verify(const shadow_t *shadow)
 
 // --- one slot --------------------------------------------------------------------------------------------------------
 
-// Under failures a block may come from another tier than the model says; and a class's first few from a larger class, where they
-// do not go one by one.
+// Under failures a block may come from another tier than the model says; and from a larger class a small class's first few, where
+// they do not go one by one, and any medium block.
 static void slot_classify(shadow_t *shadow, slot_t *slot, unsigned index)
 {
     size_t usable = pool_usable_size(slot->block);
@@ -148,11 +148,12 @@ static void slot_classify(shadow_t *shadow, slot_t *slot, unsigned index)
         slot->index = zone_page_of(slot->block) != NULL ? model_index_of_block(usable) : MODEL_LARGE;
         slot->block_bytes = usable;
     }
-    unsigned larger = usable > slot->block_bytes && !heap_one_by_one ? model_index_of_block(usable) : MODEL_LARGE;
-    if (model_may_lend(index, larger)) {
+    unsigned larger = usable > slot->block_bytes ? model_index_of_block(usable) : MODEL_LARGE;
+    if (model_may_lend(index, larger) && (index >= SMALL_CLASSES || !heap_one_by_one)) {
         slot->index = larger;
         slot->block_bytes = usable;
-        shadow->lent[index]++;
+        if (index < SMALL_CLASSES)
+            shadow->lent[index]++;
     }
     if (usable != slot->block_bytes)
         shadow_fail("%zu bytes at %p have a usable size of %zu, not %zu", slot->size_bytes, (void *)slot->block, usable,

@@ -274,3 +274,21 @@ Test(budget, trust_ends_after_seconds_and_a_peak_that_is_past_counts_no_more)
     budget_unuse(32 * MIB);
     cr_assert_eq(budget_limit(BUDGET_WHOLE), BUDGET_FLOOR_BYTES);
 }
+
+Test(budget, a_heap_has_sunk_when_more_than_an_eighth_is_gone, .init = budget_begin)
+{
+    cr_assert(budget_has_sunk());
+    budget_use(200 * MIB);
+    cr_assert_not(budget_has_sunk());
+    budget_unuse(300 * MIB / 9 - MIB);
+    cr_assert_not(budget_has_sunk());
+    budget_unuse(2 * MIB);
+    cr_assert(budget_has_sunk());
+}
+
+Test(budget, a_heap_that_stays_small_has_not_sunk_any_more, .init = budget_begin)
+{
+    cr_assert(budget_has_sunk());
+    now_ms += 60 * 1000;
+    cr_assert_not(budget_has_sunk());
+}

@@ -2,7 +2,9 @@
 #include <criterion/criterion.h>
 
 #include "books.h"
+#include "budget.h"
 #include "check.h"
+#include "pool_alloc.h"
 #include "support.h"
 
 #define SIZE ((size_t)8192)
@@ -259,4 +261,177 @@ Test(medium, the_block_handed_out_last_is_searched_for_when_its_page_is_not_the_
     cr_assert_null(heap_self->last.block);
     pool_free(block);
     cr_assert_eq(page_used(support_page(block)), per_page - 1);
+}
+
+// --- blocks that larger classes lend -----------------------------------------------------------------------------------
+
+#define LARGER ((size_t)9216)
+
+static void *freed_larger(size_t size_bytes)
+{
+    void *block = pool_malloc(size_bytes);
+    memset(block, 0x5a, size_bytes);
+    pool_malloc(size_bytes);
+    pool_free(block);
+    return block;
+}
+
+Test(medium, a_request_that_would_be_faulted_in_gets_a_freed_block_of_a_larger_class)
+{
+    void *first = pool_malloc(SIZE), *freed = freed_larger(LARGER);
+    cr_assert_eq(pool_malloc(SIZE), freed);
+    cr_assert_eq(support_page(freed)->class, size_class_of(LARGER));
+    cr_assert_eq(support_page(pool_malloc(SIZE)), support_page(first), "there is no other");
+    pool_free(freed);
+    cr_assert_eq(pool_malloc(LARGER), freed, "it is its own class's again");
+}
+
+Test(medium, a_freed_block_of_its_own_class_comes_first)
+{
+    void *own = pool_malloc(SIZE), *freed = freed_larger(LARGER);
+    pool_free(own);
+    cr_assert_eq(pool_malloc(SIZE), own);
+    cr_assert_eq(pool_malloc(SIZE), freed);
+}
+
+Test(medium, a_lent_block_is_at_most_half_as_large_again)
+{
+    size_t most = size_class_table[class + LENT_MEDIUM_STEPS].block_bytes;
+    cr_assert_leq(most, SIZE + SIZE / 2);
+    void *freed = freed_larger(most);
+    cr_assert_eq(pool_malloc(SIZE), freed);
+    void *too_large = freed_larger(most + 1);
+    cr_assert_neq(pool_malloc(SIZE), too_large);
+}
+
+Test(medium, a_lent_block_of_a_page_that_is_not_the_current_one)
+{
+    for (unsigned i = 0; i < MOST; i++)
+        blocks[i] = pool_malloc(LARGER);
+    page_t *page = support_page(blocks[0]), *current = support_page(blocks[MOST - 1]);
+    cr_assert_neq(page, current);
+    for (unsigned i = 0; i < 8; i++)
+        pool_free(blocks[i]);
+    cr_assert_eq(page->place, PAGE_LISTED);
+    cr_assert_eq(pool_malloc(SIZE), blocks[0]);
+}
+
+Test(medium, an_aligned_request_gets_no_lent_block_that_is_not)
+{
+    void *freed = freed_larger(LARGER), *aligned = pool_aligned_alloc(SIZE, SIZE);
+    cr_assert_neq(aligned, freed);
+    cr_assert_eq((uintptr_t)aligned % SIZE, 0);
+    cr_assert_eq(pool_aligned_alloc(LARGER & -LARGER, SIZE), freed);
+}
+
+// Each medium class of up to 32 KiB has a few blocks in use, and as many resident free ones.
+static void each_class_has_free_blocks(void)
+{
+    for (unsigned larger = CLASS_FIRST_MEDIUM; larger <= size_class_of(32768); larger++) {
+        size_t bytes = size_class_table[larger].block_bytes;
+        for (unsigned i = 0; i < 6; i++)
+            blocks[i] = memset(pool_malloc(bytes), 0x5a, bytes);
+        for (unsigned i = 0; i < 6; i += 2)
+            pool_free(blocks[i]);
+    }
+}
+
+Test(medium, whatever_is_lent_to_an_aligned_request_is_aligned_and_of_a_class_that_is)
+{
+    unsigned lent = 0;
+    for (size_t alignment = 2 * GRANULE_BYTES; alignment <= 16384; alignment *= 2) {
+        each_class_has_free_blocks();
+        for (unsigned own = CLASS_FIRST_MEDIUM; own <= size_class_of(16384); own++) {
+            size_t bytes = size_class_table[own].block_bytes;
+            for (unsigned i = 0; i < 8; i++) {
+                void *block = pool_aligned_alloc(alignment, bytes);
+                page_t *page = support_page(block);
+                cr_assert_eq((uintptr_t)block % alignment, 0, "%zu bytes aligned to %zu", bytes, alignment);
+                cr_assert_eq(page_class(page)->block_bytes % alignment, 0);
+                cr_assert_geq(pool_usable_size(block), bytes);
+                lent += page->class != pool_alloc_class(alignment, bytes);
+            }
+        }
+    }
+    cr_assert_gt(lent, 0);
+}
+
+Test(medium, a_lent_block_is_cleared_by_calloc)
+{
+    static const char zeros[SIZE];
+    void *freed = freed_larger(LARGER), *block = pool_calloc(SIZE);
+    cr_assert_eq(block, freed);
+    cr_assert_eq(memcmp(block, zeros, SIZE), 0);
+}
+
+Test(medium, a_lent_block_is_usable_whole_and_stays_where_it_is_at_any_size_that_gets_one)
+{
+    for (unsigned own = CLASS_FIRST_MEDIUM; own + LENT_MEDIUM_STEPS < CLASS_COUNT; own++) {
+        size_t least = size_class_table[own - 1].block_bytes + 1;
+        cr_assert(pool_fits_in_place(size_class_table[own + LENT_MEDIUM_STEPS].block_bytes, least), "class %u", own);
+    }
+    void *freed = freed_larger(LARGER);
+    cr_assert_eq(pool_malloc(SIZE), freed);
+    cr_assert_eq(pool_usable_size(freed), LARGER);
+    cr_assert_eq(pool_realloc(freed, LARGER), freed);
+    cr_assert_eq(pool_realloc(freed, SIZE), freed);
+    cr_assert_eq(pool_usable_size(freed), LARGER);
+}
+
+Test(medium, a_heap_that_was_larger_a_moment_ago_lends_nothing)
+{
+    void *freed = freed_larger(LARGER);
+    size_t more = budget_used();
+    budget_use(more);
+    budget_unuse(more);
+    cr_assert_neq(pool_malloc(SIZE), freed);
+}
+
+Test(medium, what_is_resident_ahead_of_its_use_is_not_lent)
+{
+    void *freed = freed_larger(LARGER);
+    support_page(freed)->ahead = true;
+    cr_assert_neq(pool_malloc(SIZE), freed);
+}
+
+// The other page of the zone is one that its owner gave back as it was.
+static void *free_page_beside_current(size_t size_bytes)
+{
+    unsigned count = size_class_table[size_class_of(size_bytes)].block_count;
+    cr_assert_lt(count, MOST);
+    for (unsigned i = 0; i <= count; i++)
+        blocks[i] = memset(pool_malloc(size_bytes), 0x5a, size_bytes);
+    for (unsigned i = 0; i < count; i++)
+        pool_free(blocks[i]);
+    return blocks[0];
+}
+
+Test(medium, a_free_page_that_is_resident_comes_before_clean_blocks)
+{
+    void *free_block = free_page_beside_current(SIZE);
+    cr_assert_null(page_owner(support_page(free_block)));
+    cr_assert_eq(pool_malloc(SIZE), free_block);
+}
+
+Test(medium, clean_blocks_of_less_than_an_os_page_come_before_a_free_page)
+{
+    const size_t size_bytes = SMALL_MAX_BYTES + 1;
+    void *free_block = free_page_beside_current(size_bytes);
+    void *current = blocks[size_class_table[size_class_of(size_bytes)].block_count];
+    cr_assert_null(page_owner(support_page(free_block)));
+    cr_assert_eq(support_page(pool_malloc(size_bytes)), support_page(current));
+}
+
+static void harden_begin(void)
+{
+    support_harden = 1;
+    medium_begin();
+}
+
+TestSuite(medium_hardened, .init = harden_begin, .fini = medium_end, .timeout = 30);
+
+Test(medium_hardened, nothing_is_lent)
+{
+    void *freed = freed_larger(LARGER - HARDEN_TAIL_BYTES);
+    cr_assert_neq(pool_malloc(SIZE - HARDEN_TAIL_BYTES), freed);
 }

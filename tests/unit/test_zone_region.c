@@ -85,3 +85,16 @@ Test(zone_region, a_split_leaves_its_pages_resident_and_free)
     cr_assert_eq(zone_purge_whole(SIZE_MAX), dirty * (size_t)LOW_PAGE_BYTES, "now they can be given back one by one");
     cr_assert_null(check_pool(), "%s", check_pool());
 }
+
+Test(zone_region, what_a_huge_page_holds_ahead_of_its_use_is_neither_lent_nor_left)
+{
+    const size_t size_bytes = 8192;
+    unsigned class = size_class_of(size_bytes);
+    page_t *larger = support_page(pool_malloc(size_bytes + 1));
+    cr_assert_eq(zone_huge_state(larger), HUGE_RESIDENT);
+    cr_assert_neq(larger->dirty_bits, 0);
+    cr_assert(zone_has_dirty(class));
+    cr_assert_not(zone_has_dirty_left(class));
+    cr_assert_eq(support_page(pool_malloc(size_bytes))->class, class);
+    cr_assert_null(check_pool(), "%s", check_pool());
+}
