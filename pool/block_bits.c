@@ -137,18 +137,6 @@ APART bool block_bits_carve(page_t *page, uint64_t random)
     return soiled == 0;
 }
 
-unsigned block_bits_step_free(const page_t *page, unsigned step, bool *last)
-{
-    const block_word_t *words = block_bits_free(page);
-    unsigned count = 0;
-    *last = false;
-    for (unsigned i = page_step_first(page, step); i < page_step_first(page, step + 1); i++) {
-        *last = atomic_load_explicit(&words[i / 64], memory_order_relaxed) >> (i % 64) & 1;
-        count += *last;
-    }
-    return count;
-}
-
 void block_bits_forget(page_t *page, unsigned steps)
 {
     block_word_t *words = block_bits_free(page);

@@ -185,8 +185,6 @@ bool block_bits_free_remote(page_t *page, unsigned index, bool *already);
 unsigned block_bits_collect(page_t *page, uint64_t word, unsigned *twice, unsigned *twice_count);
 // Blocks freed by others or held back, and not yet free. Any thread.
 unsigned block_bits_waiting(const page_t *page);
-// How many blocks that start in the step are free; *last: the last of them is.
-unsigned block_bits_step_free(const page_t *page, unsigned step, bool *last);
 // Takes the free blocks of these steps away, as if they had never been carved. [owner]
 void block_bits_forget(page_t *page, unsigned steps);
 // NULL, or what is wrong. [owner] or quiet

@@ -101,76 +101,123 @@ static size_t medium_bin_purge(heap_t *heap, medium_bin_t *bin, size_t wanted)
 
 // --- small pages -----------------------------------------------------------------------------------------------------
 
-// What a page's free list says of its carve steps.
-typedef struct step_count {
-    uint16_t free_blocks[CARVE_STEPS_MAX]; // that start in the step
-    bool last_free[CARVE_STEPS_MAX];       // the last of them, which may reach into the next step
-} step_count_t;
+// Which of a page's blocks are on its free list, a bit each.
+typedef struct free_map {
+    uint64_t words[SMALL_BLOCKS_MAX / 64];
+} free_map_t;
 
 // A walk along a free list is a cache miss a block, one after the other; asked for beforehand, many come at once.
 // (bench/scattered.c: 30 % of its time were such walks.)
 static void blocks_prefetch(const page_t *page)
 {
     size_t stride = size_max(page_class(page)->block_bytes, CACHE_LINE_BYTES);
-    for (size_t offset = 0; offset < page_class(page)->page_bytes; offset += stride)
-        if (page->carved >> (offset >> CARVE_SHIFT) & 1)
-            __builtin_prefetch(page->start + offset);
+    for (unsigned rest = page->carved; rest != 0; rest &= rest - 1) {
+        unsigned step = bits_lowest(rest);
+        const char *end = page->start + (step + 1) * CARVE_BYTES;
+        for (const char *at = page_block(page, page_step_first(page, step)); at < end; at += stride)
+            __builtin_prefetch(at);
+    }
 }
 
-static void steps_count(const page_t *page, step_count_t *count)
+// False: it is not a list of so many blocks of the page. Whoever takes it tells (page_list_looks_right); meanwhile nothing of
+// the page is given back.
+static bool list_map(const page_t *page, free_map_t *map)
 {
-    if (unlikely(harden_level != 0)) {
-        for (unsigned step = 0; step < page_steps(page); step++)
-            count->free_blocks[step] = (uint16_t)block_bits_step_free(page, step, &count->last_free[step]);
-        return;
+    const size_class_t *class = page_class(page);
+    const block_t *block = page->list;
+    for (unsigned left = page_carved_count(page) - page_used(page); left > 0; left--) {
+        size_t offset = (size_t)((const char *)block - page->start);
+        unsigned index = size_class_index_exact(class, offset); // of its lower half
+        if (unlikely(offset >= class->page_bytes) || unlikely(index >= class->block_count))
+            return false;
+        map->words[index / 64] |= (uint64_t)1 << index % 64;
+        block = block->next;
     }
-    size_t block_bytes = page_class(page)->block_bytes;
-    for (const block_t *block = page->list; block != NULL; block = block->next) {
-        size_t offset = (size_t)((const char *)block - page->start), step = offset / CARVE_BYTES;
-        count->free_blocks[step]++;
-        count->last_free[step] |= offset + block_bytes >= (step + 1) * CARVE_BYTES;
+    return likely(block == NULL);
+}
+
+static bool free_map_take(const page_t *page, free_map_t *map)
+{
+    memset(map->words, 0, sizeof(map->words));
+    if (likely(harden_level == 0)) {
+        blocks_prefetch(page);
+        return list_map(page, map);
+    }
+    for (unsigned i = 0; i < block_bits_words(page); i++)
+        map->words[i] = atomic_load_explicit(&block_bits_free(page)[i], memory_order_relaxed);
+    return true;
+}
+
+// Whether all of the blocks first..end-1 are free; none is.
+static bool map_has_all(const free_map_t *map, unsigned first, unsigned end)
+{
+    for (unsigned next; first < end; first = next) {
+        next = (unsigned)size_min(end, (first | 63) + 1);
+        if (~(map->words[first / 64] >> first % 64) & bits_mask(next - first))
+            return false;
+    }
+    return true;
+}
+
+static void map_remove(free_map_t *map, unsigned first, unsigned end)
+{
+    for (unsigned next; first < end; first = next) {
+        next = (unsigned)size_min(end, (first | 63) + 1);
+        map->words[first / 64] &= ~(bits_mask(next - first) << first % 64);
     }
 }
 
 // No block in use of the step before reaches into it.
-static bool step_is_apart(const page_t *page, const step_count_t *count, unsigned step)
+static bool step_is_apart(const page_t *page, const free_map_t *map, unsigned step)
 {
-    bool reached_into = (size_t)page_step_first(page, step) * page_class(page)->block_bytes > step * CARVE_BYTES;
-    return !reached_into || !(page->carved >> (step - 1) & 1) || count->last_free[step - 1];
+    unsigned first = page_step_first(page, step);
+    bool reached_into = (size_t)first * page_class(page)->block_bytes > step * CARVE_BYTES;
+    return !reached_into || !(page->carved >> (step - 1) & 1) || map_has_all(map, first - 1, first);
 }
 
 // A step can be given back if it is resident, all blocks that start in it are free, and the one before that reaches into
 // it.
-static bool step_is_free(const page_t *page, const step_count_t *count, unsigned step)
+static bool step_is_free(const page_t *page, const free_map_t *map, unsigned step)
 {
-    unsigned blocks = page->carved >> step & 1 ? page_step_first(page, step + 1) - page_step_first(page, step) : 0;
-    return page->soiled >> step & 1 && count->free_blocks[step] == blocks && step_is_apart(page, count, step);
+    bool none_used = !(page->carved >> step & 1) ||
+                     map_has_all(map, page_step_first(page, step), page_step_first(page, step + 1));
+    return page->soiled >> step & 1 && none_used && step_is_apart(page, map, step);
 }
 
 // Nothing starts in the step or reaches into it. Hardened, steps are carved in any order, so behind one that is soiled may
 // stand one that is not and yet has the end of a block.
-static bool step_is_untouched(const page_t *page, const step_count_t *count, unsigned step)
+static bool step_is_untouched(const page_t *page, const free_map_t *map, unsigned step)
 {
-    return !(page->soiled >> step & 1) && step_is_apart(page, count, step);
+    return !(page->soiled >> step & 1) && step_is_apart(page, map, step);
 }
 
-static void list_without(page_t *page, unsigned steps)
+// By the map, in the order of addresses: the old list would have to be followed once more.
+static void list_make(page_t *page, const free_map_t *map)
 {
+    size_t block_bytes = page_class(page)->block_bytes;
     block_t **link = &page->list;
-    for (block_t *block = page->list; block != NULL; block = block->next)
-        if (!(steps >> (size_t)((char *)block - page->start) / CARVE_BYTES & 1)) {
-            *link = block;
-            link = &block->next;
+    char *first = page->start;
+    for (unsigned i = 0; i * 64 < page_class(page)->block_count; i++, first += 64 * block_bytes)
+        for (uint64_t rest = map->words[i]; rest != 0; rest &= rest - 1) {
+            *link = (block_t *)(first + bits_lowest(rest) * block_bytes);
+            link = &(*link)->next;
         }
     *link = NULL;
 }
 
-static void steps_unlist(page_t *page, unsigned steps)
+static void list_without(page_t *page, free_map_t *map, unsigned steps)
+{
+    for (unsigned rest = steps & page->carved; rest != 0; rest &= rest - 1)
+        map_remove(map, page_step_first(page, bits_lowest(rest)), page_step_first(page, bits_lowest(rest) + 1));
+    list_make(page, map);
+}
+
+static void steps_unlist(page_t *page, free_map_t *map, unsigned steps)
 {
     if (unlikely(harden_level != 0))
         block_bits_forget(page, steps);
     else
-        list_without(page, steps);
+        list_without(page, map, steps);
     page->carved_count -= page_steps_count(page, steps & page->carved);
     page->carved &= (uint16_t)~steps;
     page->soiled &= (uint16_t)~steps;
@@ -178,13 +225,13 @@ static void steps_unlist(page_t *page, unsigned steps)
 
 // The steps that make up whole OS pages, with those beside them that are not resident by this page's doing; none, if an
 // OS page holds more than the page.
-static unsigned steps_in_os_pages(const page_t *page, const step_count_t *count, unsigned steps)
+static unsigned steps_in_os_pages(const page_t *page, const free_map_t *map, unsigned steps)
 {
     unsigned each = (unsigned)(os_page_bytes() / CARVE_BYTES), untouched = 0, whole = 0;
     if (likely(each <= 1))
         return steps;
     for (unsigned step = 0; step < page_steps(page); step++)
-        untouched |= (unsigned)step_is_untouched(page, count, step) << step;
+        untouched |= (unsigned)step_is_untouched(page, map, step) << step;
     for (unsigned first = 0; first + each <= page_steps(page); first += each) {
         unsigned os_page = (unsigned)bits_mask(each) << first;
         if ((steps & os_page) != 0 && ((steps | untouched) & os_page) == os_page)
@@ -195,18 +242,18 @@ static unsigned steps_in_os_pages(const page_t *page, const step_count_t *count,
 
 static size_t small_page_purge(page_t *page)
 {
-    step_count_t count = {0};
+    free_map_t map;
     unsigned steps = 0, end;
     page->scanned = (uint16_t)page_used(page);
-    blocks_prefetch(page);
-    steps_count(page, &count);
+    if (unlikely(!free_map_take(page, &map)))
+        return 0;
     for (unsigned step = 0; step < page_steps(page); step++)
-        steps |= (unsigned)step_is_free(page, &count, step) << step;
-    steps = steps_in_os_pages(page, &count, steps);
+        steps |= (unsigned)step_is_free(page, &map, step) << step;
+    steps = steps_in_os_pages(page, &map, steps);
     if (steps == 0)
         return 0;
     unsigned soiled = bits_count(steps & page->soiled);
-    steps_unlist(page, steps);
+    steps_unlist(page, &map, steps);
     page->purged = PURGED_INSIDE;
     for (unsigned rest = steps, first; rest != 0; rest &= ~(unsigned)bits_mask(end)) { // each run of steps at once
         first = bits_lowest(rest);
@@ -231,6 +278,17 @@ static size_t small_bin_purge(heap_t *heap, small_bin_t *bin, size_t wanted)
     return purged;
 }
 
+// The largest blocks first: their pages' lists are the shortest ones, and more of such a page is found free.
+static size_t small_purge(heap_t *heap, size_t wanted)
+{
+    size_t purged = 0;
+    for (unsigned class = SMALL_CLASSES; class > 0 && purged < wanted; class--)
+        if (size_class_table[class].page_bytes > os_page_bytes()) // else nothing inside a page can be given back
+            purged += small_bin_purge(heap, &heap->small[class], wanted - purged);
+    budget_unuse(purged);
+    return purged;
+}
+
 // --- the heap --------------------------------------------------------------------------------------------------------
 
 size_t heap_purge_idle(heap_t *heap, size_t wanted)
@@ -238,10 +296,8 @@ size_t heap_purge_idle(heap_t *heap, size_t wanted)
     size_t medium = 0, small = 0;
     for (unsigned i = MEDIUM_CLASSES; i-- > 0 && medium < wanted;)
         medium += medium_bin_purge(heap, &heap->medium[i], wanted - medium);
-    for (unsigned class = 1; class <= SMALL_CLASSES && medium + small < wanted; class++)
-        if (size_class_table[class].page_bytes > os_page_bytes()) // else nothing inside a page can be given back
-            small += small_bin_purge(heap, &heap->small[class], wanted - medium - small);
-    budget_unuse(small);
+    if (medium < wanted)
+        small = small_purge(heap, wanted - medium);
     if (medium + small < wanted)
         mosaic_purge();
     if (medium + small < wanted)

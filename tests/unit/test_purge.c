@@ -221,3 +221,55 @@ Test(purge, a_heap_that_oscillates_keeps_its_pages)
     cr_assert_lt(purged[7] - purged[5], 12 * MIB, "%zu bytes were given back in the last two rounds",
                  (size_t)(purged[7] - purged[5]));
 }
+
+static unsigned soiled_steps(size_t first, size_t end, size_t per_page)
+{
+    unsigned steps = 0;
+    for (size_t i = first; i < end; i += per_page)
+        steps += bits_count(support_page(blocks[i])->soiled);
+    return steps;
+}
+
+Test(purge, pages_of_the_largest_blocks_are_searched_first)
+{
+    size_t small = 64, per_low = LOW_PAGE_BYTES / small, lows = 8 * per_low;
+    size_t large = 1024, per_high = HIGH_PAGE_BYTES / large, highs = 8 * per_high;
+    fill(lows, small);
+    for (size_t i = lows; i < lows + highs; i++)
+        blocks[i] = pool_malloc(large);
+    for (size_t i = 0; i < lows + highs; i++)
+        if (i < lows ? i % per_low != 0 : (i - lows) % per_high != 0)
+            pool_free(blocks[i]);
+    unsigned low_steps = soiled_steps(0, lows, per_low), high_steps = soiled_steps(lows, lows + highs, per_high);
+    cr_assert_gt(heap_purge_idle(heap_self, 1), 0);
+    cr_assert_eq(soiled_steps(0, lows, per_low), low_steps);
+    cr_assert_lt(soiled_steps(lows, lows + highs, per_high), high_steps);
+}
+
+// Whoever takes such a list tells of it; until then nothing of the page is given back, and nobody hangs or leaves the page.
+static void damaged_list_is_left(bool circle)
+{
+    size_t size = 208, per_page = LOW_PAGE_BYTES / size, count = 8 * per_page;
+    fill(count, size);
+    for (size_t i = 0; i < count; i++)
+        if (i % per_page != 0)
+            pool_free(blocks[i]);
+    page_t *page = support_page(blocks[0]);
+    block_t *first = page->list, *second = first->next;
+    unsigned soiled = page->soiled;
+    first->next = circle ? first : (block_t *)((uintptr_t)second ^ (uintptr_t)1 << 40);
+    pool_trim(0);
+    cr_assert_eq(page->soiled, soiled);
+    first->next = second;
+    cr_assert_lt(support_page(blocks[4 * per_page])->soiled, soiled, "of the others something is");
+}
+
+Test(purge, a_list_that_is_a_circle_is_left_as_it_is)
+{
+    damaged_list_is_left(true);
+}
+
+Test(purge, a_list_that_leads_out_of_its_page_is_left_as_it_is)
+{
+    damaged_list_is_left(false);
+}
