@@ -7,6 +7,7 @@ import pathlib
 import re
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -25,6 +26,16 @@ COMMANDS = [
     ['sh', '-c', 'for i in 1 2 3; do echo $i | cat; done'],
 ]
 KIB, MIB = 1024, 1 << 20
+SHIPPED_MOST = 720 * KIB  # loaded; with assertions it is 900
+
+
+def loaded_bytes(library):
+    """Addresses from the first to the last byte of what is loaded of an ELF file of 64 bits."""
+    data = pathlib.Path(library).read_bytes()
+    table, = struct.unpack_from('<Q', data, 32)
+    entry_bytes, count = struct.unpack_from('<HH', data, 54)
+    segments = (struct.unpack_from('<IIQQQQQ', data, table + i * entry_bytes) for i in range(count))
+    return max(address + bytes_there for kind, _, _, address, _, _, bytes_there in segments if kind == 1)
 
 
 class Limits(Hostile):
@@ -223,7 +234,12 @@ os.wait(); libc.munlockall(); more = fill(); print(status('VmLck'), locked)
         return [result.stdout.splitlines() for result in results]
 
     def test_a_small_limit_is_enough_for_what_holds_memory(self):
-        """As without the library: all that is there is locked, and what comes later as far as the limit goes."""
+        """As without the library: all that is there is locked, and what comes later as far as the limit goes.
+
+        All of it as shipped. With assertions the library's own code, which is locked, too, is 240 KiB more, and takes what the last
+        of these blocks would need; more than 8 MiB is not to be had without privileges."""
+        if loaded_bytes(harness.LIBRARY) > SHIPPED_MOST:
+            self.skipTest('the library is not as shipped: its own code takes more')
         served, without = self.act_as_nobody('lock-all=3', 'hold=2', 'hold=20', 'unlock-all', 'hold=20', lockable=8 * MIB)
         self.assertEqual(without, ['locked, much', 'held, locked', 'no memory, locked', 'held, not locked'])
         self.assertEqual(served, without)
