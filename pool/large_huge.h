@@ -5,8 +5,9 @@
 //                 one, whole      two, and what is left by 4 KiB
 //
 // Their extents begin where a huge page does, and all of an extent asks, so that it stays one mapping, which can be moved
-// (mremap). What is given back asks no more: a shorter block there would else make 2 MiB resident, of which most is free. Where no more than a third of the block would lie unused, the extent has all of the last huge page; none reaches beyond its
-// extent, so the books need no further rule: what is behind a block is its tail. Everything is [LOCK_LARGE].
+// (mremap). What is given back asks no more: a shorter block there would else make 2 MiB resident, of which most is free. Where
+// no more than a third of the block would lie unused, the extent has all of the last huge page; none reaches beyond its extent,
+// so the books need no further rule: what is behind a block is its tail. Everything is [LOCK_LARGE].
 #ifndef TARN_LARGE_HUGE_H
 #define TARN_LARGE_HUGE_H
 

@@ -60,8 +60,8 @@ typedef struct object {
     const char *strings;
     const ElfW(Rela) *data, *calls;
     size_t data_count, calls_count;
-    uintptr_t fixed_start, fixed_end;     // OS pages that the loader has made read-only
-    uintptr_t writable_start, writable_end; // those, while they are not
+    uintptr_t fixed_start, fixed_end; // OS pages that the loader has made read-only
+    bool is_open;                     // and that are not so now
 } object_t;
 
 // --- what the loader has done with an object --------------------------------------------------------------------------
@@ -107,22 +107,24 @@ static void object_read(object_t *object, const struct dl_phdr_info *info)
 
 // --- names bound anew ---------------------------------------------------------------------------------------------------
 
+static bool fixed_protect(const object_t *object, int protection)
+{
+    return mprotect((void *)object->fixed_start, object->fixed_end - object->fixed_start, protection) == 0;
+}
+
 // False: the kernel does not let it be written to.
 static bool slot_open(object_t *object, uintptr_t slot)
 {
-    if (slot < object->fixed_start || slot >= object->fixed_end || object->writable_start != 0)
+    if (slot < object->fixed_start || slot >= object->fixed_end || object->is_open)
         return true;
-    if (mprotect((void *)object->fixed_start, object->fixed_end - object->fixed_start, PROT_READ | PROT_WRITE) != 0)
-        return false;
-    object->writable_start = object->fixed_start;
-    object->writable_end = object->fixed_end;
-    return true;
+    object->is_open = fixed_protect(object, PROT_READ | PROT_WRITE);
+    return object->is_open;
 }
 
 static void slots_close(const object_t *object)
 {
-    if (object->writable_start != 0)
-        mprotect((void *)object->writable_start, object->writable_end - object->writable_start, PROT_READ);
+    if (object->is_open)
+        fixed_protect(object, PROT_READ);
 }
 
 static size_t name_find(const char *name)

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 
+#include "books.h"
 #include "check.h"
 #include "support.h"
 
@@ -16,6 +17,16 @@ static inline void fixture_end(void)
 {
     const char *wrong = check_pool();
     cr_assert_null(wrong, "%s", wrong);
+}
+
+// The survey's figures agree with the kernel's, and the pool is whole.
+static inline void require_books(void)
+{
+    static survey_t survey;
+    char why[256] = "";
+    survey_take(&survey);
+    cr_assert(books_agree(&survey, why, sizeof(why)), "%s", why);
+    fixture_end();
 }
 
 #endif

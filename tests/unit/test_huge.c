@@ -2,10 +2,9 @@
 // kernel's answer stands in this file (-Wl,--wrap), and so does the clock.
 #include <criterion/criterion.h>
 
-#include "books.h"
 #include "budget.h"
-#include "check.h"
 #include "extent.h"
+#include "fixture.h"
 #include "os_linux.h"
 #include "support.h"
 
@@ -107,15 +106,6 @@ static void empty(void)
     for (size_t i = 0; i < used_count; i++)
         pool_free(blocks[i]);
     used_count = 0;
-}
-
-static void require_books(void)
-{
-    static survey_t survey;
-    char why[256] = "";
-    survey_take(&survey);
-    cr_assert(books_agree(&survey, why, sizeof(why)), "%s", why);
-    cr_assert_null(check_pool(), "%s", check_pool());
 }
 
 static uint64_t resident_of_heap(void)

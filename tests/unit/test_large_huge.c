@@ -3,8 +3,7 @@
 #include <criterion/criterion.h>
 #include <unistd.h>
 
-#include "books.h"
-#include "check.h"
+#include "fixture.h"
 #include "huge.h"
 #include "large.h"
 #include "os_linux.h"
@@ -56,15 +55,6 @@ static void begin_auto(void)
 TestSuite(large_huge, .init = begin_on);
 TestSuite(large_huge_limited, .init = begin_limited);
 TestSuite(large_huge_auto, .init = begin_auto);
-
-static void require_books(void)
-{
-    static survey_t survey;
-    char why[256] = "";
-    survey_take(&survey);
-    cr_assert(books_agree(&survey, why, sizeof(why)), "%s", why);
-    cr_assert_null(check_pool(), "%s", check_pool());
-}
 
 Test(large_huge, a_block_of_8_mib_begins_where_a_huge_page_does_and_asks)
 {

@@ -208,7 +208,5 @@ Test(large_resize, what_it_asked_for_is_in_the_books)
         cr_assert_not_null(block = pool_realloc(block, size + size / 8));
     }
     cr_assert_eq(pool_realloc(block, 50 * MIB), block);
-    survey_take(&survey);
-    cr_assert(books_agree(&survey, why, sizeof(why)), "%s", why);
-    cr_assert_null(check_pool(), "%s", check_pool());
+    require_books();
 }
