@@ -35,6 +35,15 @@ static uint64_t minus(uint64_t left, uint64_t right)
 
 // --- locations and stacks --------------------------------------------------------------------------------------------
 
+// A program goes by the name that it was called by: on Debian redis-server is a link to redis-check-rdb.
+static const char *module_name(const profile_t *profile, const char *path)
+{
+    if (path == profile->executable && *path != '\0' && *profile->program != '\0') // texts are kept once
+        return profile->program;
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : *path != '\0' ? path : "[no file]";
+}
+
 static void modules_read(build_t *build)
 {
     profile_t *profile = build->profile;
@@ -47,9 +56,8 @@ static void modules_read(build_t *build)
         uint32_t id_bytes = from->build_id_bytes < sizeof from->build_id ? from->build_id_bytes : sizeof from->build_id;
         to->path = recording_text(build->recording, from->path);
         if (*to->path == '\0' && i == 0) // the loader gives the program itself no name
-            to->path = recording_text(build->recording, build->recording->header.executable);
-        const char *slash = strrchr(to->path, '/');
-        to->name = slash != NULL ? slash + 1 : *to->path != '\0' ? to->path : "[no file]";
+            to->path = profile->executable;
+        to->name = module_name(profile, to->path);
         to->start = from->start;
         to->end = from->end;
         to->bias = from->bias;

@@ -75,8 +75,6 @@ static recording_fault_t fault_of_read(const char *path, char **text)
 
 static recording_fault_t header_check(const recording_header_t *header, const char *path, uint64_t length, char **text)
 {
-    if (header->magic != RECORDING_MAGIC)
-        return fault(RECORDING_FOREIGN, text, memory_format("%s is not a recording of tarn", path));
     if (header->major != RECORDING_MAJOR)
         return fault(RECORDING_BAD, text,
                      memory_format("%s is a recording of format %u.%u; this tarn reads format %u", path, header->major,
@@ -181,8 +179,14 @@ static bool process_lives(const recording_header_t *header)
 static recording_fault_t contents_read(recording_t *recording, int file, uint64_t length, char **text)
 {
     recording_header_t *header = &recording->header;
-    if (length < sizeof *header || !bytes_read(file, header, sizeof *header, 0))
+    if (length < sizeof header->magic || !bytes_read(file, header, sizeof header->magic, 0) ||
+        header->magic != RECORDING_MAGIC)
         return fault(RECORDING_FOREIGN, text, memory_format("%s is not a recording of tarn", recording->path));
+    if (length < sizeof *header)
+        return fault(RECORDING_BAD, text, memory_format("%s: the recording is cut off: %" PRIu64 " bytes", recording->path,
+                                                        length));
+    if (!bytes_read(file, header, sizeof *header, 0))
+        return fault_of_read(recording->path, text);
     recording_fault_t kind = header_check(header, recording->path, length, text);
     recording->running = kind == RECORDING_GOOD && header->end == RECORDING_RUNNING && process_lives(header);
     for (recording_table_id_t id = 0; kind == RECORDING_GOOD && id < RECORDING_TABLES; id++)
