@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OPTION_JSON = 256, OPTION_AT };
 enum { TOP_DEFAULT = 5 };
@@ -21,6 +22,8 @@ enum { TOP_DEFAULT = 5 };
 
 // A call site that changed by less has no line: estimates of what did not change differ by as much.
 #define CHANGE_MIN_BYTES 16384
+
+#define SITE_COLUMN 50 // behind three figures
 
 typedef struct diff {
     const char *who, *paths[2];
@@ -113,9 +116,9 @@ static void write_row(FILE *out, const difference_row_t *row, profile_metric_t m
 {
     fprintf(out, "  %14s %14s %14s   %s\n", amount_change(difference_growth(row, metric)).text,
             amount_bytes(row->before[metric]).text, amount_bytes(row->after[metric]).text,
-            text_site(row->text, TEXT_COLUMNS - 50));
+            text_site(row->text, text_room(SITE_COLUMN)));
     if (row->stack->location_count != 0)
-        text_callers(out, row->profile, row->stack, 51);
+        text_callers(out, row->profile, row->stack, SITE_COLUMN + 1);
 }
 
 // The rows that grew, then those that shrank as much: the ends of the order.
@@ -139,7 +142,7 @@ static void write_rows(FILE *out, difference_t *difference, profile_metric_t met
 static void diff_text(FILE *out, difference_t *difference, unsigned top)
 {
     write_heads(out, difference);
-    text_wrap(out, text_printable(difference_verdict(difference)), 2, TEXT_COLUMNS);
+    text_wrap(out, text_printable(difference_verdict(difference)), 2, text_columns());
     fputc('\n', out);
     write_causes(out, difference);
     write_rows(out, difference, METRIC_LIVE_BYTES, top);
@@ -227,6 +230,7 @@ int diff_main(int argc, char **argv)
         profile_set_read(diff.who, diff.paths[1], &after) != 0)
         return TOOL_BAD_INPUT;
     difference_t difference = difference_of(before.profiles[0], after.profiles[0], diff.moment);
+    text_fit(STDOUT_FILENO);
     char *text = diff_print(&diff, &difference, &length);
     if (text == NULL) {
         tool_error(diff.who, "out of memory");

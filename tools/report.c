@@ -10,12 +10,14 @@
 #include "report_metrics.h"
 #include "report_pprof.h"
 #include "report_text.h"
+#include "text.h"
 #include "tool.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     OPTION_HTML = 256, // above every character: no short form
@@ -198,6 +200,8 @@ static char *form_text(const report_t *report, const profile_set_t *set, size_t 
 static int form_print(const report_t *report, const profile_set_t *set)
 {
     size_t length;
+    if (report->output == NULL)
+        text_fit(STDOUT_FILENO);
     char *text = form_text(report, set, &length);
     if (text == NULL) {
         tool_error(report->who, "out of memory");

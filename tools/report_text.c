@@ -14,8 +14,13 @@
 #define CLASSES_SHOWN 6
 
 #define PROCESSES_SHOWN 20
+#define PROGRAM_ROOM 20
 
-#define REMARK_INDENT 27 // below the name of a call site, a little to the right
+#define PROCESSES_COLUMNS 104 // with what is resident and live now
+#define CLASSES_COLUMNS 80 // a line of that table
+#define SITE_COLUMN 26      // behind the figure and its share
+#define REMARK_INDENT 27    // below the name of a call site, a little to the right
+#define MEANING_COLUMNS 110 // where the balance sheet's fields are explained: two figures each, and the longest meaning but one
 
 static double seconds(uint64_t ms)
 {
@@ -46,7 +51,7 @@ static void write_process(FILE *out, const profile_t *profile)
     fprintf(out, "tarn: %s (pid %lu), %s, after %.1f s\n", text_printable(profile->program), profile->pid,
             end_text(profile, end, sizeof end), seconds(profile->duration_ms));
     if (profile->command_count != 0)
-        fprintf(out, "      %s\n", text_command(profile->command, profile->command_count, TEXT_COLUMNS - 6));
+        fprintf(out, "      %s\n", text_command(profile->command, profile->command_count, text_room(6)));
     fprintf(out, "      %s: %u snapshot%s", text_printable(profile->recording), profile->snapshot_count,
             text_plural(profile->snapshot_count));
     if (profile->sample_bytes != 0)
@@ -60,7 +65,7 @@ static void write_warnings(FILE *out, const profile_t *profile)
 {
     for (uint32_t i = 0; i < profile->warning_count; i++) {
         char *text = memory_format("note: %s", text_printable(profile->warnings[i]));
-        text_wrap(out, text, 2, TEXT_COLUMNS);
+        text_wrap(out, text, 2, text_columns());
         free(text);
     }
     fputs(profile->warning_count != 0 ? "\n" : "", out);
@@ -84,6 +89,20 @@ static void write_figure(FILE *out, const balance_t *balance, const balance_fiel
         fputs("       ", out);
 }
 
+static void write_counts(FILE *out, const profile_snapshot_t *last)
+{
+    const balance_t *balance = &last->balance;
+    char *error = last->requested_exact
+                      ? memory_format("%s", "")
+                      : memory_format("; requested_bytes +- %s", amount_bytes(balance->requested_error_bytes).text);
+    char *text = memory_format("live_blocks %s; %s allocated, %s freed since the start%s",
+                               amount_count(balance->live_blocks).text, amount_count(balance->allocated_total).text,
+                               amount_count(balance->freed_total).text, error);
+    text_wrap(out, text, 2, text_columns());
+    free(text);
+    free(error);
+}
+
 static void write_balance(FILE *out, const profile_t *profile)
 {
     const profile_snapshot_t *last = profile_snapshot(profile, MOMENT_LAST);
@@ -97,18 +116,16 @@ static void write_balance(FILE *out, const profile_t *profile)
         fprintf(out, "%s%-*s", indents[field->level], 26 - (int)strlen(indents[field->level]), field->name);
         write_figure(out, &last->balance, field);
         write_figure(out, &peak->balance, field);
-        fprintf(out, "  %s\n", field->meaning);
+        if (text_columns() >= MEANING_COLUMNS)
+            fprintf(out, "  %s", field->meaning);
+        fputc('\n', out);
     }
     fprintf(out, "  peak_rss_bytes %s, as the kernel saw it", amount_mib(last->balance.peak_rss_bytes).text);
     if (last->balance.threads != 0) // only what was counted at the end
         fprintf(out, "; %lu thread%s", last->balance.threads, text_plural(last->balance.threads));
     fputc('\n', out);
-    fprintf(out, "  live_blocks %s; %s allocated, %s freed since the start",
-            amount_count(last->balance.live_blocks).text, amount_count(last->balance.allocated_total).text,
-            amount_count(last->balance.freed_total).text);
-    if (!last->requested_exact)
-        fprintf(out, "; requested_bytes +- %s", amount_bytes(last->balance.requested_error_bytes).text);
-    fputs("\n\n", out);
+    write_counts(out, last);
+    fputc('\n', out);
 }
 
 // --- size classes ----------------------------------------------------------------------------------------------------
@@ -122,6 +139,16 @@ static int classes_compare(const void *left, const void *right)
 {
     const profile_class_t *const *first = left, *const *second = right;
     return (class_waste(*first) < class_waste(*second)) - (class_waste(*first) > class_waste(*second));
+}
+
+// The moment stands behind the titles, or above them where there is no room.
+static void write_classes_head(FILE *out, const char *moment)
+{
+    bool narrow = text_columns() < (int)(CLASSES_COLUMNS + strlen("   ") + strlen(moment));
+    if (narrow)
+        fprintf(out, "  size classes %s\n", moment);
+    fprintf(out, "  %10s %13s %9s %11s %15s %15s%s%s\n", "block size", "live blocks", "pages", "occupancy", "rounding",
+            "holes", narrow ? "" : "   ", narrow ? "" : moment);
 }
 
 static void write_class(FILE *out, const profile_class_t *class)
@@ -144,8 +171,7 @@ static void write_classes(FILE *out, const profile_t *profile, profile_moment_t 
            amount_percent(class_waste(order[shown]), snapshot->balance.heap_rss_bytes) >= TABLE_MIN_PERCENT)
         shown++;
     if (shown != 0)
-        fprintf(out, "  %10s %13s %9s %11s %15s %15s   %s\n", "block size", "live blocks", "pages", "occupancy",
-                "rounding", "holes", text_moment(profile, moment));
+        write_classes_head(out, text_moment(profile, moment));
     for (uint32_t i = 0; i < shown; i++)
         write_class(out, order[i]);
     fputs(shown != 0 ? "\n" : "", out);
@@ -205,24 +231,27 @@ static void write_blocks(FILE *out, const ranking_t *ranking, const profile_site
                 ranking->moment == MOMENT_LAST ? "them" : "these");
 }
 
-// ... "; 80 % of the freed ones died young; thread worker", and below "among blocks that were freed: from parse (p.c:9)"
-static void write_remarks(FILE *out, const ranking_t *ranking, const profile_site_t *site, const profile_stack_t *stack)
+// ... "; 80 % of the freed ones died young; thread worker"
+static void write_remark(FILE *out, const ranking_t *ranking, const profile_site_t *site, const profile_stack_t *stack)
 {
     const profile_t *profile = ranking->profile;
     uint64_t freed = site->freed[0] + site->freed[1] + site->freed[2];
-    fprintf(out, "%*s", REMARK_INDENT, "");
     write_blocks(out, ranking, site);
     if (freed != 0)
         fprintf(out, "; %u %% of the freed ones died young", amount_percent(site->freed[GENERATION_YOUNG], freed));
     if (stack->thread >= 0 && profile->thread_count > 2 && *profile->threads[stack->thread].name != '\0')
         fprintf(out, "; thread %s", text_printable(profile->threads[stack->thread].name));
-    fputc('\n', out);
-    if (ranking->metric != METRIC_PINNED || stack->neighbour_count == 0)
-        return;
+}
+
+static void write_neighbour(FILE *out, const profile_t *profile, const profile_stack_t *stack)
+{
     const profile_stack_t *neighbour = &profile->stacks[stack->neighbours[0].stack];
-    if (neighbour->site != stack->site)
-        fprintf(out, "%*samong blocks that were freed: from %s\n", REMARK_INDENT, "",
-                text_site(profile->sites[neighbour->site].text, TEXT_COLUMNS - 60));
+    if (neighbour->site == stack->site)
+        return;
+    char *text = memory_format("among blocks that were freed: from %s",
+                               text_site(profile->sites[neighbour->site].text, text_room(REMARK_INDENT)));
+    text_wrap(out, text, REMARK_INDENT, text_columns());
+    free(text);
 }
 
 static void write_site(FILE *out, const ranking_t *ranking, uint32_t index, uint64_t total)
@@ -230,12 +259,22 @@ static void write_site(FILE *out, const ranking_t *ranking, uint32_t index, uint
     const profile_site_t *site = &ranking->profile->sites[index];
     uint64_t value = ranked(ranking, index);
     fprintf(out, "  %14s  %3u %%   %s\n", amount_bytes(value).text, amount_percent(value, total),
-            text_site(site->text, TEXT_COLUMNS - 26));
+            text_site(site->text, text_room(SITE_COLUMN)));
     if (index + 1 == ranking->profile->site_count)
         return;
     const profile_stack_t *stack = heaviest(ranking, index);
     text_callers(out, ranking->profile, stack, REMARK_INDENT);
-    write_remarks(out, ranking, site, stack);
+    char *remark = NULL;
+    size_t length;
+    FILE *line = open_memstream(&remark, &length);
+    if (line != NULL) {
+        write_remark(line, ranking, site, stack);
+        if (fclose(line) == 0)
+            text_wrap(out, remark, REMARK_INDENT, text_columns());
+        free(remark);
+    }
+    if (ranking->metric == METRIC_PINNED && stack->neighbour_count != 0)
+        write_neighbour(out, ranking->profile, stack);
 }
 
 static void write_sites(FILE *out, const ranking_t *ranking, const char *title, unsigned top)
@@ -249,7 +288,9 @@ static void write_sites(FILE *out, const ranking_t *ranking, const char *title, 
     for (uint32_t i = 0; i < profile->site_count; i++)
         order[i] = i;
     qsort_r(order, profile->site_count, sizeof *order, sites_compare, (void *)ranking);
-    fprintf(out, "  %s, %s: %s\n", title, text_moment(profile, ranking->moment), amount_bytes(total).text);
+    char *heading = memory_format("%s, %s: %s", title, text_moment(profile, ranking->moment), amount_bytes(total).text);
+    text_wrap(out, heading, 2, text_columns());
+    free(heading);
     for (uint32_t i = 0, shown = 0; i < profile->site_count && shown < top; i++) {
         if (order[i] == nobody || amount_percent(ranked(ranking, order[i]), total) == 0)
             continue;
@@ -269,7 +310,7 @@ void report_text(FILE *out, const profile_t *profile, const report_text_options_
                               : verdict.moment == MOMENT_LAST ? MOMENT_LAST : MOMENT_PEAK;
     profile_moment_t pinned = moment == MOMENT_LAST ? MOMENT_LAST : MOMENT_WORST;
     write_process(out, profile);
-    text_wrap(out, text_printable(verdict.text), 2, TEXT_COLUMNS);
+    text_wrap(out, text_printable(verdict.text), 2, text_columns());
     fputc('\n', out);
     write_warnings(out, profile);
     write_balance(out, profile);
@@ -283,15 +324,20 @@ void report_text(FILE *out, const profile_t *profile, const report_text_options_
 
 void report_text_processes(FILE *out, profile_t *const *profiles, size_t count)
 {
+    bool wide = text_columns() >= PROCESSES_COLUMNS;
     fprintf(out, "%zu processes, the biggest first\n", count);
-    fprintf(out, "  %8s  %-20s %14s %14s %14s %14s  %s\n", "pid", "program", "peak rss", "rss", "live", "holes",
-            "ended by");
+    fprintf(out, "  %8s  %-20s %14s", "pid", "program", "peak rss");
+    if (wide)
+        fprintf(out, " %14s %14s", "rss", "live");
+    fprintf(out, " %14s  %s\n", "holes", "ended by");
     for (size_t i = 0; i < count && i < PROCESSES_SHOWN; i++) {
         const balance_t *last = &profile_snapshot(profiles[i], MOMENT_LAST)->balance;
-        fprintf(out, "  %8lu  %-20.20s %14s %14s %14s %14s  %s\n", profiles[i]->pid,
-                text_printable(profiles[i]->program), amount_mib(last->peak_rss_bytes).text,
-                amount_mib(last->rss_bytes).text, amount_mib(last->live_bytes).text, amount_mib(last->holes_bytes).text,
-                profiles[i]->ended_by);
+        const char *program = text_printable(profiles[i]->program);
+        fprintf(out, "  %8lu  %-20.*s %14s", profiles[i]->pid, (int)text_cut(program, PROGRAM_ROOM), program,
+                amount_mib(last->peak_rss_bytes).text);
+        if (wide)
+            fprintf(out, " %14s %14s", amount_mib(last->rss_bytes).text, amount_mib(last->live_bytes).text);
+        fprintf(out, " %14s  %s\n", amount_mib(last->holes_bytes).text, profiles[i]->ended_by);
     }
     if (count > PROCESSES_SHOWN)
         fprintf(out, "  and %zu more\n", count - PROCESSES_SHOWN);

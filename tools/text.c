@@ -7,15 +7,21 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
-// How many bytes of a character of UTF-8 begin here; 0: none does. Overlong forms and surrogates pass: they do no harm.
+// How many bytes of a character of UTF-8 begin here; 0: none does. The table is 3-7 of the Unicode standard: overlong forms,
+// surrogates and what is above U+10FFFF are told by the second byte.
 static size_t character_bytes(const char *text)
 {
     const unsigned char *byte = (const unsigned char *)text;
     size_t count = byte[0] < 0x80 ? 1 : byte[0] >= 0xc2 && byte[0] < 0xe0 ? 2
                    : (byte[0] & 0xf0) == 0xe0 ? 3 : byte[0] >= 0xf0 && byte[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < count; i++)
-        if ((byte[i] & 0xc0) != 0x80) // the 0 at the end, too
+    unsigned char second_least = byte[0] == 0xe0 ? 0xa0 : byte[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char second_most = byte[0] == 0xed ? 0x9f : byte[0] == 0xf4 ? 0x8f : 0xbf;
+    if (count > 1 && (byte[1] < second_least || byte[1] > second_most)) // the 0 at the end, too
+        return 0;
+    for (size_t i = 2; i < count; i++)
+        if ((byte[i] & 0xc0) != 0x80)
             return 0;
     return count;
 }
@@ -42,9 +48,38 @@ const char *text_printable(const char *text)
     return kept;
 }
 
-void text_wrap(FILE *out, const char *text, int indent, int columns)
+static int columns = TEXT_COLUMNS;
+
+void text_fit(int file)
 {
-    size_t room = columns > indent ? (size_t)(columns - indent) : 1;
+    struct winsize window;
+    if (ioctl(file, TIOCGWINSZ, &window) == 0 && window.ws_col != 0 && window.ws_col < TEXT_COLUMNS)
+        columns = window.ws_col < TEXT_COLUMNS_LEAST ? TEXT_COLUMNS_LEAST : window.ws_col;
+}
+
+int text_columns(void)
+{
+    return columns;
+}
+
+size_t text_room(int column)
+{
+    return (size_t)(columns - column);
+}
+
+size_t text_cut(const char *text, size_t room)
+{
+    size_t length = strnlen(text, room + 1);
+    if (length <= room)
+        return length;
+    while (room > 0 && ((unsigned char)text[room] & 0xc0) == 0x80)
+        room--;
+    return room;
+}
+
+void text_wrap(FILE *out, const char *text, int indent, int width)
+{
+    size_t room = width > indent ? (size_t)(width - indent) : 1;
     while (*text != '\0') {
         size_t length = strlen(text);
         if (length > room) {
@@ -88,7 +123,8 @@ const char *text_site(const char *site, size_t room)
     if (strlen(shorter) > room && room > 3) {
         const char *place = strstr(shorter, " ("); // the place says more than the end of the name
         size_t place_length = place != NULL && strlen(place) + 8 < room ? strlen(place) : 0;
-        char *cut = memory_format("%.*s...%s", (int)(room - 3 - place_length), shorter, place_length != 0 ? place : "");
+        char *cut = memory_format("%.*s...%s", (int)text_cut(shorter, room - 3 - place_length), shorter,
+                                  place_length != 0 ? place : "");
         free(shorter);
         shorter = cut;
     }
@@ -114,14 +150,6 @@ static char *quoted(const char *word)
     return out;
 }
 
-// Not within a character of UTF-8.
-static size_t cut_length(const char *text, size_t room)
-{
-    while (room > 0 && ((unsigned char)text[room] & 0xc0) == 0x80)
-        room--;
-    return room;
-}
-
 const char *text_command(const char *const *words, uint32_t count, size_t room)
 {
     char *line = memory_format("%s", "");
@@ -133,7 +161,7 @@ const char *text_command(const char *const *words, uint32_t count, size_t room)
         line = longer;
     }
     if (strlen(line) > room && room > strlen("..."))
-        strcpy(line + cut_length(line, room - strlen("...")), "...");
+        strcpy(line + text_cut(line, room - strlen("...")), "...");
     const char *kept = strings_keep(line);
     free(line);
     return kept;
@@ -160,13 +188,14 @@ void text_callers(FILE *out, const profile_t *profile, const profile_stack_t *st
     enum { LINES = 2, NAME_ROOM = 60 };
     const profile_frame_t *frame;
     uint32_t index = 0;
+    size_t room = text_room(indent) - strlen("< ") < NAME_ROOM ? text_room(indent) - strlen("< ") : NAME_ROOM;
     int column = 0, line = 0;
     while ((frame = blame_frame_at(profile, stack, index)) != NULL && frame != stack->blamed)
         index++;
     while (frame != NULL && (frame = blame_frame_at(profile, stack, ++index)) != NULL && !is_start(frame)) {
-        const char *name = text_site(frame->text, NAME_ROOM);
+        const char *name = text_site(frame->text, room);
         int width = (int)(strlen(" < ") + strlen(name));
-        if (column != 0 && column + width > TEXT_COLUMNS) {
+        if (column != 0 && column + width > columns) {
             if (++line == LINES)
                 break;
             column = 0;

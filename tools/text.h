@@ -7,9 +7,22 @@
 #include <stdio.h>
 
 #define TEXT_COLUMNS 110 // what a report is wide at most: a terminal beside something else
+#define TEXT_COLUMNS_LEAST 80 // a narrower terminal breaks its lines
 
-// `text` wrapped at spaces into lines of `columns`, each behind `indent` spaces.
-void text_wrap(FILE *out, const char *text, int indent, int columns);
+// Makes reports as wide as the terminal that the descriptor `file` is, within these bounds; no terminal: TEXT_COLUMNS.
+void text_fit(int file);
+
+// How wide reports are.
+int text_columns(void);
+
+// What is left of a line behind `column`, which is less than TEXT_COLUMNS_LEAST.
+size_t text_room(int column);
+
+// How many bytes of `text` fit into `room`, whole characters of UTF-8.
+size_t text_cut(const char *text, size_t room);
+
+// `text` wrapped at spaces into lines of `width` columns, each behind `indent` spaces.
+void text_wrap(FILE *out, const char *text, int indent, int width);
 
 // A command as one would type it into a shell, cut to `room` columns. Kept.
 const char *text_command(const char *const *words, uint32_t count, size_t room);

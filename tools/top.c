@@ -122,12 +122,13 @@ static int print_once(const top_t *top)
 {
     char *fault_text;
     size_t length;
+    text_fit(STDOUT_FILENO);
     profile_t *profile = look(top, &fault_text);
     if (profile == NULL) {
         tool_error(top->who, "%s", fault_text);
         return TOOL_BAD_INPUT;
     }
-    char *text = top->json ? report_json(&profile, 1, &length) : screen_text(top, profile, TEXT_COLUMNS);
+    char *text = top->json ? report_json(&profile, 1, &length) : screen_text(top, profile, text_columns());
     int status = text != NULL ? output_print(top->who, text, strlen(text)) : TOOL_FAILED;
     free(text);
     profile_free(profile);

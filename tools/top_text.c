@@ -10,6 +10,7 @@
 #include <string.h>
 
 enum { BAR_COLUMNS = 40, CLASSES_SHOWN = 5 };
+enum { SITE_COLUMN = 48, SITE_ROOM_LEAST = 12 }; // behind three figures
 
 static void write_head(FILE *out, const profile_t *profile, live_t now, int columns)
 {
@@ -108,8 +109,9 @@ static int sites_compare(const void *left, const void *right)
 }
 
 // Not those that hold nothing.
-static void write_sites(FILE *out, const profile_t *profile, unsigned most)
+static void write_sites(FILE *out, const profile_t *profile, unsigned most, int columns)
 {
+    size_t room = columns > SITE_COLUMN + SITE_ROOM_LEAST ? (size_t)(columns - SITE_COLUMN) : SITE_ROOM_LEAST;
     const profile_site_t **order = memory_get(profile->site_count, sizeof *order);
     for (uint32_t i = 0; i < profile->site_count; i++)
         order[i] = &profile->sites[i];
@@ -119,7 +121,7 @@ static void write_sites(FILE *out, const profile_t *profile, unsigned most)
         const uint64_t *metrics = order[i]->metrics[MOMENT_LAST];
         fprintf(out, "%14s %14s %14s   %s\n", amount_bytes(metrics[METRIC_LIVE_BYTES]).text,
                 amount_bytes(metrics[METRIC_PINNED]).text, amount_bytes(metrics[METRIC_ROUNDING]).text,
-                text_site(order[i]->text, TEXT_COLUMNS - 48));
+                text_site(order[i]->text, room));
     }
     free(order);
 }
@@ -131,5 +133,5 @@ void top_text(FILE *out, const profile_t *profile, live_t now, unsigned sites, i
     write_causes(out, &last->balance);
     write_rates(out, profile, columns);
     write_classes(out, last);
-    write_sites(out, profile, sites);
+    write_sites(out, profile, sites, columns);
 }
