@@ -2,6 +2,7 @@
 #include "large.h"
 
 #include "budget.h"
+#include "huge.h"
 #include "large_cache.h"
 #include "large_direct.h"
 #include "large_huge.h"
@@ -226,45 +227,69 @@ size_t large_withdraw(void)
 
 // --- get -------------------------------------------------------------------------------------------------------------
 
-// `room_bytes` of addresses at least; none of them costs memory.
+typedef struct wanted {
+    size_t alignment, bytes; // bytes: whole OS pages
+    size_t grains, room;     // that the block needs; that a new extent gets, in addresses alone
+    bool grows;              // what has to grow finds no room in a mapping of its own either
+    bool huge;               // a new extent begins where a huge page does, and asks for them
+} wanted_t;
+
+static wanted_t wanted_of(size_t alignment, size_t size_bytes, size_t room_bytes)
+{
+    size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes()), grains = large_live_grains(bytes);
+    size_t room = size_max((room_bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, grains);
+    bool huge = large_huge_suits(bytes);
+    return (wanted_t){alignment, bytes, grains, huge ? large_huge_grains(room) : room, room_bytes != 0, huge};
+}
+
+static extent_id_t wanted_cached(const wanted_t *wanted)
+{
+    return large_cache_find(wanted->grains, wanted->room + (wanted->grains >> fit_slack_shift) + 1, wanted->alignment);
+}
+
+static extent_id_t wanted_fresh(const wanted_t *wanted, bool guarded)
+{
+    extent_id_t id = unlikely(guarded) ? large_direct_get_guarded(wanted->bytes, wanted->alignment) : 0;
+    if (id != 0)
+        return id;
+    id = extent_get(wanted->room, wanted->huge ? size_max(wanted->alignment, HUGE_BYTES) : wanted->alignment);
+    if (id != 0 && wanted->huge)
+        large_huge_ask(extent_node(id), wanted->bytes);
+    return id != 0 || wanted->grows ? id : large_direct_get(wanted->bytes, wanted->alignment);
+}
+
+// `room_bytes` of addresses at least; 0: as many as it needs.
 static void *alloc_with_room(size_t alignment, size_t size_bytes, size_t room_bytes, bool *clean)
 {
     if (size_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX - size_bytes || large_live_is_hopeless(size_bytes))
         return NULL;
-    size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
-    size_t grains = large_live_grains(bytes), dirty_bytes = 0;
-    size_t room = size_max((room_bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, grains);
+    wanted_t wanted = wanted_of(alignment, size_bytes, room_bytes);
     if (!large_lock_take())
         return NULL;
     warm_cool();
     bool guarded = large_direct_guards(alignment);
-    extent_id_t id = guarded ? 0 : large_cache_find(grains, room + (grains >> fit_slack_shift) + 1, alignment);
+    extent_id_t id = guarded ? 0 : wanted_cached(&wanted);
+    size_t dirty_bytes = id == 0 ? 0 : extent_node(id)->used_bytes;
     *clean = id == 0;
-    if (id != 0)
-        dirty_bytes = extent_node(id)->used_bytes;
-    if (unlikely(!budget_reuse(dirty_bytes, bytes))) {
+    if (unlikely(!budget_reuse(dirty_bytes, wanted.bytes))) {
         lock_give(&extent_lock);
         return NULL;
     }
     if (id != 0)
         large_cache_remove(id);
-    if (unlikely(guarded))
-        id = large_direct_get_guarded(bytes, alignment);
-    if (id == 0 && (id = extent_get(large_huge_grains(room), large_huge_alignment(alignment, bytes))) != 0)
-        large_huge_ask(extent_node(id), bytes);
-    if (id == 0 && room_bytes == 0) // what has to grow finds no room in a mapping of its own either
-        id = large_direct_get(bytes, alignment);
+    else
+        id = wanted_fresh(&wanted, guarded);
     if (id != 0)
-        large_live_begin(extent_node(id), bytes, size_bytes);
+        large_live_begin(extent_node(id), wanted.bytes, size_bytes);
     lock_give(&extent_lock);
     if (id == 0) {
-        budget_unuse(bytes);
+        budget_unuse(wanted.bytes);
         return NULL;
     }
     extent_t *extent = extent_node(id);
-    large_live_trim(extent, dirty_bytes, bytes);
+    large_live_trim(extent, dirty_bytes, wanted.bytes);
     if (*clean)
-        budget_regret(BUDGET_WHOLE, bytes);
+        budget_regret(BUDGET_WHOLE, wanted.bytes);
     return extent->start;
 }
 

@@ -14,22 +14,22 @@ static const unsigned least_part_shift = 13;
 static const size_t least_bytes = HUGE_BYTES / 4 * 3;
 static const unsigned rest_part = 3;
 
-size_t large_huge_alignment(size_t alignment, size_t bytes)
+bool large_huge_suits(size_t bytes)
 {
-    return bytes >= least_bytes && huge_is_on() ? size_max(alignment, HUGE_BYTES) : alignment;
+    return bytes >= least_bytes && extent_has_range() && huge_suits_large();
 }
 
 size_t large_huge_grains(size_t grains)
 {
     size_t whole = align_up(grains, HUGE_GRAINS);
-    return huge_is_on() && (whole - grains) * rest_part <= grains ? whole : grains;
+    return (whole - grains) * rest_part <= grains ? whole : grains;
 }
 
 void large_huge_ask(extent_t *extent, size_t bytes)
 {
     char *range_start, *range_end;
     extent_bounds(&range_start, &range_end);
-    if (bytes < least_bytes || bytes < (size_t)(extent->start - range_start) >> least_part_shift || !huge_suits_large())
+    if (bytes < (size_t)(extent->start - range_start) >> least_part_shift)
         return;
     extent->asked = true;
     os_ask_huge_pages(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT);

@@ -55,15 +55,14 @@ static void place_swap(extent_id_t id, extent_id_t other, bool hole)
     extent_leave(other, hole);
 }
 
-// alignment: of the new place.
-static bool resize_by_move(extent_id_t id, size_t bytes, size_t alignment)
+// huge: to where a huge page begins, for those that come to lie elsewhere in theirs are split.
+static bool resize_by_move(extent_id_t id, size_t bytes, bool huge)
 {
     extent_t *extent = extent_node(id);
-    size_t room = bytes + (bytes >> growth_shift);
-    size_t grains = large_huge_grains(large_live_grains(room));
+    size_t room = large_live_grains(bytes + (bytes >> growth_shift));
     if (!extent->moved && large_live_moved >= moved_most)
         return false;
-    extent_id_t other = extent_get(grains, alignment);
+    extent_id_t other = extent_get(huge ? large_huge_grains(room) : room, huge ? HUGE_BYTES : LARGE_GRAIN_BYTES);
     if (other == 0)
         return false;
     bool hole = false;
@@ -147,9 +146,9 @@ static void huge_ask(extent_t *extent)
 
 // --- any of the ways -----------------------------------------------------------------------------------------------------
 
-static bool resize_in_place(extent_id_t id, size_t grains)
+static bool resize_in_place(extent_id_t id, size_t grains, bool huge)
 {
-    size_t whole = large_huge_grains(grains);
+    size_t whole = huge ? large_huge_grains(grains) : grains;
     return extent_grow(id, whole) || (whole != grains && extent_grow(id, grains));
 }
 
@@ -157,14 +156,13 @@ static bool resize_in_range(extent_id_t id, size_t bytes, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
     size_t grains = large_live_grains(bytes);
-    bool huge = extent->huge || suits_huge(extent, bytes), there = grains <= extent->grains;
-    size_t alignment = huge ? HUGE_BYTES : large_huge_alignment(LARGE_GRAIN_BYTES, bytes);
-    // Huge pages that come to lie elsewhere in theirs are split.
-    if (!there && !resize_in_place(id, grains) && !resize_by_move(id, bytes, alignment))
+    bool full = extent->huge || suits_huge(extent, bytes), there = grains <= extent->grains;
+    bool huge = full || (!there && large_huge_suits(bytes));
+    if (!there && !resize_in_place(id, grains, huge) && !resize_by_move(id, bytes, huge))
         return false;
-    if (huge)
+    if (full)
         huge_ask(extent);
-    else if (!there)
+    else if (huge)
         large_huge_ask(extent, bytes);
     resize_here(id, bytes, size_bytes);
     return true;

@@ -105,6 +105,27 @@ Test(large_huge, the_kernel_is_asked_once_whether_it_gives_any)
     cr_assert_eq(asked, 20);
 }
 
+// Its extent is longer than it needs by a quarter, which is more than that of a cached one may be otherwise.
+Test(large_huge, a_freed_block_is_served_again_with_its_huge_pages)
+{
+    static const size_t sizes[] = {MIB * 8 / 5, MIB * 16 / 5};
+    cr_assert_not_null(pool_malloc(32 * MIB)); // so that one more may be kept
+    for (unsigned i = 0; i < 2; i++) {
+        char *block = pool_malloc(sizes[i]);
+        pool_free(block);
+        cr_assert_eq(pool_malloc(sizes[i]), block, "%zu", sizes[i]);
+    }
+}
+
+// Addresses, and page tables for them, would be lost for nothing.
+Test(large_huge, where_it_gives_none_blocks_lie_as_close_as_without)
+{
+    gives_none = true;
+    char *first = pool_malloc(300 << 10), *second = pool_malloc(3 * MIB), *third = pool_malloc(300 << 10);
+    cr_assert_eq(second - first, 5 * LARGE_GRAIN_BYTES); // 300 KiB and an OS page
+    cr_assert_eq(third - second, 3 * MIB + LARGE_GRAIN_BYTES);
+}
+
 Test(large_huge, where_it_gives_none_no_block_asks_and_probes_get_rare)
 {
     gives_none = true;
