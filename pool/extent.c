@@ -428,6 +428,15 @@ bool extent_grow(extent_id_t id, size_t grains)
     return true;
 }
 
+bool extent_refresh(char *start, size_t grains)
+{
+    size_t bytes = grains << LARGE_GRAIN_SHIFT;
+    bool done = os_refresh(start, bytes);
+    if (done)
+        os_name(start, bytes, "tarn large"); // else it would not merge with its neighbours
+    return done;
+}
+
 // --- when memory is refused ------------------------------------------------------------------------------------------
 
 static size_t grains_withdraw(char *start, size_t grains)
@@ -495,6 +504,8 @@ const char *extent_check(void)
             return "the table does not lead to an extent";
         if (extent->state == EXTENT_FREE && free_before)
             return "two free extents touch";
+        if (extent->state == EXTENT_FREE && (extent->moved || extent->huge || extent->stained))
+            return "a free extent is not fresh";
         if (extent->state == EXTENT_LIVE && extent->used_bytes > (size_t)extent->grains << LARGE_GRAIN_SHIFT)
             return "a block is longer than its extent";
         free_before = extent->state == EXTENT_FREE;

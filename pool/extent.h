@@ -27,11 +27,10 @@ typedef struct extent {
     uint32_t grains; // direct: OS pages reserved before the block (large_direct.h)
     _Atomic uint8_t state; // [atomic] extent_state_t. LIVE to WARM and back without the lock, by compare-and-swap
     bool moved;   // a mapping of its own, after mremap: cannot merge with its neighbours until refreshed
-    bool huge;    // asks for huge pages, all of it, and is a mapping of its own as if it had been moved
+    bool huge;    // all of it asks for huge pages (large_huge.h): apart from its neighbours, too, until refreshed
     bool stained; // the kernel refused to take back what is behind used_bytes: no clean tail can be cut off
     bool withdrawn; // free: some of it, or all, is reserved only, see extent_withdraw
     bool mixed;     // free: some of it is, and some is not
-    bool asked;   // live, cached: its addresses ask for huge pages, with huge=on (large_huge.h)
     bool direct;  // mapped alone, outside the range: bytes mapped = used_bytes
     size_t used_bytes;      // live: usable size, whole OS pages; cached: what may be resident of it
     size_t requested_bytes; // live: what the program asked for
@@ -58,6 +57,10 @@ extent_id_t extent_at(const void *address);
 // The extent that the address lies in, whatever its grain; slow. 0: outside.
 extent_id_t extent_around(const void *address);
 bool extent_in_range(const void *address);
+
+// Fresh memory in place of what is there, as if it had never been used: clean, without advice, and one mapping with its neighbours.
+// No lock is needed, but it must be the caller's alone. False: the kernel refuses.
+bool extent_refresh(char *start, size_t grains);
 
 // Two extents have exchanged their addresses: the table follows.
 void extent_swap_table(extent_id_t a, extent_id_t b);

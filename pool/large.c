@@ -175,15 +175,12 @@ static size_t extent_release(extent_id_t id, bool *locked)
 {
     extent_t *extent = extent_node(id);
     char *start = extent->start;
-    size_t bytes = (size_t)extent->grains << LARGE_GRAIN_SHIFT; // all of it: what was behind a block may be dirty too
+    size_t grains = extent->grains; // all of it: what was behind a block may be dirty too
     size_t used_bytes = extent->used_bytes;
-    bool moved = extent->moved;
+    bool moved = extent->moved, apart = moved || extent->huge;
     large_live_moved -= moved;
     lock_give(&extent_lock);
-    large_huge_ask_no_more(extent);
-    bool done = moved ? os_refresh(start, bytes) : os_purge(start, bytes);
-    if (done && moved)
-        os_name(start, bytes, "tarn large"); // else it would not merge with its neighbours
+    bool done = apart ? extent_refresh(start, grains) : os_purge(start, grains << LARGE_GRAIN_SHIFT);
     extent->moved = moved && !done;
     extent->huge = extent->huge && !done;
     extent->stained = extent->stained && !done;
@@ -239,7 +236,7 @@ static wanted_t wanted_of(size_t alignment, size_t size_bytes, size_t room_bytes
     size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes()), grains = large_live_grains(bytes);
     size_t room = size_max((room_bytes + LARGE_GRAIN_BYTES - 1) >> LARGE_GRAIN_SHIFT, grains);
     bool huge = large_huge_suits(bytes);
-    return (wanted_t){alignment, bytes, grains, huge ? large_huge_grains(room) : room, room_bytes != 0, huge};
+    return (wanted_t){alignment, bytes, grains, huge ? large_huge_grains(NULL, room) : room, room_bytes != 0, huge};
 }
 
 static extent_id_t wanted_cached(const wanted_t *wanted)

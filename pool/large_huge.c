@@ -19,9 +19,17 @@ bool large_huge_suits(size_t bytes)
     return bytes >= least_bytes && extent_has_range() && huge_suits_large();
 }
 
-size_t large_huge_grains(size_t grains)
+bool large_huge_suits_resized(const extent_t *extent, size_t bytes)
 {
-    size_t whole = align_up(grains, HUGE_GRAINS);
+    if (extent->huge || bytes <= extent->used_bytes)
+        return extent->huge;
+    return large_huge_suits(bytes) || huge_suits_growth(extent->start, extent->used_bytes, bytes);
+}
+
+size_t large_huge_grains(const char *start, size_t grains)
+{
+    size_t before = (uintptr_t)start % HUGE_BYTES >> LARGE_GRAIN_SHIFT; // of the huge page that it begins in
+    size_t whole = align_up(before + grains, HUGE_GRAINS) - before;
     return (whole - grains) * rest_part <= grains ? whole : grains;
 }
 
@@ -29,26 +37,8 @@ void large_huge_ask(extent_t *extent, size_t bytes)
 {
     char *range_start, *range_end;
     extent_bounds(&range_start, &range_end);
-    if (bytes < (size_t)(extent->start - range_start) >> least_part_shift)
+    if (!extent->huge && bytes < (size_t)(extent->start - range_start) >> least_part_shift)
         return;
-    extent->asked = true;
+    extent->huge = true;
     os_ask_huge_pages(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT);
-}
-
-void large_huge_ask_no_more(extent_t *extent)
-{
-    if (likely(!extent->asked))
-        return;
-    extent->asked = false;
-    os_no_huge_pages(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT);
-}
-
-bool large_huge_leave_behind(const extent_t *extent, size_t grains)
-{
-    if (likely(!extent->asked))
-        return true;
-    char *start = extent->start + (grains << LARGE_GRAIN_SHIFT);
-    size_t bytes = (extent->grains - grains) << LARGE_GRAIN_SHIFT;
-    os_no_huge_pages(start, bytes);
-    return os_purge(start, bytes);
 }

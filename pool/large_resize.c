@@ -17,6 +17,14 @@ static const unsigned growth_shift = 1;
 // mremap leaves a mapping of its own behind for each block that was moved; the kernel's limit is 65530 in all.
 static const unsigned moved_most = 4096;
 
+// What is behind the first `grains`, without what was used of it.
+static bool tail_is_clean(const extent_t *extent, size_t grains)
+{
+    if (likely(!extent->huge))
+        return !extent->stained;
+    return extent_refresh(extent->start + (grains << LARGE_GRAIN_SHIFT), extent->grains - grains);
+}
+
 // In place, in the grains it has. Shrinking gives the OS pages behind the end back, then the addresses.
 static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
 {
@@ -24,8 +32,7 @@ static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
     size_t before = extent->used_bytes, grains = large_live_grains(bytes);
     large_live_trim(extent, before, bytes);
     large_live_resized(extent, bytes, size_bytes);
-    if (!extent->stained && bytes < before && grains < extent->grains && !extent->moved &&
-        large_huge_leave_behind(extent, grains))
+    if (bytes < before && grains < extent->grains && !extent->moved && tail_is_clean(extent, grains))
         extent_cut(id, grains);
 }
 
@@ -62,7 +69,7 @@ static bool resize_by_move(extent_id_t id, size_t bytes, bool huge)
     size_t room = large_live_grains(bytes + (bytes >> growth_shift));
     if (!extent->moved && large_live_moved >= moved_most)
         return false;
-    extent_id_t other = extent_get(huge ? large_huge_grains(room) : room, huge ? HUGE_BYTES : LARGE_GRAIN_BYTES);
+    extent_id_t other = extent_get(huge ? large_huge_grains(NULL, room) : room, huge ? HUGE_BYTES : LARGE_GRAIN_BYTES);
     if (other == 0)
         return false;
     bool hole = false;
@@ -125,30 +132,11 @@ static bool resize_to_direct(extent_id_t id, size_t bytes)
     return true;
 }
 
-// --- what grows and is full is filled on by huge pages -------------------------------------------------------------------
-//
-// All of its extent asks for them, so that it stays one mapping. What is resident of its room beyond the block is part of one huge
-// page at most, and goes with the block.
-
-static bool suits_huge(const extent_t *extent, size_t bytes)
-{
-    return (extent->moved || large_live_moved < moved_most) && huge_suits_growth(extent->start, extent->used_bytes, bytes);
-}
-
-static void huge_ask(extent_t *extent)
-{
-    if (extent->huge)
-        return;
-    os_ask_huge_pages(extent->start, (size_t)extent->grains << LARGE_GRAIN_SHIFT);
-    large_live_moved += !extent->moved;
-    extent->moved = extent->huge = true;
-}
-
 // --- any of the ways -----------------------------------------------------------------------------------------------------
 
 static bool resize_in_place(extent_id_t id, size_t grains, bool huge)
 {
-    size_t whole = huge ? large_huge_grains(grains) : grains;
+    size_t whole = huge ? large_huge_grains(extent_node(id)->start, grains) : grains;
     return extent_grow(id, whole) || (whole != grains && extent_grow(id, grains));
 }
 
@@ -156,13 +144,10 @@ static bool resize_in_range(extent_id_t id, size_t bytes, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
     size_t grains = large_live_grains(bytes);
-    bool full = extent->huge || suits_huge(extent, bytes), there = grains <= extent->grains;
-    bool huge = full || (!there && large_huge_suits(bytes));
+    bool huge = large_huge_suits_resized(extent, bytes), there = grains <= extent->grains;
     if (!there && !resize_in_place(id, grains, huge) && !resize_by_move(id, bytes, huge))
         return false;
-    if (full)
-        huge_ask(extent);
-    else if (huge)
+    if (huge && !(there && extent->huge))
         large_huge_ask(extent, bytes);
     resize_here(id, bytes, size_bytes);
     return true;

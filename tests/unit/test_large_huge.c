@@ -1,6 +1,7 @@
 // tests/unit/test_large_huge.c - large blocks ask for huge pages with huge=on: which, and how far. What is asked for is noted
 // here (-Wl,--wrap), and whether the kernel has any is this file's to say.
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -18,6 +19,7 @@ static size_t asked_bytes;
 
 bool __wrap_os_gives_huge_pages(size_t bytes);
 void __wrap_os_ask_huge_pages(void *start, size_t bytes);
+void __real_os_ask_huge_pages(void *start, size_t bytes);
 
 bool __wrap_os_gives_huge_pages(size_t bytes)
 {
@@ -32,6 +34,7 @@ void __wrap_os_ask_huge_pages(void *start, size_t bytes)
     asked++;
     asked_start = start;
     asked_bytes = bytes;
+    __real_os_ask_huge_pages(start, bytes);
 }
 
 static void begin_on(void)
@@ -103,6 +106,37 @@ Test(large_huge, the_kernel_is_asked_once_whether_it_gives_any)
         cr_assert_not_null(pool_malloc(4 * MIB));
     cr_assert_eq(probed, 1);
     cr_assert_eq(asked, 20);
+}
+
+static unsigned mappings_within(const char *from, size_t bytes)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    unsigned count = 0;
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        uintptr_t start = strtoull(line, NULL, 16), end = strtoull(strchr(line, '-') + 1, NULL, 16);
+        count += start < (uintptr_t)from + bytes && end > (uintptr_t)from;
+    }
+    fclose(maps);
+    return count;
+}
+
+Test(large_huge, what_is_given_back_is_one_mapping_with_its_neighbours_again)
+{
+    char *below = pool_malloc(300 << 10), *block = pool_malloc(64 * MIB), *above;
+    do
+        above = pool_malloc(300 << 10);
+    while (above < block); // there is room between the first two
+    size_t bytes = (size_t)(above - below);
+    memset(block, 1, 64 * MIB);
+    cr_assert_eq(mappings_within(below, bytes), 2, "which does not ask, and which does");
+    cr_assert_eq(mappings_within(below, bytes + 1), 3);
+    cr_assert_eq(pool_realloc(block, 16 * MIB), block);
+    cr_assert_eq(mappings_within(block + 17 * MIB, (size_t)(above - block) - 17 * MIB + 1), 1);
+    pool_free(block);
+    pool_trim(0);
+    cr_assert_eq(mappings_within(below, bytes + 1), 1);
+    require_books();
 }
 
 // Its extent is longer than it needs by a quarter, which is more than that of a cached one may be otherwise.

@@ -195,6 +195,38 @@ Test(large_resize, nor_does_what_it_leaves_behind_if_it_never_moved)
     require_nothing_asks_at(block, 60 * MIB);
 }
 
+Test(large_resize, nor_does_what_it_leaves_behind_when_it_shrinks)
+{
+    unsigned char *block = pool_malloc(40 * MIB);
+    memset(block, 0x5a, 40 * MIB);
+    cr_assert_eq(pool_realloc(block, 60 * MIB), block);
+    cr_assert_eq(pool_realloc(block, 20 * MIB), block);
+    cr_assert(asks(block));
+    require_nothing_asks_at(block + 21 * MIB, 39 * MIB);
+}
+
+// What it grows by is one mapping with what it was, up to the end of a huge page: else mremap would refuse it.
+Test(large_resize, a_full_block_with_room_behind_it_grows_there_and_then_moves)
+{
+    bool gives = os_gives_huge_pages(HUGE_BYTES);
+    size_t size = 40 * MIB;
+    cr_assert_not_null(pool_malloc(300 << 10)); // so that it begins within a huge page, and ends within one
+    unsigned char *block = pool_malloc(size), *before = block;
+    memset(block, 0x5a, size);
+    for (; size < 160 * MIB; size += 20 * MIB) {
+        cr_assert_eq(pool_realloc(block, size + 20 * MIB), block);
+        cr_assert(asks(block));
+        memset(block + size, 0x5a, 20 * MIB);
+        unsigned char *last = (unsigned char *)((uintptr_t)(block + size + 20 * MIB) & ~(HUGE_BYTES - 1));
+        cr_assert(!gives || books_resident(last, last + HUGE_BYTES) == HUGE_BYTES);
+    }
+    cr_assert_not_null(pool_malloc(MIB)); // in the way
+    uint64_t resident = books_resident(block, block + size);
+    cr_assert_neq(block = pool_realloc(block, size + 40 * MIB), before);
+    cr_assert_eq(books_resident(block, block + size), resident);
+    cr_assert_eq(books_resident(before, before + size), 0);
+}
+
 Test(large_resize, what_it_asked_for_is_in_the_books)
 {
     static survey_t survey;
