@@ -127,28 +127,32 @@ static void bin_remove(extent_id_t id)
     extent->state = EXTENT_BUSY;
 }
 
-// Grains before the first aligned address of an extent.
-static size_t grains_before(const extent_t *extent, size_t alignment)
+// Where an extent may begin: so many bytes behind a multiple of a power of two.
+typedef struct spot {
+    uintptr_t alignment, behind;
+} spot_t;
+
+// Grains before the first such address.
+static size_t grains_before(const char *start, spot_t spot)
 {
-    uintptr_t start = (uintptr_t)extent->start;
-    return (align_up(start, alignment) - start) >> LARGE_GRAIN_SHIFT;
+    return ((spot.behind - (uintptr_t)start) & (spot.alignment - 1)) >> LARGE_GRAIN_SHIFT;
 }
 
-static bool fits(const extent_t *extent, size_t grains, size_t alignment)
+static bool fits(const extent_t *extent, size_t grains, spot_t spot)
 {
-    return extent->grains >= grains && extent->grains - grains >= grains_before(extent, alignment);
+    return extent->grains >= grains && extent->grains - grains >= grains_before(extent->start, spot);
 }
 
-static extent_id_t bin_search(unsigned bin, size_t grains, size_t alignment)
+static extent_id_t bin_search(unsigned bin, size_t grains, spot_t spot)
 {
     extent_id_t id = bins[bin];
     for (unsigned tries = 0; id != 0 && tries < fit_tries; tries++, id = nodes[id].next)
-        if (fits(&nodes[id], grains, alignment))
+        if (fits(&nodes[id], grains, spot))
             return id;
     return 0;
 }
 
-static extent_id_t bins_search(size_t grains, size_t alignment)
+static extent_id_t bins_search(size_t grains, spot_t spot)
 {
     for (unsigned bin = bin_of(grains); bin < BINS; bin++) {
         uint64_t rest = bins_full[bin / 64] >> (bin % 64);
@@ -157,7 +161,7 @@ static extent_id_t bins_search(size_t grains, size_t alignment)
             continue;
         }
         bin += bits_lowest(rest);
-        extent_id_t id = bin_search(bin, grains, alignment);
+        extent_id_t id = bin_search(bin, grains, spot);
         if (id != 0)
             return id;
     }
@@ -268,12 +272,11 @@ static extent_id_t top_extent(size_t grains)
     return id;
 }
 
-static extent_id_t top_take(size_t grains, size_t alignment)
+static extent_id_t top_take(size_t grains, spot_t spot)
 {
     if (range == NULL || grains > range_grains)
         return 0;
-    uintptr_t top = (uintptr_t)range + (top_grains << LARGE_GRAIN_SHIFT);
-    size_t skip = (size_t)(align_up(top, alignment) - top) >> LARGE_GRAIN_SHIFT;
+    size_t skip = grains_before(range + (top_grains << LARGE_GRAIN_SHIFT), spot);
     if (skip > range_grains || !top_reach(top_grains + skip + grains))
         return 0;
     extent_id_t gap = skip == 0 ? 0 : top_extent(skip);
@@ -338,23 +341,32 @@ static bool front_cut(extent_id_t id, size_t grains)
     return true;
 }
 
-extent_id_t extent_get(size_t grains, size_t alignment)
+static extent_id_t spot_get(size_t grains, spot_t spot)
 {
-    alignment = size_max(alignment, LARGE_GRAIN_BYTES);
-    extent_id_t id = bins_search(grains, alignment);
+    extent_id_t id = bins_search(grains, spot);
     if (id == 0)
-        return top_take(grains, alignment);
+        return top_take(grains, spot);
     bin_remove(id);
-    if (!front_cut(id, grains_before(&nodes[id], alignment))) {
+    if (!front_cut(id, grains_before(nodes[id].start, spot))) {
         extent_put(id);
         return 0;
     }
     extent_cut(id, grains);
     if (unlikely(nodes[id].withdrawn) && !extent_commit(id)) {
         extent_put(id);
-        return top_take(grains, alignment);
+        return top_take(grains, spot);
     }
     return id;
+}
+
+extent_id_t extent_get(size_t grains, size_t alignment)
+{
+    return spot_get(grains, (spot_t){size_max(alignment, LARGE_GRAIN_BYTES), 0});
+}
+
+extent_id_t extent_get_alike(size_t grains, size_t alignment, const void *address)
+{
+    return spot_get(grains, (spot_t){size_max(alignment, LARGE_GRAIN_BYTES), (uintptr_t)address});
 }
 
 static void withdrawn_merge(extent_t *extent, const extent_t *other)

@@ -44,6 +44,8 @@ bool extent_start(void);
 bool extent_has_range(void);
 // An extent of at least `grains`, in state BUSY, all of it clean, aligned to a power of two. 0: none.
 extent_id_t extent_get(size_t grains, size_t alignment);
+// The same, but it lies to the multiples of `alignment` as the address does. NULL: as before.
+extent_id_t extent_get_alike(size_t grains, size_t alignment, const void *address);
 // Joins a clean extent with its free neighbours, in state FREE.
 void extent_put(extent_id_t id);
 // Cuts what is behind `grains` off as a free extent. The tail must be clean.

@@ -119,6 +119,21 @@ Test(extent, starts_are_aligned_as_wanted)
     }
 }
 
+Test(extent, one_that_is_to_lie_as_another_address_does)
+{
+    uint64_t random = 3;
+    for (unsigned i = 0; i < 200; i++) {
+        size_t alignment = LARGE_GRAIN_BYTES << support_random(&random) % 10, grains = 1 + support_random(&random) % 50;
+        uintptr_t address = support_random(&random) & ~(LARGE_GRAIN_BYTES - 1);
+        extent_id_t id = extent_get_alike(grains, alignment, (void *)address);
+        cr_assert_neq(id, 0);
+        cr_assert_eq(((uintptr_t)extent_node(id)->start - address) % alignment, 0);
+        cr_assert_eq(extent_node(id)->grains, grains);
+        if (i % 3 != 0)
+            extent_put(id);
+    }
+}
+
 Test(extent, more_than_the_range_is_refused)
 {
     cr_assert_eq(extent_get((size_t)1 << 40, LARGE_GRAIN_BYTES), 0);
