@@ -13,6 +13,10 @@ static const size_t return_least_bytes = (size_t)16 << 20;
 // 1.5 MiB of the 64 KiB pages of small blocks. So it takes 16 MiB to see that only 12 % are.
 static const unsigned dense_percent = 88;
 static const size_t dense_bytes = (size_t)16 << 20;
+// Of a large block so much is looked at, at least, under the lock of all of them: 0.1 ms. Of a longer one pieces of it, evenly spread: where
+// it has an end that was never used, or a hole, they see it to 1/64 of the block.
+#define SAMPLE_PIECES 64u
+static const size_t sample_piece_bytes = (size_t)1 << 20;
 // After a refusal the kernel is not asked for eight times as long as it took to say so, after the next one for twice that, and so
 // on. To fill a region by touching its OS pages takes about eight times as long as to be refused (1 ms and 0.15), so one refusal in
 // a thousand, which is what a collapse meets on a busy machine, costs one region; and where there are no huge pages, though the
@@ -162,10 +166,21 @@ static bool is_step(size_t before, size_t bytes)
     return before >> shift < bytes >> shift;
 }
 
+static RARE bool is_full(const char *start, size_t bytes)
+{
+    if (bytes <= SAMPLE_PIECES * sample_piece_bytes)
+        return os_resident_percent(start, bytes) >= dense_percent;
+    size_t apart = align_down((bytes - sample_piece_bytes) / (SAMPLE_PIECES - 1), os_page_bytes());
+    unsigned percents = 0;
+    for (unsigned i = 0; i < SAMPLE_PIECES; i++)
+        percents += os_resident_percent(start + i * apart, sample_piece_bytes);
+    return percents >= SAMPLE_PIECES * dense_percent;
+}
+
 bool huge_suits_growth(const char *start, size_t before, size_t bytes)
 {
     return mode == HUGE_AUTO && bytes >= heap_least_bytes && before >= dense_bytes && is_step(before, bytes) &&
-           !budget_is_limited() && os_resident_percent(start, before) >= dense_percent;
+           !budget_is_limited() && is_full(start, before);
 }
 
 bool huge_suits_large(void)

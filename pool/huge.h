@@ -75,7 +75,7 @@ bool huge_may_collapse(void);
 bool huge_collapse(char *start);
 // Whether a large block that grows beyond `before` bytes, to `bytes`, is to be filled on by huge pages: all but all of it is
 // resident, so what it grows by will be, too, and a huge page more is in proportion to the block alone. Asked for each eighth, for
-// the kernel goes through its OS pages.
+// the kernel goes through its OS pages: those of 64 MiB at most.
 RARE bool huge_suits_growth(const char *start, size_t before, size_t bytes);
 // The region opts out again.
 void huge_split(char *start);

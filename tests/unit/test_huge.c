@@ -24,6 +24,8 @@ bool __real_os_huge_page(char *start, size_t bytes, bool again);
 bool __wrap_os_huge_page_collapse(char *start, size_t bytes);
 bool __real_os_huge_page_collapse(char *start, size_t bytes);
 bool __wrap_os_gives_huge_pages(size_t bytes);
+unsigned __wrap_os_resident_percent(const char *start, size_t bytes);
+unsigned __real_os_resident_percent(const char *start, size_t bytes);
 uint64_t __wrap_os_now_ms(void);
 uint64_t __wrap_os_now_us(void);
 
@@ -63,6 +65,19 @@ bool __wrap_os_gives_huge_pages(size_t bytes)
 {
     (void)bytes;
     return !gives_none;
+}
+
+// A block of TiB, of which nothing is there: what is asked about is resident but for a hole in it.
+static const char *hole_start, *hole_end, *looked_end;
+static size_t looked_bytes;
+
+unsigned __wrap_os_resident_percent(const char *start, size_t bytes)
+{
+    if (hole_start == NULL)
+        return __real_os_resident_percent(start, bytes);
+    looked_bytes += bytes;
+    looked_end = start + bytes;
+    return start + bytes <= hole_start || start >= hole_end ? 100 : 0;
 }
 
 uint64_t __wrap_os_now_ms(void)
@@ -488,6 +503,31 @@ Test(huge_on, random_sizes_keep_the_books)
             }
         require_books();
     }
+}
+
+#define TIB ((size_t)1 << 40)
+
+// Whether a block of 1 TiB that grows is full, if so much of it is not resident.
+static bool suits_with_hole(size_t at, size_t bytes)
+{
+    const char *block = (const char *)TIB;
+    looked_bytes = 0;
+    hole_start = block + at;
+    hole_end = hole_start + bytes;
+    bool suits = huge_suits_growth(block, TIB, 2 * TIB);
+    cr_assert(looked_end <= block + TIB && looked_end >= block + TIB - MIB, "to its end");
+    hole_start = NULL;
+    return suits;
+}
+
+Test(huge, of_a_long_block_that_grows_a_part_is_looked_at_wherever_a_hole_may_be)
+{
+    for (size_t at = 0; at < TIB; at += TIB / 8) {
+        cr_assert(suits_with_hole(at, TIB / 10));
+        cr_assert_not(suits_with_hole(at, TIB / 8 + TIB / 64));
+    }
+    cr_assert_not(suits_with_hole(TIB - TIB / 7, TIB));
+    cr_assert_eq(looked_bytes, 64 * MIB);
 }
 
 Test(huge_off, there_are_none)
