@@ -38,6 +38,7 @@ typedef struct encoder {
     struct function_key { const char *name, *file; } *functions;
     uint32_t function_count;
     lookup_t by_function;
+    uint32_t program; // its module; 0 if no stack ran through it
     uint64_t unattributed_location;
 } encoder_t;
 
@@ -93,6 +94,20 @@ static uint64_t function_id(encoder_t *encoder, const char *name, const char *fi
 
 // --- mappings and locations ------------------------------------------------------------------------------------------
 
+// pprof takes the first mapping for the program; Parca refuses a file whose ids are not 1, 2, and so on, in this order.
+static uint64_t mapping_id(const encoder_t *encoder, uint32_t module)
+{
+    return module == encoder->program ? 1 : module + 1 + (module < encoder->program);
+}
+
+static uint32_t program_find(const profile_t *profile)
+{
+    for (uint32_t i = 0; i < profile->module_count; i++)
+        if (profile->modules[i].path == profile->executable) // kept texts
+            return i;
+    return 0;
+}
+
 static Tarn__Pprof__Mapping *mapping_of(encoder_t *encoder, uint32_t index)
 {
     const profile_module_t *module = &encoder->profile->modules[index];
@@ -101,7 +116,7 @@ static Tarn__Pprof__Mapping *mapping_of(encoder_t *encoder, uint32_t index)
     for (uint32_t i = 0; i < module->build_id_bytes; i++)
         snprintf(hex + 2 * i, 3, "%02x", module->build_id[i]);
     tarn__pprof__mapping__init(mapping);
-    mapping->id = index + 1;
+    mapping->id = mapping_id(encoder, index);
     mapping->memory_start = module->start;
     mapping->memory_limit = module->end;
     mapping->filename = text_index(encoder, module->path);
@@ -112,19 +127,14 @@ static Tarn__Pprof__Mapping *mapping_of(encoder_t *encoder, uint32_t index)
     return mapping;
 }
 
-// pprof takes the first mapping for the program.
 static void mappings_encode(encoder_t *encoder)
 {
-    const profile_t *profile = encoder->profile;
-    encoder->out.n_mapping = profile->module_count;
+    encoder->program = program_find(encoder->profile);
+    encoder->out.n_mapping = encoder->profile->module_count;
     encoder->out.mapping = memory_get(encoder->out.n_mapping, sizeof(Tarn__Pprof__Mapping *));
-    for (uint32_t i = 0; i < profile->module_count; i++) {
-        encoder->out.mapping[i] = mapping_of(encoder, i);
-        if (profile->modules[i].path == profile->executable) { // kept texts
-            Tarn__Pprof__Mapping *program = encoder->out.mapping[i];
-            encoder->out.mapping[i] = encoder->out.mapping[0];
-            encoder->out.mapping[0] = program;
-        }
+    for (uint32_t i = 0; i < encoder->profile->module_count; i++) {
+        Tarn__Pprof__Mapping *mapping = mapping_of(encoder, i);
+        encoder->out.mapping[mapping->id - 1] = mapping;
     }
 }
 
@@ -151,7 +161,7 @@ static Tarn__Pprof__Location *location_of(encoder_t *encoder, uint32_t index)
 {
     const profile_location_t *from = &encoder->profile->locations[index];
     Tarn__Pprof__Location *location = location_new(index + 1, from->frame_count);
-    location->mapping_id = from->module < 0 ? 0 : (uint64_t)from->module + 1;
+    location->mapping_id = from->module < 0 ? 0 : mapping_id(encoder, (uint32_t)from->module);
     location->address = from->address;
     for (uint32_t i = 0; i < from->frame_count; i++) {
         const profile_frame_t *frame = &encoder->profile->frames[from->frame_first + i];

@@ -341,9 +341,27 @@ class Forms(Case):
             for number in recordings.numbers(sample, 1):
                 self.assertIn(number, range(1, len(locations) + 1))
 
+    def test_pprof_has_the_program_first_though_a_library_was_seen_before_it(self):
+        recording = self.record('copies')
+        modules = [module['path'] for module in self.report(recording)['modules']]
+        program = str(recordings.PLANTED / 'copies')
+        self.assertGreater(modules.index(program), 0)    # or this tests nothing
+        data = self.pprof_data(recording)
+        self.assert_refers_well(data)    # or Parca says "mapping id is not sequential"
+        texts, mappings, functions = recordings.pprof_texts(data), *(recordings.messages(data, n) for n in (3, 5))
+        paths = [texts[recordings.number_of(each, 5)] for each in mappings]
+        self.assertEqual((paths[0], sorted(paths)), (program, sorted(modules)))
+        of_function = {}
+        for location in recordings.messages(data, 4):
+            for line in recordings.messages(location, 4):
+                function = functions[recordings.number_of(line, 1) - 1]
+                of_function[texts[recordings.number_of(function, 2)]] = paths[recordings.number_of(location, 2) - 1]
+        self.assertEqual(of_function['copy_text'], program)
+        self.assertEqual([path for name, path in of_function.items() if 'strdup' in name], [modules[0]])
+
     def test_pprof_keeps_the_rules_of_parca_and_pyroscope(self):
-        """What their servers check, drop or rely on when they take a file: docs/fleet.md says where it was read."""
-        for program in ('leak', 'pinning_cache', 'bad_rounding'):
+        """What their servers check, drop or rely on when they take a file: docs/fleet.md."""
+        for program in ('leak', 'pinning_cache', 'bad_rounding', 'copies'):
             recording = self.record(program, name=program)
             packed = subprocess.run([recordings.TARN, 'report', '--pprof', '/dev/stdout', recording], check=True,
                                     env=self.environment, stdout=subprocess.PIPE, timeout=PATIENCE_S).stdout
