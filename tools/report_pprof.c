@@ -248,7 +248,8 @@ static void head_encode(encoder_t *encoder)
     out->period = (int64_t)profile->sample_bytes;
     out->default_sample_type = text_index(encoder, DEFAULT_TYPE);
     out->time_nanos = (int64_t)((profile->started_unix_ms + profile_snapshot(profile, MOMENT_LAST)->time_ms) * 1000000);
-    out->duration_nanos = (int64_t)(profile_snapshot(profile, MOMENT_LAST)->time_ms * 1000000);
+    // No duration: this is a state, as Go's heap profiles are. Parca takes a profile with one for what happened in that
+    // time, and shows rates.
     out->n_comment = 2;
     out->comment = memory_get(out->n_comment, sizeof(int64_t));
     out->comment[0] = text_index(encoder, profile->program);

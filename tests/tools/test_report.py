@@ -384,6 +384,7 @@ class Forms(Case):
             self.assertTrue({'alloc_space', 'inuse_space'} <= set(names))    # by which profilecli calls it "memory"
             for field in (9, 12):    # its time, and its period
                 self.assertGreater(recordings.number_of(data, field), 0)
+            self.assertEqual(recordings.number_of(data, 10), 0)    # with a duration, Parca makes rates of the values
             period = recordings.messages(data, 11)[0]
             self.assertEqual([texts[recordings.number_of(period, field)] for field in (1, 2)], ['space', 'bytes'])
 
