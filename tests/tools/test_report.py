@@ -311,6 +311,21 @@ class Forms(Case):
         for field in ('rss_bytes', 'holes_bytes', 'live_blocks', 'allocated_total', 'freed_total', 'budget_bytes'):
             self.assertEqual(samples[f'tarn_{field}'], last[field])
 
+    def test_promtool_takes_both_forms(self):
+        promtool = shutil.which('promtool')
+        if promtool is None:
+            self.skipTest('no promtool')
+        recording, history = self.record('leak'), self.folder / 'history.om'
+        check = subprocess.run([promtool, 'check', 'metrics'], input=self.output('report', '--prometheus', recording),
+                               check=False, text=True, capture_output=True, timeout=PATIENCE_S)
+        self.assertEqual((check.returncode, check.stdout, check.stderr), (0, '', ''))
+        self.output('report', '--openmetrics', '--output', history, recording)
+        blocks = subprocess.run([promtool, 'tsdb', 'create-blocks-from', 'openmetrics', history, self.folder / 'blocks'],
+                                check=True, text=True, capture_output=True, timeout=PATIENCE_S).stdout.splitlines()
+        self.assertRegex(blocks[0], r'DURATION +NUM SAMPLES')    # a row for each two hours
+        samples = len(list(metric_lines(history.read_text())))
+        self.assertEqual(sum(int(row.split()[4]) for row in blocks[1:]), samples)
+
     def test_pprof_has_go_s_types_first_and_the_program_as_its_first_mapping(self):
         data = self.pprof_data(self.record('leak'))
         texts = recordings.pprof_texts(data)
