@@ -36,7 +36,10 @@ LAYERS = [
 ]
 
 # Files whose name is not that of their noun.
-NOUN_OF_FILE = {'os_linux': 'os', 'survey_ranges': 'survey', 'survey_sums': 'survey', 'survey_totals': 'survey'}
+NOUN_OF_FILE = {'os_calls': 'os', 'os_guard': 'os', 'os_linux': 'os', 'os_locked': 'os', 'os_residency': 'os', 'survey_ranges': 'survey', 'survey_sums': 'survey', 'survey_totals': 'survey'}
+
+# Headers that a noun's own files share.
+PRIVATE = ['os_calls.h']
 
 # The parts of preload/ that read the heap see it as plain data: of pool/ they include these headers only.
 READERS = ['report', 'sheet', 'sampler', 'recorder']
@@ -70,6 +73,8 @@ def fault_in_pool(noun, included, in_pool, in_preload):
     if name not in in_pool:
         return None    # the system's
     other = noun_of(name)
+    if name in PRIVATE and other != noun:
+        return f'{name} is for the files of {other} alone'
     if other == noun or LEVEL.get(other, len(LAYERS)) < LEVEL[noun]:
         return None
     return f'{other} is not below {noun}'
@@ -77,6 +82,8 @@ def fault_in_pool(noun, included, in_pool, in_preload):
 
 def fault_in_preload(noun, included, in_pool):
     name = pathlib.PurePath(included).name
+    if name in PRIVATE and name in in_pool:
+        return f'{name} is for the files of {noun_of(name)} alone'
     if name not in in_pool or pathlib.PurePath(name).stem in FOR_READERS:
         return None
     if any(noun == reader or noun.startswith(reader + '_') for reader in READERS):

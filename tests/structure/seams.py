@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """seams.py SOURCE_ROOT BUILD_ROOT - what one file alone may do, no other does.
 
-In pool/ only os_linux.c talks to the kernel; in preload/ only kernel.h does so by a call's number. Of what was compiled, only preload/entry.c and preload/cxx.c
+In pool/ only os_linux.c and its like (os_*.c) talk to the kernel; in preload/ only kernel.h does so by a call's number. Of what was compiled, only preload/entry.c and preload/cxx.c
 define a name of malloc's family. The first is read from the sources; the second from the object files, so that macros
 and aliases hide nothing.
 """
 
+import fnmatch
 import pathlib
 import re
 import subprocess
@@ -13,13 +14,13 @@ import sys
 
 import sources
 
-OS_FILE = 'os_linux.c'
+OS_FILES = 'os_*.[ch]'
 NAMING_FILE = 'kernel_filter.c' # it tells such calls by their numbers, and makes none
 OS_CALL = re.compile(r'\b(?:SYS_|__NR_)?(?:mmap|mmap64|munmap|mprotect|madvise|process_madvise|mremap|mincore|s?brk)\b')
 
 # System calls by number, and the macros that make them: the two headers that define such calls, and who may use them.
 NUMBERED_CALL = re.compile(r'\b(?:syscall|kernel_call|KERNEL_CALL\d)\s*\(')
-CALL_FILES = {'pool': ['kernel_call.h', OS_FILE], 'preload': ['kernel.h']}
+CALL_FILES = {'pool': ['kernel_call.h', OS_FILES], 'preload': ['kernel.h']}
 
 MALLOC_FILES = ['entry.c', 'cxx.c', 'stats_api.c']
 MALLOC_NAMES = set('''
@@ -29,19 +30,23 @@ MALLOC_NAMES = set('''
 OPERATOR = re.compile(r'_Z(?:n[wa][mj]|d[la]P)')    # operator new, new[], delete, delete[], with any further parameters
 
 
+def is_one_of(path, patterns):
+    return any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
+
+
 def kernel_calls(root):
     for path in sources.files(root / 'pool'):
-        if path.name in (OS_FILE, NAMING_FILE):
+        if is_one_of(path, [OS_FILES, NAMING_FILE]):
             continue
         for number, line in sources.code_lines(path):
             for match in OS_CALL.finditer(line):
-                yield f'{path}:{number}: {match.group()}: only {OS_FILE} does that'
+                yield f'{path}:{number}: {match.group()}: only {OS_FILES} does that'
 
 
 def numbered_calls(root):
     for folder, allowed in CALL_FILES.items():
         for path in sources.files(root / folder):
-            if path.name in allowed:
+            if is_one_of(path, allowed):
                 continue
             for number, line in sources.code_lines(path):
                 for match in NUMBERED_CALL.finditer(line):
