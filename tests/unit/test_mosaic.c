@@ -4,8 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "books.h"
-#include "check.h"
+#include "fixture.h"
 #include "mosaic.h"
 #include "support.h"
 
@@ -53,14 +52,6 @@ static void thin(unsigned char **blocks, size_t count)
         }
 }
 
-static void books_balance(void)
-{
-    static survey_t survey;
-    char why[256];
-    survey_take(&survey);
-    cr_assert(books_agree(&survey, why, sizeof(why)), "%s", why);
-}
-
 // Sizes shift: few blocks of one size are left, then another size is wanted.
 static void shift(void)
 {
@@ -88,8 +79,7 @@ static void start(void)
 
 static void end(void)
 {
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
+    fixture_end();
     free(sparse);
     free(other);
 }
@@ -106,7 +96,7 @@ Test(mosaic, blocks_of_another_size_live_in_the_holes_of_sparse_pages)
     fill(other, COUNT / 4, OTHER); // 2.5 MiB, and the holes are 2.6 MiB
     survey_take(&survey);
     cr_assert_lt(survey.heap_rss_bytes - survey.metadata_bytes, resident_before + COUNT / 4 * OTHER / 2);
-    books_balance();
+    require_books();
     is_whole(sparse, COUNT, SPARSE);
     is_whole(other, COUNT / 4, OTHER);
 }
@@ -117,11 +107,11 @@ Test(mosaic, an_emptied_one_is_a_page_of_its_zone_again)
     free_all(other, COUNT / 4);
     cr_assert_gt(mosaic_count(), 50);
     is_whole(sparse, COUNT, SPARSE);
-    books_balance();
+    require_books();
     free_all(sparse, COUNT);
     pool_trim(0); // head lists, too
     cr_assert_eq(mosaic_count(), 0);
-    books_balance();
+    require_books();
 }
 
 Test(mosaic, mistakes_are_seen_exactly)
@@ -193,7 +183,7 @@ Test(mosaic, medium_blocks_live_in_them_too)
     cr_assert_gt(in_mosaics, 100);
     is_whole(sparse, COUNT, 800);
     is_whole(other, 2000, 1300);
-    books_balance();
+    require_books();
 }
 
 Test(mosaic, what_is_free_for_whole_steps_goes_back_to_the_kernel)
@@ -225,7 +215,7 @@ Test(mosaic, other_threads_free_in_them)
     shift();
     support_thread(free_sparse, NULL);
     is_whole(other, COUNT / 4, OTHER);
-    books_balance();
+    require_books();
     free_all(other, COUNT / 4);
     pool_trim(0);
     cr_assert_eq(mosaic_count(), 0);
@@ -266,7 +256,7 @@ Test(mosaic, frees_that_were_under_way_arrive)
     pthread_join(thread, NULL);
     is_whole(sparse, COUNT, SPARSE);
     is_whole(other, COUNT / 4, OTHER);
-    books_balance();
+    require_books();
     free_all(sparse, COUNT);
     free_all(other, COUNT / 4);
     pool_trim(0);
@@ -291,7 +281,7 @@ Test(mosaic, what_is_freed_while_a_page_becomes_one_is_pending_and_not_live)
     const survey_class_t *class = &survey.classes[SPARSE / GRANULE_BYTES - 1];
     cr_assert_eq(class->live_blocks, kept, "%u live, not %u", (unsigned)class->live_blocks, kept);
     cr_assert_eq(class->pending_bytes, COUNT / KEPT_EVERY / 10 * SPARSE);
-    books_balance();
+    require_books();
     free_all(sparse, COUNT);
     pool_trim(0);
     cr_assert_eq(mosaic_count(), 0);

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "books.h"
+#include "fixture.h"
 #include "os_linux.h"
 #include "support.h"
 
@@ -16,11 +16,8 @@ static void *blocks[COUNT];
 
 static void take(void)
 {
-    char why[256] = "";
     survey_take(&survey);
-    cr_assert_eq(books_sum(&survey), survey.heap_rss_bytes, "the sum of the parts is off by %lld",
-                 (long long)(books_sum(&survey) - survey.heap_rss_bytes));
-    cr_assert(books_agree(&survey, why, sizeof(why)), "%s", why);
+    require_survey(&survey);
     cr_assert_eq(survey.live_bytes, survey.requested_bytes + survey.rounding_bytes);
     cr_assert_eq(survey.freed_total, survey.allocated_total - survey.live_blocks);
 }
