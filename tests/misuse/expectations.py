@@ -1,4 +1,4 @@
-"""What each fault of faults.c must come to: the function that is named, and the text behind the address.
+"""What each fault of faults_*.c must come to: the function that is named, and the text behind the address.
 
 {bytes} stands for the usable size of the block. SILENT: the fast path cannot see it at no cost, so nothing is said;
 what the heap is worth afterwards is open, but it may not hang. When such a fault is detected one day, the test asks for
