@@ -314,7 +314,11 @@ static bool dispose(extent_id_t id)
 {
     bool locked = true;
     if (extent_node(id)->direct) {
-        large_direct_free(id);
+        char *start;
+        size_t bytes = large_direct_leave(id, &start);
+        lock_give(&extent_lock);
+        os_unmap(start, bytes);
+        locked = false;
     } else if (budget_fits(extent_node(id)->used_bytes)) {
         large_cache_add(id); // what is too much by that goes next, the oldest first: the newest is wanted soonest
     } else {

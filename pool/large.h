@@ -7,7 +7,7 @@
 //
 // The addresses are extent.h's. Of blocks that live tells large_live.h, of those that are kept large_cache.h, of mappings of their
 // own large_direct.h; growing is in large_resize.c.
-// Thread safe; every function but those two takes LOCK_LARGE. Memory is given back without it; only commits, the cut of a shrunk block
+// Thread safe. What is not said to do without takes LOCK_LARGE. Memory is given back without it; only commits, the cut of a shrunk block
 // and mremap run under it.
 #ifndef TARN_LARGE_H
 #define TARN_LARGE_H
@@ -42,7 +42,7 @@ size_t large_purge(size_t bytes);
 // When memory is refused: free addresses are reserved only, so that others can have their memory. Returns the bytes.
 RARE size_t large_withdraw(void);
 
-// Of all live blocks. Any thread.
+// Of all live blocks. Exact with LOCK_LARGE, which it does not take.
 large_counts_t large_counts(void);
 
 #endif

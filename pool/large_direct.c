@@ -156,14 +156,23 @@ bool large_direct_is_inside_guarded(const char *address)
     return guarded_count != 0 && guarded_has(address);
 }
 
-void large_direct_free(extent_id_t id)
+size_t large_direct_leave(extent_id_t id, char **start)
 {
-    extent_t *extent = extent_node(id);
+    const extent_t *extent = extent_node(id);
+    size_t bytes = extent->used_bytes;
+    *start = extent->start;
     if (unlikely(extent->grains != 0)) {
         guarded_free(id);
-        return;
+        return 0;
     }
     large_direct_remove(id);
-    os_unmap(extent->start, extent->used_bytes);
     extent_node_drop(id);
+    return bytes;
+}
+
+void large_direct_free(extent_id_t id)
+{
+    char *start;
+    size_t bytes = large_direct_leave(id, &start);
+    os_unmap(start, bytes);
 }

@@ -16,7 +16,10 @@ extent_id_t large_direct_get(size_t bytes, size_t alignment);
 // The same between guards, if large_direct_guards says that it is to be.
 RARE extent_id_t large_direct_get_guarded(size_t bytes, size_t alignment);
 bool large_direct_guards(size_t alignment);
-// Its memory goes back, and the addresses at once or in their turn; the extent is not the caller's any more.
+// The extent is not the caller's any more. Returns how many bytes from *start on are to be unmapped, which is better done without
+// the lock; 0: none, they go in their turn.
+size_t large_direct_leave(extent_id_t id, char **start);
+// Both in one.
 void large_direct_free(extent_id_t id);
 // The guard moves down, and what was behind it is given back. False: it would have to grow, or the kernel refused.
 RARE bool large_direct_shrink_guarded(const extent_t *extent, size_t bytes);

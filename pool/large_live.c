@@ -81,9 +81,9 @@ void large_live_trim(extent_t *extent, size_t dirty_bytes, size_t bytes)
 
 // The reserved range is not held against the kernel's overcommit limit, so a request that could never be filled would be
 // granted; programs rely on its being refused. Only requests that big are worth the two system calls.
-static const unsigned huge_shift = 2; // a quarter of the machine's memory
+static const unsigned hopeless_shift = 2; // a quarter of the machine's memory
 
 bool large_live_is_hopeless(size_t bytes)
 {
-    return bytes > os_memory_bytes() >> huge_shift && !os_would_grant(bytes);
+    return bytes > os_memory_bytes() >> hopeless_shift && !os_would_grant(bytes);
 }

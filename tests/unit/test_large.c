@@ -2,6 +2,7 @@
 // many threads.
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "books.h"
 #include "budget.h"
@@ -11,7 +12,34 @@
 
 #define MIB ((size_t)1 << 20)
 
+// What is given back, and how much of that with the lock held.
+static size_t given_bytes, given_locked_bytes;
+
+bool __wrap_os_purge(void *start, size_t bytes);
+bool __real_os_purge(void *start, size_t bytes);
+void __wrap_os_unmap(void *start, size_t bytes);
+void __real_os_unmap(void *start, size_t bytes);
+
+static void note_given(size_t bytes)
+{
+    given_bytes += bytes;
+    given_locked_bytes += lock_is_mine(&extent_lock) ? bytes : 0;
+}
+
+bool __wrap_os_purge(void *start, size_t bytes)
+{
+    note_given(bytes);
+    return __real_os_purge(start, bytes);
+}
+
+void __wrap_os_unmap(void *start, size_t bytes)
+{
+    note_given(bytes);
+    __real_os_unmap(start, bytes);
+}
+
 TestSuite(large, .init = fixture_begin, .fini = fixture_end, .timeout = 60);
+TestSuite(large_without_range, .timeout = 60);
 
 Test(large, a_block_is_whole_os_pages_and_all_of_it_usable)
 {
@@ -148,4 +176,31 @@ Test(large, what_is_more_than_can_be_is_refused)
     cr_assert_null(pool_realloc(block, PTRDIFF_MAX));
     cr_assert_null(pool_realloc(block, SIZE_MAX));
     cr_assert_eq(pool_usable_size(block), MIB, "the block is as it was");
+}
+
+// The kernel takes 50 ms for a GiB, and nobody else would get or free a large block meanwhile.
+static void give_back(size_t least_bytes)
+{
+    given_bytes = given_locked_bytes = 0;
+    char *block = pool_malloc(64 * MIB);
+    memset(block, 0x5a, 64 * MIB);
+    cr_assert_eq(pool_realloc(block, 40 * MIB), block);
+    pool_free(block);
+    cr_assert_geq(given_bytes, least_bytes);
+    cr_assert_eq(given_locked_bytes, 0);
+}
+
+Test(large, memory_is_given_back_without_the_lock)
+{
+    give_back(64 * MIB);
+}
+
+Test(large_without_range, memory_is_given_back_without_the_lock)
+{
+    struct rlimit limit = {(rlim_t)1 << 32, (rlim_t)1 << 32};
+    if (os_address_limit_bytes() == SIZE_MAX)
+        cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    fixture_begin();
+    give_back(40 * MIB); // the kernel's mremap has made it shorter
+    fixture_end();
 }
