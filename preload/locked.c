@@ -3,11 +3,13 @@
 // The kernel counts them: an unprivileged process may lock less than its reservation (RLIMIT_MEMLOCK), and is refused
 // although all its memory would be within the limit. Then its mappings are locked one by one, and counted without those that
 // cannot be accessed, and without what of the front map (zone.h) can be read, but is not in use. And what the kernel locks it
-// makes resident, so nothing may be usable then that is not in use.
+// makes resident, so nothing may be usable then that is not in use; and what is usable, but neither the program's nor a block, is
+// locked as it is touched: the pool's tables, and the library's rare data.
 #include <errno.h>
 #include <sys/mman.h>
 
 #include "../pool/pool.h"
+#include "../pool/survey.h"
 #include "export.h"
 #include "kernel.h"
 #include "procfs.h"
@@ -28,13 +30,64 @@ static RARE bool count(const procfs_mapping_t *mapping, void *total_bytes)
     return true;
 }
 
-// What cannot be locked (the kernel's own) stays as it is, as in mlockall.
-static RARE bool lock(const procfs_mapping_t *mapping, void *flags)
+// Own memory of which most was never touched, and is no block: the pool's tables, and the library's rare data. Few pools have so many;
+// those that come last are made resident then.
+#define TABLES_MOST 32u
+
+typedef struct locking {
+    unsigned on_fault; // MLOCK_ONFAULT, or 0
+    unsigned count;
+    struct {
+        uintptr_t start, end;
+    } table[TABLES_MOST];
+} locking_t;
+
+static RARE void table_add(const char *start, const char *end, void *context)
 {
-    uintptr_t start = mapping->start + idle_bytes(mapping);
-    if (start < mapping->end)
-        kernel_mlock2(start, mapping->end - start, *(const unsigned *)flags);
+    locking_t *locking = context;
+    if (locking->count < TABLES_MOST) {
+        locking->table[locking->count].start = (uintptr_t)start;
+        locking->table[locking->count++].end = (uintptr_t)end;
+    }
+}
+
+// The part of a table that comes first in the range; empty, at its end: there is none.
+static RARE void table_next(const locking_t *locking, uintptr_t start, uintptr_t end, uintptr_t *from, uintptr_t *to)
+{
+    *from = *to = end;
+    for (unsigned i = 0; i < locking->count; i++) {
+        uintptr_t first = size_max(locking->table[i].start, start), last = size_min(locking->table[i].end, end);
+        if (first < last && first < *from) {
+            *from = first;
+            *to = last;
+        }
+    }
+}
+
+// What cannot be locked (the kernel's own) stays as it is, as in mlockall.
+static RARE bool lock(const procfs_mapping_t *mapping, void *context)
+{
+    const locking_t *locking = context;
+    for (uintptr_t start = mapping->start + idle_bytes(mapping), from, to; start < mapping->end; start = to) {
+        table_next(locking, start, mapping->end, &from, &to);
+        if (start < from)
+            kernel_mlock2(start, from - start, locking->on_fault);
+        if (from < to)
+            kernel_mlock2(from, to - from, MLOCK_ONFAULT);
+    }
     return true;
+}
+
+// All there is. False: it is not known what there is.
+static RARE bool lock_each(int flags)
+{
+    extern char rare_data_start[] __attribute__((visibility("hidden"))), rare_data_end[] __attribute__((visibility("hidden"))); // libtarn.ld
+    locking_t locking;
+    locking.on_fault = (flags & MCL_ONFAULT) != 0 ? MLOCK_ONFAULT : 0;
+    locking.count = 0;
+    table_add(rare_data_start, rare_data_end, &locking);
+    survey_tables(table_add, &locking);
+    return procfs_mappings(0, lock, &locking);
 }
 
 // What holds nothing counts as locked, and would become resident at once when it is made usable.
@@ -47,27 +100,44 @@ static RARE bool unlock(const procfs_mapping_t *mapping, void *unused)
     return true;
 }
 
-// As mlockall. Returns 0, or -ENOMEM: it is too much all the same.
-static RARE int lock_each(int flags)
+// What comes later. (Of what there is it changes nothing.)
+static RARE int lock_future(int flags)
+{
+    return (flags & MCL_FUTURE) != 0 ? kernel_mlockall(flags & ~MCL_CURRENT) : 0;
+}
+
+// At first as it is touched; then all that is to be resident. Kernels before 4.4 make all resident at once.
+static RARE int lock_current(int flags)
+{
+    int result = kernel_mlockall(flags | MCL_ONFAULT);
+    bool done = result == 0 && lock_each(flags);
+    if (done)
+        result = lock_future(flags);
+    else if (result == 0 || result == -EINVAL)
+        result = kernel_mlockall(flags);
+    if (result == 0)
+        procfs_mappings(0, unlock, NULL);
+    return result;
+}
+
+// As mlockall, for one who may not lock what is reserved. Returns 0, or -ENOMEM: it is too much all the same.
+static RARE int lock_within_limit(int flags)
 {
     uint64_t total_bytes = 0;
     struct rlimit64 limit;
-    unsigned on_fault = (flags & MCL_ONFAULT) != 0 ? MLOCK_ONFAULT : 0;
     if (!kernel_limit(RLIMIT_MEMLOCK, &limit) || !procfs_mappings(0, count, &total_bytes) || total_bytes > limit.rlim_cur)
         return -ENOMEM;
-    procfs_mappings(0, lock, &on_fault);
-    return (flags & MCL_FUTURE) != 0 ? kernel_mlockall(flags & ~MCL_CURRENT) : 0;
+    lock_each(flags);
+    return lock_future(flags);
 }
 
 EXPORT RARE int mlockall(int flags)
 {
     bool current = (flags & MCL_CURRENT) != 0;
     pool_withdraw(); // without MCL_CURRENT, so that it is locked when it is made usable again
-    int result = kernel_mlockall(flags);
-    if (result == 0 && current)
-        procfs_mappings(0, unlock, NULL);
-    else if (result == -ENOMEM && current)
-        result = lock_each(flags);
+    int result = current ? lock_current(flags) : kernel_mlockall(flags);
+    if (result == -ENOMEM && current)
+        result = lock_within_limit(flags);
     if (result == 0)
         pool_lock((flags & MCL_FUTURE) != 0);
     else

@@ -139,6 +139,12 @@ static void lock_all(const char *flags)
     printf("%s, %s\n", error == 0 ? "locked" : strerror(error), locked_bytes() > MIB ? "much" : "little");
 }
 
+static void print_resident(const char *unused)
+{
+    (void)unused;
+    printf("%zu\n", proc_bytes("/proc/self/status", "\nRssAnon:"));
+}
+
 static void unlock_all(const char *unused)
 {
     (void)unused;
@@ -246,6 +252,7 @@ static const struct action {
     {"fill-up", fill_up},
     {"lock-all", lock_all},
     {"unlock-all", unlock_all},
+    {"print-resident", print_resident},
     {"hold", hold},
     {"threads", run_threads},
     {"fds", print_fds},

@@ -181,6 +181,24 @@ else:
             self.skipTest('the kernel joins nothing to it here')
         self.assertEqual(figures[1], 'True')
 
+    def require_little_more_resident(self, served, without):
+        self.assertEqual((served[0], without[0]), ('locked, much', 'locked, much'))
+        self.assertLess(int(served[1]), int(without[1]) + 512 * KIB)    # the library's tables are 1.8 MiB
+
+    @needs_root
+    def test_own_tables_are_not_resident_because_all_is_locked(self):
+        for flags in (1, 3):
+            with self.subTest(flags):
+                self.require_little_more_resident(*(
+                    self.run_program(harness.ACTOR, f'lock-all={flags}', 'print-resident', environment=environment).stdout.splitlines()
+                    for environment in ({}, {'LD_PRELOAD': '', 'TARN_TEST_LIBRARY': 'libc'})))
+
+    def test_own_tables_are_not_resident_because_all_that_holds_memory_is_locked(self):
+        """By one who may not lock the reservation."""
+        for flags in (1, 3):
+            with self.subTest(flags):
+                self.require_little_more_resident(*self.act_as_nobody(f'lock-all={flags}', 'print-resident', lockable=8 * MIB))
+
     @needs_root
     def test_memory_is_given_back_although_all_is_locked(self):
         """Neither what is reserved becomes resident by mlockall, nor what was given back before or is so afterwards."""
