@@ -15,6 +15,10 @@
 // A row's mosaics have runs of up to twice the least length: so a few are looked at, before a higher row is.
 static const unsigned row_tries = 8;
 
+// Shorter runs are left alone: 256 bytes. They are most of the runs and little of the memory, and a list from them is a walk over
+// the page's bits and a line of the cache for each block (decision 061).
+static const unsigned run_granules_least = 16;
+
 // Of the limit for free memory inside used pages mosaics may hold a quarter as whole steps: the heaps' pages have it, too.
 static const unsigned idle_share_shift = 2;
 
@@ -288,7 +292,7 @@ static block_t *blocks_take(mosaic_t *mosaic, unsigned granules, unsigned alignm
     tiles_walk_t walk = TILES_WALK;
     for (tiles_run_t run; (*count < most || from_longest) && tiles_walk_next(tiles, &walk, &run);) {
         unsigned place = (unsigned)align_up(run.first, alignment), rest = run.end - run.first;
-        if (*count < most && place + granules <= run.end) {
+        if (*count < most && rest >= run_granules_least && place + granules <= run.end) {
             unsigned blocks = (unsigned)size_min((run.end - place) / granules, most - *count);
             unsigned end = place + blocks * granules;
             from_longest |= rest == tiles->longest;
@@ -318,11 +322,12 @@ static unsigned alignment_of(unsigned granules)
 block_t *mosaic_take(unsigned class, unsigned most, page_t **page, unsigned *count)
 {
     unsigned granules = size_class_table[class].block_bytes >> GRANULE_SHIFT;
+    unsigned least = granules > run_granules_least ? granules : run_granules_least;
     block_t *first = NULL;
     if (granules > TILES_GRANULES_MAX ||
-        atomic_load_explicit(&rows_used, memory_order_relaxed) >> bits_highest(granules) == 0 || !mosaic_lock_take())
+        atomic_load_explicit(&rows_used, memory_order_relaxed) >> bits_highest(least) == 0 || !mosaic_lock_take())
         return NULL;
-    mosaic_t *mosaic = mosaic_find(granules, alignment_of(granules));
+    mosaic_t *mosaic = mosaic_find(least, alignment_of(granules));
     if (mosaic != NULL) {
         *page = mosaic->page;
         first = blocks_take(mosaic, granules, alignment_of(granules), most, count);

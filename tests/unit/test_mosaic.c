@@ -160,6 +160,36 @@ Test(mosaic, a_block_is_aligned_as_its_class_promises)
     cr_assert_gt(in_mosaics, 0);
 }
 
+// Of all mosaics that some block of `blocks` lives in: the longest run, and whether there are runs at all.
+static unsigned longest_run(unsigned char **blocks, size_t count, bool *any)
+{
+    unsigned longest = 0;
+    *any = false;
+    for (size_t i = 0; i < count; i++) {
+        page_t *page = blocks[i] != NULL ? support_page(blocks[i]) : NULL;
+        if (page == NULL || !page_is_mosaic(page))
+            continue;
+        const tiles_t *tiles = &page->mosaic->tiles;
+        longest = tiles->longest > longest ? tiles->longest : longest;
+        *any = *any || tiles_find(tiles, 1, 1) != TILES_NONE;
+    }
+    return longest;
+}
+
+Test(mosaic, runs_below_256_bytes_are_left_alone)
+{
+    const unsigned least = 256 / GRANULE_BYTES;
+    bool any;
+    shift();
+    for (unsigned outside = 0; outside < 20000;) // until their fresh pages are all that is left
+        outside = page_is_mosaic(support_page(pool_malloc(GRANULE_BYTES))) ? 0 : outside + 1;
+    cr_assert_lt(longest_run(sparse, COUNT, &any), least);
+    cr_assert(any);
+    is_whole(sparse, COUNT, SPARSE);
+    is_whole(other, COUNT / 4, OTHER);
+    require_books();
+}
+
 Test(mosaic, calloc_clears_what_a_hole_held)
 {
     fill(sparse, COUNT, SPARSE);
