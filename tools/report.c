@@ -64,7 +64,7 @@ static const struct argp_option report_options[] = {
     {"top", 'n', "N", 0, "Call sites in each table (default 5)", 0},
     {"at", OPTION_AT, "MOMENT", 0,
      "Call sites as of the last snapshot (last) or the peak (peak); default: whichever the "
-     "verdict is about",
+     "verdict is about; with --pprof the last",
      0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
@@ -233,7 +233,7 @@ int report_main(int argc, char **argv)
     if (status == 0 && report.html != NULL)
         status = html_write(&report, &set);
     if (status == 0 && report.pprof != NULL)
-        status = report_pprof_write(report.who, report.pprof, set.profiles[0]);
+        status = report_pprof_write(report.who, report.pprof, set.profiles[0], report.text.moment);
     bool printed = report.form != FORM_NONE || (report.html == NULL && report.pprof == NULL) || report.output != NULL;
     return status == 0 && printed ? form_print(&report, &set) : status;
 }

@@ -31,6 +31,7 @@ static const struct {
 
 typedef struct encoder {
     const profile_t *profile;
+    profile_moment_t moment;
     Tarn__Pprof__Profile out;
     const char **texts; // the string table; kept texts, so that equal ones have equal addresses
     uint32_t text_count;
@@ -186,12 +187,17 @@ static void locations_encode(encoder_t *encoder)
 // --- samples ---------------------------------------------------------------------------------------------------------
 
 // False: all of them are 0.
-static bool values_of(const profile_stack_t *stack, int64_t values[VALUES])
+static bool values_of(const profile_stack_t *stack, profile_moment_t moment, int64_t values[VALUES])
 {
-    const uint64_t *last = stack->metrics[MOMENT_LAST];
+    const uint64_t *then = stack->metrics[moment];
     const uint64_t all[VALUES] = {
-        stack->allocated_blocks, stack->allocated_bytes,  last[METRIC_LIVE_BLOCKS], last[METRIC_LIVE_BYTES],
-        last[METRIC_REQUESTED],  last[METRIC_ROUNDING], last[METRIC_PINNED],
+        stack->allocated_blocks,
+        stack->allocated_bytes,
+        then[METRIC_LIVE_BLOCKS],
+        then[METRIC_LIVE_BYTES],
+        then[METRIC_REQUESTED],
+        then[METRIC_ROUNDING],
+        stack->metrics[profile_knows(moment, METRIC_PINNED) ? moment : MOMENT_WORST][METRIC_PINNED],
     };
     bool any = false;
     for (int i = 0; i < VALUES; i++) {
@@ -223,7 +229,7 @@ static void samples_encode(encoder_t *encoder)
     int64_t values[VALUES];
     encoder->out.sample = memory_get(profile->stack_count, sizeof(Tarn__Pprof__Sample *));
     for (uint32_t i = 0; i < profile->stack_count; i++)
-        if (values_of(&profile->stacks[i], values))
+        if (values_of(&profile->stacks[i], encoder->moment, values))
             encoder->out.sample[encoder->out.n_sample++] = sample_of(encoder, &profile->stacks[i], values);
 }
 
@@ -247,7 +253,7 @@ static void head_encode(encoder_t *encoder)
     out->period_type = value_type(encoder, "space", "bytes");
     out->period = (int64_t)profile->sample_bytes;
     out->default_sample_type = text_index(encoder, DEFAULT_TYPE);
-    out->time_nanos = (int64_t)((profile->started_unix_ms + profile_snapshot(profile, MOMENT_LAST)->time_ms) * 1000000);
+    out->time_nanos = (int64_t)((profile->started_unix_ms + profile_snapshot(profile, encoder->moment)->time_ms) * 1000000);
     // No duration: this is a state, as Go's heap profiles are. Parca takes a profile with one for what happened in that
     // time, and shows rates.
     out->n_comment = 2;
@@ -279,9 +285,9 @@ static uint8_t *compressed(const uint8_t *bytes, size_t length, size_t *compress
     return NULL;
 }
 
-int report_pprof_write(const char *who, const char *path, const profile_t *profile)
+int report_pprof_write(const char *who, const char *path, const profile_t *profile, profile_moment_t moment)
 {
-    encoder_t encoder = {.profile = profile};
+    encoder_t encoder = {.profile = profile, .moment = moment};
     size_t compressed_length;
     tarn__pprof__profile__init(&encoder.out);
     text_index(&encoder, ""); // number 0 must be the empty one

@@ -63,14 +63,14 @@ class Case(unittest.TestCase):
     def report(self, recording):
         return json.loads(self.output('report', '--json', recording))
 
-    def pprof_data(self, recording):
+    def pprof_data(self, recording, *more):
         file = self.folder / 'profile.pb.gz'
-        self.output('report', '--pprof', file, recording)
+        self.output('report', '--pprof', file, *more, recording)
         return gzip.decompress(file.read_bytes())
 
-    def pprof(self, recording):
+    def pprof(self, recording, *more):
         """Pairs of stack (function names, innermost first) and values by type."""
-        return pprof_stacks(self.pprof_data(recording))
+        return pprof_stacks(self.pprof_data(recording, *more))
 
     def assert_refused(self, result, *words):
         """One line that says what is wrong, and status 2."""

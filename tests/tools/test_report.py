@@ -109,6 +109,17 @@ class Totals(Case):
                 self.assertEqual(sum(value for name, _, value, _ in samples if name == f'tarn_site_{metric}_bytes'),
                                  last[f'{field}_bytes'], metric)
 
+    def test_a_pprof_file_of_the_peak_adds_up_to_the_balance_sheets_of_then(self):
+        recording = self.record('pinning_cache')
+        report = self.report(recording)
+        peak, worst, last = (report['snapshots'][report[which]] for which in ('peak_live', 'worst', 'last'))
+        self.assertGreater(peak['live_bytes'], 2 * last['live_bytes'])
+        values = [values for _, values in self.pprof(recording, '--at', 'peak')]
+        for kind, expected in {'inuse_objects': peak['live_blocks'], 'inuse_space': peak['live_bytes'],
+                               'requested': peak['requested_bytes'], 'rounding': peak['rounding_bytes'],
+                               'pinned': worst['holes_bytes'], 'alloc_objects': last['allocated_total']}.items():
+            self.assertEqual(sum(value[kind] for value in values), expected, kind)
+
     def test_estimates_without_a_profile_are_nobody_s(self):
         report = self.report(self.record('leak', 'profile=off'))
         self.assert_adds_up(report)
