@@ -301,6 +301,8 @@ const char *check_pool(void)
         wrong = pending_check();
     if (wrong == NULL)
         wrong = extent_check();
+    if (wrong == NULL)
+        wrong = large_live_check();
     if (wrong == NULL && retained + cached_bytes() != budget_retained())
         wrong = "the budget's retained bytes are not what is retained";
     return wrong;

@@ -130,6 +130,7 @@ static void late_extent_push(extent_id_t id)
 
 static void extent_settle(extent_id_t id)
 {
+    large_live_moved += extent_node(id)->moved; // if it is, still: see extent_release
     if (extent_node(id)->used_bytes != 0)
         large_cache_add(id); // the kernel did not take it
     else
@@ -186,7 +187,6 @@ static size_t extent_release(extent_id_t id, bool *locked)
     extent->stained = extent->stained && !done;
     extent->used_bytes = done ? 0 : used_bytes;
     *locked = large_lock_take();
-    large_live_moved += *locked && extent->moved;
     if (*locked)
         extent_settle(id);
     else

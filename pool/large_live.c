@@ -87,3 +87,30 @@ bool large_live_is_hopeless(size_t bytes)
 {
     return bytes > os_memory_bytes() >> hopeless_shift && !os_would_grant(bytes);
 }
+
+static void count(large_counts_t *counts, const extent_t *extent)
+{
+    if (extent->state != EXTENT_LIVE && extent->state != EXTENT_WARM)
+        return;
+    counts->live_blocks++;
+    counts->live_bytes += extent->used_bytes;
+    counts->requested_bytes += extent->requested_bytes;
+}
+
+const char *large_live_check(void)
+{
+    large_counts_t counts = {0};
+    unsigned moved = 0;
+    for (extent_id_t id = extent_first(); id != 0; id = extent_behind(id)) {
+        if (extent_node(id)->state == EXTENT_BUSY)
+            return NULL; // a child of fork: who works on it is not there
+        count(&counts, extent_node(id));
+        moved += extent_node(id)->moved;
+    }
+    for (extent_id_t id = large_direct_next(0); id != 0; id = large_direct_next(id))
+        count(&counts, extent_node(id));
+    if (counts.live_blocks != large_live_counts.live_blocks || counts.live_bytes != large_live_counts.live_bytes ||
+        counts.requested_bytes != large_live_counts.requested_bytes)
+        return "the counts of large blocks are not those of the ones that live";
+    return moved == large_live_moved ? NULL : "the count of moved extents is not that of the moved ones";
+}

@@ -23,7 +23,7 @@ typedef struct large_counts {
 
 // Of all live blocks; the warm one (large.h) still counts.
 extern large_counts_t large_live_counts;
-// Extents that were moved: each is a mapping of its own to the kernel.
+// Extents that were moved (extent_t.moved), live or not: each is a mapping of its own to the kernel.
 extern unsigned large_live_moved;
 
 // The live extent that starts at the block; 0, and why there is none.
@@ -42,5 +42,8 @@ void large_live_trim(extent_t *extent, size_t dirty_bytes, size_t bytes);
 size_t large_live_grains(size_t bytes);
 // Whether a request could never be filled. No lock.
 bool large_live_is_hopeless(size_t bytes);
+
+// NULL, or which count is not that of the blocks. Quiet only.
+const char *large_live_check(void);
 
 #endif
