@@ -16,10 +16,14 @@ static const size_t range_bytes_least = (size_t)64 << 20;
 static const size_t range_alignment = (size_t)2 << 20; // a huge page
 static const size_t commit_least_grains = 64;          // 4 MiB
 static const unsigned commit_growth_shift = 3;
+// An OS page at first, later one more for each 16, so that many blocks do not cost a system call each.
+static const unsigned nodes_growth_shift = 4;
 static const unsigned fit_tries = 16; // nodes of one bin that are looked at
 
-#define BINS_EXACT 64u
-#define BINS 256u
+#define BINS_EXACT_SHIFT 6u
+#define BINS_EXACT (1u << BINS_EXACT_SHIFT)
+#define BIN_STEPS_SHIFT 3u // above: 8 bins a doubling
+#define BINS 256u // 64 + 8 * 20 are needed for 4 TiB, and whole words of bits
 #define NODES_MAX ((size_t)1 << 26)
 
 static char *range;
@@ -58,8 +62,7 @@ static bool nodes_commit(void)
 {
     if (nodes == NULL && !nodes_reserve())
         return false;
-    // A page at first, later a page more for each 16, so that many blocks do not cost a system call each.
-    size_t bytes = os_page_bytes() + align_down(nodes_committed_bytes >> 4, os_page_bytes());
+    size_t bytes = os_page_bytes() + align_down(nodes_committed_bytes >> nodes_growth_shift, os_page_bytes());
     bytes = size_min(bytes, nodes_reserved_bytes - nodes_committed_bytes);
     char *from = (char *)nodes + nodes_committed_bytes;
     if (bytes == 0 || !os_commit(from, bytes))
@@ -96,7 +99,8 @@ static unsigned bin_of(size_t grains)
     if (grains < BINS_EXACT)
         return (unsigned)grains;
     unsigned high = bits_highest(grains);
-    return BINS_EXACT + (high - 6) * 8 + ((unsigned)(grains >> (high - 3)) & 7); // 6 = log2(BINS_EXACT)
+    unsigned step = (unsigned)(grains >> (high - BIN_STEPS_SHIFT)) & ((1u << BIN_STEPS_SHIFT) - 1);
+    return BINS_EXACT + ((high - BINS_EXACT_SHIFT) << BIN_STEPS_SHIFT) + step;
 }
 
 static void bin_add(extent_id_t id)

@@ -5,13 +5,14 @@
 #include "os_linux.h"
 
 #define DIRECT_BUCKETS 1024u
+static const unsigned least_os_page_shift = 12; // a mapping begins with an OS page, so no lower bit says anything
 
 static RARE_DATA extent_id_t direct[DIRECT_BUCKETS];
 static size_t direct_count; // blocks in it; at 0 the table is not looked at, and so not resident
 
 static extent_id_t *direct_bucket(const void *start)
 {
-    return &direct[((uintptr_t)start >> 12) % DIRECT_BUCKETS];
+    return &direct[((uintptr_t)start >> least_os_page_shift) % DIRECT_BUCKETS];
 }
 
 void large_direct_add(extent_id_t id)
