@@ -165,6 +165,17 @@ void zone_remove(zone_t *zone)
     *zone = (zone_t){.index = zone->index};
 }
 
+// Of `kinds` zones from base on; so many of them are in their places.
+static RARE void zones_give_up(char *base, size_t bytes_each, unsigned kinds, unsigned added)
+{
+    for (unsigned i = 0; i < added; i++) {
+        os_unmap(zones[i].dirty.level[0], zones[i].meta_bytes); // its metadata starts there
+        zones[i].base = NULL;
+    }
+    os_unmap(base, bytes_each * kinds);
+    atomic_store_explicit(&zones_used, 0, memory_order_relaxed);
+}
+
 static bool zones_reserve(size_t bytes_each, unsigned kinds)
 {
     char *base = os_reserve(bytes_each * kinds, zone_alignment);
@@ -173,10 +184,7 @@ static bool zones_reserve(size_t bytes_each, unsigned kinds)
     os_no_huge_pages(base, bytes_each * kinds);
     for (unsigned kind = 0; kind < kinds; kind++)
         if (!zone_add(kind, base + kind * bytes_each, bytes_each)) {
-            for (unsigned i = 0; i < kind; i++)
-                os_unmap(zones[i].dirty.level[0], zones[i].meta_bytes); // its metadata starts there
-            os_unmap(base, bytes_each * kinds);
-            atomic_store_explicit(&zones_used, 0, memory_order_relaxed);
+            zones_give_up(base, bytes_each, kinds, kind);
             return false;
         }
     return true;
@@ -269,8 +277,22 @@ static bool front_and_zones_reserve(size_t bytes_each, unsigned kinds)
     return done;
 }
 
+// To learn that there are no addresses, or no mappings, for zones of any size takes some eighty system calls, of up to 171 GB each.
+// A program that was refused its first block may go on asking. So it is found out first whether there is room for the smallest ones.
+static RARE bool least_is_there(unsigned kinds)
+{
+    if (!front_and_zones_reserve(zone_bytes_least, kinds))
+        return false;
+    void *map = (void *)(uintptr_t)zone_front_map;
+    zone_front_map = NULL;
+    zones_give_up(zones[0].base, zone_bytes_least, kinds, kinds);
+    os_unmap(map, front_bytes(zone_bytes_least));
+    return true;
+}
+
 bool zone_start(void)
 {
+    static bool refused; // a start before this one
     size_t limit = os_address_limit_bytes();
     bool limited = limit != SIZE_MAX;
     size_t bytes = limited ? limit / LIMITED_FRACTION : os_memory_bytes();
@@ -278,9 +300,12 @@ bool zone_start(void)
     bytes = size_max(bytes, zone_bytes_least);
     bytes = (size_t)1 << (bits_highest(bytes - 1) + !limited); // a power of two: up, or under a limit down
     unsigned kinds = limited ? ZONE_KINDS - 1 : ZONE_KINDS;
+    if (unlikely(refused) && !least_is_there(kinds))
+        return false;
     while (!front_and_zones_reserve(bytes, kinds)) {
         bytes /= 2;
-        if (bytes < zone_bytes_least)
+        refused = bytes < zone_bytes_least;
+        if (refused)
             return false;
     }
     max_bytes = kinds == ZONE_KINDS ? MEDIUM_MAX_BYTES : limited_max_bytes;

@@ -339,3 +339,28 @@ FACT(all_munmaps_may_be_refused_from_any_one_on_under_an_address_space_limit)
 {
     refuse_under_limit("munmap", "on");
 }
+
+// --- the start itself --------------------------------------------------------------------------------------------------
+
+enum { REQUESTS = 100000 };
+
+// Starts itself over, so that every mmap is refused from the first instruction on. A start asks for addresses fourteen times, for less
+// each time.
+FACT(a_start_that_was_refused_asks_little_when_it_is_tried_again)
+{
+    if (getenv("TARN_INJECT") == NULL) {
+        setenv("TARN_INJECT", "mmap:1:on", 1);
+        execl("/proc/self/exe", "refusals", "a_start_that_was_refused_asks_little_when_it_is_tried_again", (char *)NULL);
+        _exit(STATUS_FAILED);
+    }
+    inject_find();
+    for (size_t i = 0; i < REQUESTS; i++) {
+        errno = 0;
+        CHECK(malloc(100) == NULL && errno == ENOMEM, "request %zu was served, or is refused without ENOMEM", i);
+    }
+    CHECK(count(INJECT_MMAP) > 0, "no call came to inject.so");
+    CHECK(count(INJECT_MMAP) < 2 * REQUESTS, "%d requests made %ld calls of mmap", REQUESTS, count(INJECT_MMAP));
+    arm(INJECT_MMAP, 0, false);
+    CHECK(malloc(100) != NULL, "there is memory, and the first request is refused");
+    require_served();
+}
