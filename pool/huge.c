@@ -209,7 +209,8 @@ static void excuse(const huge_table_t *table, uint32_t region, void (*change)(bu
 
 static void state_set(huge_table_t *table, uint32_t region, huge_state_t state)
 {
-    table->backed += (state != HUGE_PLAIN) - (uint32_t)(huge_state(table, region) != HUGE_PLAIN);
+    uint32_t backed = table->backed + (state != HUGE_PLAIN) - (uint32_t)(huge_state(table, region) != HUGE_PLAIN);
+    __atomic_store_n(&table->backed, backed, __ATOMIC_RELAXED);
     atomic_store_explicit(&table->region[region].state, (uint8_t)state, memory_order_relaxed);
 }
 

@@ -42,7 +42,7 @@ typedef struct huge_region {
 // The regions of one zone: all of it [LOCK_ZONES].
 typedef struct huge_table {
     huge_region_t *region; // [const] the caller's memory, zero at the start; NULL: the zone has no huge pages
-    uint32_t backed;       // regions that are not plain
+    uint32_t backed;       // regions that are not plain; zone_has_dirty_left reads it without the lock, too
     uint32_t filling;      // the one that was backed last, plus 1, until it is full: what is free in it is ahead of its use
     uint16_t pages_each;   // [const] pages in a region
 } huge_table_t;

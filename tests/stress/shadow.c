@@ -81,6 +81,8 @@ static size_t size_pick(shadow_t *shadow)
     size_t size_bytes = shadow->focus_bytes;
     if (size_bytes == 0 || shadow_below(&shadow->random, 10) == 0)
         size_bytes = size_of_mix(&shadow->random);
+    if (shadow->large_often && shadow_below(&shadow->random, 50) == 0)
+        size_bytes = size_log(&shadow->random, 20, 23);
     if (shadow->live_bytes + size_bytes > shadow->live_most_bytes)
         size_bytes %= 256;
     return size_bytes;
@@ -154,6 +156,8 @@ static void slot_classify(shadow_t *shadow, slot_t *slot, unsigned index)
         slot->block_bytes = usable;
         if (index < SMALL_CLASSES)
             shadow->lent[index]++;
+        else
+            shadow->lent_medium++;
     }
     if (usable != slot->block_bytes)
         shadow_fail("%zu bytes at %p have a usable size of %zu, not %zu", slot->size_bytes, (void *)slot->block, usable,
@@ -349,6 +353,7 @@ void shadow_count_add(shadow_count_t *count, const shadow_t *shadow)
         count->allocated[i] += shadow->allocated[i];
     for (unsigned i = 0; i < SMALL_CLASSES; i++)
         count->lent[i] += shadow->lent[i];
+    count->lent_medium += shadow->lent_medium;
 }
 
 static void equal(const char *what, uint64_t is, uint64_t should_be)

@@ -26,10 +26,12 @@ typedef struct shadow {
     size_t live_most_bytes;              // above it, requests are small
     unsigned fill;                       // percent of slots that are full in the long run
     size_t focus_bytes;                  // most requests are this long; 0: of all sizes
+    bool large_often;                    // one request of 50 is of 1 to 16 MiB
     bool may_fail;                       // NULL is an answer, and a large block may serve a small request
     uint64_t refused;                    // how often it was the answer
     uint64_t allocated[MODEL_SIZES + 1]; // blocks ever got, by class
     uint64_t lent[SMALL_CLASSES];        // requests of a class that ever got a larger one's
+    uint64_t lent_medium;                // of all medium classes together
 } shadow_t;
 
 // Prints the message and what replays the run, and aborts.
@@ -61,7 +63,7 @@ void shadow_exchange(shadow_t *a, shadow_t *b, uint64_t *random);
 // The sum over all shadows.
 typedef struct shadow_count {
     uint64_t live[MODEL_SIZES + 1], allocated[MODEL_SIZES + 1], lent[SMALL_CLASSES];
-    uint64_t live_blocks, live_bytes, large_bytes, requested_bytes;
+    uint64_t live_blocks, live_bytes, large_bytes, requested_bytes, lent_medium;
 } shadow_count_t;
 
 void shadow_count_add(shadow_count_t *count, const shadow_t *shadow);

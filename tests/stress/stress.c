@@ -8,6 +8,8 @@
 // is kept is within the budget. With --seconds it goes on for so long; the round in which something is found is printed,
 // and replays with --rounds.
 //
+// At the end it says how often what is rare happened, and fails if it never did where it should have.
+//
 // The seed is printed. It fixes what each thread does in each round; how the threads interleave stays chance, so a
 // failure with several threads may need some replays, one with --threads 1 none. --exact: with requested=exact. --shift:
 // little need be sparse for pages to become mosaics, and some must.
@@ -25,6 +27,7 @@
 #include "books.h"
 #include "budget.h"
 #include "check.h"
+#include "huge.h"
 #include "mosaic.h"
 #include "os_linux.h"
 #include "pool.h"
@@ -38,8 +41,10 @@ static const unsigned steps_most = 1500; // a thread and round
 static const unsigned child_steps = 300;
 static const unsigned child_seconds = 60; // then something in the child waits forever
 static const unsigned storm_slots = 20;   // blocks that a short-lived thread replaces
+static const size_t huge_live_most_bytes = (size_t)32 << 20; // of a thread
 static const size_t left_most_bytes = 64 << 10;
 static const size_t shift_sparse_bytes = 8 << 10;
+static const unsigned rounds_with_all = 10; // so many have something of everything
 static const unsigned live_checked_every = 16; // rounds; every byte of every block
 
 typedef struct worker {
@@ -54,6 +59,7 @@ static const char *program;
 static unsigned rounds = 1000, thread_count = 4;
 static bool exact, huge, shift;
 static unsigned harden, mosaics_most;
+static uint64_t lent_medium;
 static bool soaking;
 static unsigned long seconds;          // 0: `rounds` counts
 static _Atomic unsigned long signals;  // that came
@@ -129,6 +135,37 @@ void __wrap_lock_fork_begin(uint64_t patience_ms)
 
 void __wrap_lock_fork_end(void) {}
 
+// --- huge pages: how often there was one, counted in front of os_linux.c -------------------------------------------------------
+
+static _Atomic unsigned huge_new, huge_collapsed, huge_large; // regions; large blocks that ask
+
+bool __real_os_huge_page(char *start, size_t bytes, bool again);
+bool __wrap_os_huge_page(char *start, size_t bytes, bool again);
+bool __real_os_huge_page_collapse(char *start, size_t bytes);
+bool __wrap_os_huge_page_collapse(char *start, size_t bytes);
+void __real_os_ask_huge_pages(void *start, size_t bytes);
+void __wrap_os_ask_huge_pages(void *start, size_t bytes);
+
+bool __wrap_os_huge_page(char *start, size_t bytes, bool again)
+{
+    bool done = __real_os_huge_page(start, bytes, again);
+    huge_new += done;
+    return done;
+}
+
+bool __wrap_os_huge_page_collapse(char *start, size_t bytes)
+{
+    bool done = __real_os_huge_page_collapse(start, bytes);
+    huge_collapsed += done;
+    return done;
+}
+
+void __wrap_os_ask_huge_pages(void *start, size_t bytes)
+{
+    huge_large++;
+    __real_os_ask_huge_pages(start, bytes);
+}
+
 static unsigned chance(uint64_t *random, unsigned bound)
 {
     return shadow_below(random, bound);
@@ -164,6 +201,7 @@ static void check_quiet(bool totals)
     mosaics_most = mosaic_count() > mosaics_most ? mosaic_count() : mosaics_most;
     survey_take(&survey);
     shadow_count_t count = count_all();
+    lent_medium = count.lent_medium;
     shadow_compare(&count, &survey, totals);
     if (!books_agree(&survey, why, sizeof(why)))
         shadow_fail("the books do not balance: %s", why);
@@ -442,6 +480,10 @@ static void rounds_run(void)
         workers[i].random = shadow_random(&random);
         workers[i].begins = true;
         shadow_mood(&workers[i].shadow);
+        if (huge) {
+            workers[i].shadow.large_often = true;
+            workers[i].shadow.live_most_bytes = huge_live_most_bytes;
+        }
     }
     pthread_barrier_init(&begin, NULL, thread_count + 1);
     pthread_barrier_init(&end, NULL, thread_count + 1);
@@ -461,6 +503,26 @@ static void rounds_run(void)
     rounds = round;
     threads_end();
     finish();
+}
+
+// --- what is rare ------------------------------------------------------------------------------------------------------
+
+static bool machine_has_huge_pages(void)
+{
+    return os_gives_huge_pages(HUGE_BYTES);
+}
+
+// It has to have happened, or the run says nothing of it.
+static void rare_verify(void)
+{
+    printf("at most %u mosaics; %llu medium blocks lent; huge pages: %u new, %u collapsed, %u large blocks; ", mosaics_most,
+           (unsigned long long)lent_medium, huge_new, huge_collapsed, huge_large);
+    if (shift && mosaics_most == 0)
+        shadow_fail("no page became a mosaic");
+    if (harden == 0 && rounds >= rounds_with_all && lent_medium == 0)
+        shadow_fail("no medium block was lent");
+    if (huge && rounds >= rounds_with_all && machine_has_huge_pages() && (huge_new == 0 || huge_large == 0))
+        shadow_fail("huge pages: %u regions, %u large blocks", huge_new, huge_large);
 }
 
 // --- main ------------------------------------------------------------------------------------------------------------
@@ -529,9 +591,7 @@ int main(int count, char **arguments)
         shadow_fail("the pool does not start");
     model_start(zone_max_bytes(), harden_tail_bytes);
     rounds_run();
-    if (shift && mosaics_most == 0)
-        shadow_fail("no page became a mosaic");
-    printf("at most %u mosaics; ", mosaics_most);
+    rare_verify();
     printf("%u rounds, blocks ever: %llu, resident at the end: %llu bytes\n", rounds,
            (unsigned long long)survey.allocated_total, (unsigned long long)survey.heap_rss_bytes);
     if (soaking && signals == 0)
