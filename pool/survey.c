@@ -17,7 +17,7 @@
 
 typedef struct walk {
     const survey_visitor_t *visitor; // NULL: none
-    residency_t residency;
+    residency_t *residency;
 } walk_t;
 
 // --- zones -----------------------------------------------------------------------------------------------------------
@@ -79,8 +79,8 @@ static void mosaic_survey(survey_t *out, page_t *page, walk_t *walk, uintptr_t m
     for (size_t bytes; (bytes = mosaic_next_block(page, &granule)) != 0; granule += bytes / GRANULE_BYTES) {
         uintptr_t block = start + granule * GRANULE_BYTES;
         survey_class_t *class = &out->classes[size_class_of(bytes) - 1];
-        size_t resident = residency_bytes(&walk->residency, block, block + bytes, most);
-        sums.holes += residency_bytes(&walk->residency, free_from, block, most);
+        size_t resident = residency_bytes(walk->residency, block, block + bytes, most);
+        sums.holes += residency_bytes(walk->residency, free_from, block, most);
         class->live_blocks++;
         class->untouched_bytes += bytes - resident;
         sums.resident += resident;
@@ -88,7 +88,7 @@ static void mosaic_survey(survey_t *out, page_t *page, walk_t *walk, uintptr_t m
         shown.live_blocks++;
         free_from = block + bytes;
     }
-    sums.holes += residency_bytes(&walk->residency, free_from, end, most);
+    sums.holes += residency_bytes(walk->residency, free_from, end, most);
     uint64_t pending = class_pending(&out->classes[sums.class - 1], size_min(remote_pending(page), shown.live_blocks));
     shown.live_bytes -= pending * size_class_table[sums.class].block_bytes;
     shown.live_blocks -= (uint32_t)pending;
@@ -113,13 +113,13 @@ static void page_survey(survey_t *out, page_t *page, walk_t *walk, uintptr_t mos
         return;
     }
     if (owner == NULL) {
-        sums.resident = residency_bytes(&walk->residency, start, start + size_class_table[sums.class].page_bytes, most);
+        sums.resident = residency_bytes(walk->residency, start, start + size_class_table[sums.class].page_bytes, most);
         out->heap_rss_bytes += sums.resident;
         out->retained_bytes += sums.resident;
         page_show(walk, page, &sums, SURVEY_FREE_PAGE);
         return;
     }
-    survey_page_sums(page, owner, &walk->residency, most, &sums);
+    survey_page_sums(page, owner, walk->residency, most, &sums);
     out->heap_rss_bytes += sums.resident;
     class_add(out, &sums);
     page_show(walk, page, &sums, SURVEY_PAGE);
@@ -130,7 +130,7 @@ static void zone_survey(survey_t *out, zone_t *zone, walk_t *walk)
     uint32_t fresh = atomic_load_explicit(&zone->fresh, memory_order_acquire);
     uintptr_t end = (uintptr_t)zone->base + ((size_t)fresh << zone->shift);
     survey_range_add(out, zone->base, (void *)end, zone_name(zone));
-    residency_forget(&walk->residency);
+    residency_forget(walk->residency);
     for (uint32_t i = 0; i < fresh; i++)
         page_survey(out, &zone->pages[i], walk, end);
 }
@@ -172,8 +172,8 @@ static void extent_survey(survey_t *out, const extent_t *node, size_t bytes, wal
     extent_t copy = *node, *extent = &copy;
     uintptr_t start = (uintptr_t)extent->start;
     size_t used_bytes = extent->state == EXTENT_LIVE ? size_min(extent->used_bytes, bytes) : 0;
-    size_t used = residency_bytes(&walk->residency, start, start + used_bytes, most);
-    size_t resident = used + residency_bytes(&walk->residency, start + used_bytes, start + bytes, most);
+    size_t used = residency_bytes(walk->residency, start, start + used_bytes, most);
+    size_t resident = used + residency_bytes(walk->residency, start + used_bytes, start + bytes, most);
     out->heap_rss_bytes += resident;
     extent_show(walk, extent, bytes, resident);
     if (extent->state != EXTENT_LIVE) {
@@ -194,7 +194,7 @@ static void extent_survey(survey_t *out, const extent_t *node, size_t bytes, wal
 static void trap_survey_one(survey_t *out, walk_t *walk, const trap_view_t *view)
 {
     uintptr_t most = trap_base + trap_bytes;
-    size_t resident = residency_bytes(&walk->residency, (uintptr_t)view->open, (uintptr_t)view->end, most);
+    size_t resident = residency_bytes(walk->residency, (uintptr_t)view->open, (uintptr_t)view->end, most);
     size_t used = size_min(resident, view->size_bytes);
     out->heap_rss_bytes += resident;
     out->large_blocks++;
@@ -213,7 +213,7 @@ static void trap_survey(survey_t *out, walk_t *walk)
 {
     trap_view_t view;
     survey_range_add(out, (void *)trap_base, (void *)(trap_base + trap_bytes), "tarn traps");
-    residency_forget(&walk->residency);
+    residency_forget(walk->residency);
     for (unsigned i = 0; i < trap_slots(); i++)
         if (trap_look(i, &view))
             trap_survey_one(out, walk, &view);
@@ -224,14 +224,14 @@ static void large_survey(survey_t *out, walk_t *walk)
     char *start, *end;
     extent_bounds(&start, &end);
     survey_range_add(out, start, end, "tarn large");
-    residency_forget(&walk->residency);
+    residency_forget(walk->residency);
     for (extent_id_t id = extent_first(); id != 0; id = extent_behind(id)) {
         const extent_t *extent = extent_node(id);
         extent_survey(out, extent, (size_t)extent->grains << LARGE_GRAIN_SHIFT, walk, (uintptr_t)end);
     }
     for (extent_id_t id = large_direct_next(0); id != 0; id = large_direct_next(id)) {
         const extent_t *extent = extent_node(id);
-        residency_forget(&walk->residency);
+        residency_forget(walk->residency);
         if (extent->state == EXTENT_LIVE) // else nothing of it is resident (large_direct.c, guarded_free)
             survey_range_add(out, extent->start, extent->start + extent->used_bytes, "tarn large");
         extent_survey(out, extent, extent->used_bytes, walk, (uintptr_t)extent->start + extent->used_bytes);
@@ -270,13 +270,9 @@ static void memory_clear(void *start, size_t bytes)
 _Static_assert(sizeof(survey_t) % sizeof(uint64_t) == 0 && offsetof(survey_t, classes) % sizeof(uint64_t) == 0,
                "it is cleared by words");
 
-static void heap_walk(survey_t *out, const survey_visitor_t *visitor)
+static void pool_walk(survey_t *out, const survey_visitor_t *visitor, residency_t *residency)
 {
-    walk_t walk;
-    walk.visitor = visitor;
-    memory_clear(out, offsetof(survey_t, classes));
-    if (!survey_has_classes())
-        return; // and what is behind need not become resident
+    walk_t walk = {visitor, residency};
     memory_clear(out->classes, sizeof *out - offsetof(survey_t, classes));
     survey_classes_begin(out);
     for (unsigned i = 0; i < zone_count(); i++)
@@ -286,6 +282,29 @@ static void heap_walk(survey_t *out, const survey_visitor_t *visitor)
     large_survey(out, &walk);
     survey_metadata(out);
     survey_totals(out);
+}
+
+static APART void pool_walk_beside(survey_t *out, const survey_visitor_t *visitor)
+{
+    residency_t residency;
+    pool_walk(out, visitor, &residency);
+}
+
+// A profile takes surveys in malloc, on whatever stack the program calls it: a coroutine may have 8 KiB. So what a walk remembers, 4 KiB
+// of it, stands apart; and on the stack only while another walk is under way, or was and will never end (survey_abandon, fork).
+static void heap_walk(survey_t *out, const survey_visitor_t *visitor)
+{
+    static RARE_DATA residency_t apart;
+    static _Atomic bool taken; // [atomic] acquire, release
+    memory_clear(out, offsetof(survey_t, classes));
+    if (!survey_has_classes())
+        return; // and what is behind need not become resident
+    if (atomic_exchange_explicit(&taken, true, memory_order_acquire)) {
+        pool_walk_beside(out, visitor);
+        return;
+    }
+    pool_walk(out, visitor, &apart);
+    atomic_store_explicit(&taken, false, memory_order_release);
 }
 
 static const uint64_t lock_patience_ms = 1000; // far longer than any section under a lock
