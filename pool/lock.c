@@ -56,10 +56,12 @@ static uint64_t fork_patience(void)
     return atomic_load_explicit(&fork_patience_ms, memory_order_relaxed);
 }
 
-// It copies the process, or waits for a processor to do so; and not for one of the C library's locks.
+// It copies the process, or waits for a processor to do so; and not for one of the C library's locks. Whoever waits here is not at
+// work, though it runs while it asks.
 static bool fork_is_at_work(void)
 {
-    return os_thread_runs(atomic_load_explicit(&fork_thread, memory_order_relaxed));
+    int thread = atomic_load_explicit(&fork_thread, memory_order_relaxed);
+    return thread != os_thread_id() && os_thread_runs(thread);
 }
 
 // What a waiter has seen.

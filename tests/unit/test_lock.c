@@ -105,6 +105,24 @@ Test(lock, whoever_waits_for_a_fork_that_hangs_gives_up_and_is_told_so_once)
     cr_assert_not(hangs);
 }
 
+static bool fork_gave_up;
+
+static void fork_tries_to_take(void *lock)
+{
+    lock_fork_begin(20);
+    fork_gave_up = !lock_fork_take(lock);
+    lock_fork_end();
+}
+
+// Its holder may be a fork that waits for what this thread's interrupted call holds.
+Test(lock, a_fork_does_not_wait_forever_though_it_was_the_last_to_begin)
+{
+    lock_take(&low);
+    support_thread(fork_tries_to_take, &low);
+    cr_assert(fork_gave_up);
+    lock_give(&low);
+}
+
 static _Atomic bool held;
 
 static void *give_later(void *unused)
