@@ -34,6 +34,8 @@ static unsigned stride_of(const zone_t *zone)
     return zone->kind < SMALL_ZONES ? SMALL_BLOCKS_MAX / 64 : 1;
 }
 
+#define PLANES 3u
+
 static size_t plane_bytes(const zone_t *zone)
 {
     return align_up((size_t)zone->bound * stride_of(zone) * sizeof(uint64_t), os_page_bytes());
@@ -41,25 +43,34 @@ static size_t plane_bytes(const zone_t *zone)
 
 static size_t table_bytes(const zone_t *zone)
 {
-    return 3 * plane_bytes(zone);
+    return PLANES * plane_bytes(zone);
 }
 
-// Two threads may want a zone's first table at once; the other fields say the same in both.
-static bool table_make(const zone_t *zone)
+static bool table_make_locked(zone_t *zone)
 {
     block_bits_table_t *table = &block_bits_tables[zone->index];
-    size_t bytes = table_bytes(zone);
-    char *base = os_map(bytes, os_page_bytes()), *nothing = NULL;
+    if (table->base != NULL) // two threads wanted it at once
+        return true;
+    char *base = zone_sides_add(zone, PLANES, stride_of(zone) * sizeof(uint64_t), plane_bytes(zone));
     if (base == NULL)
         return false;
-    os_name(base, bytes, "tarn metadata");
     __atomic_store_n(&table->pages, zone->pages, __ATOMIC_RELAXED);
     __atomic_store_n(&table->plane_words, plane_bytes(zone) / sizeof(uint64_t), __ATOMIC_RELAXED);
     __atomic_store_n(&table->words, words_of(zone), __ATOMIC_RELAXED);
     __atomic_store_n(&table->stride, stride_of(zone), __ATOMIC_RELAXED);
-    if (!__atomic_compare_exchange_n(&table->base, &nothing, base, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        os_unmap(base, bytes);
+    __atomic_store_n(&table->base, base, __ATOMIC_RELEASE);
     return true;
+}
+
+static bool table_make(zone_t *zone)
+{
+    bool inside = lock_is_mine(&zone_lock);
+    if (!inside && !lock_take(&zone_lock))
+        return false;
+    bool done = table_make_locked(zone);
+    if (!inside)
+        lock_give(&zone_lock);
+    return done;
 }
 
 _Static_assert(SMALL_BLOCKS_MAX / 8 == 2 * sizeof(page_t), "block_bits_free_front");
@@ -90,7 +101,7 @@ static void waiting_end(page_t *page)
 
 bool block_bits_begin(page_t *page)
 {
-    const zone_t *zone = zone_get(page->zone);
+    zone_t *zone = zone_get(page->zone);
     if (__atomic_load_n(&block_bits_tables[page->zone].base, __ATOMIC_ACQUIRE) == NULL && !table_make(zone))
         return false;
     block_word_t *words = block_bits_free(page);

@@ -19,18 +19,20 @@ static size_t table_bytes(const zone_t *zone)
 
 static uint32_t *table_get(unsigned index)
 {
-    uint32_t *table = __atomic_load_n(&tables[index], __ATOMIC_ACQUIRE), *nothing = NULL;
-    if (table != NULL)
-        return table;
-    size_t bytes = table_bytes(zone_get(index));
-    table = os_map(bytes, os_page_bytes());
-    if (table == NULL)
-        return NULL;
-    os_name(table, bytes, "tarn metadata");
-    if (__atomic_compare_exchange_n(&tables[index], &nothing, table, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return table;
-    os_unmap(table, bytes);
-    return nothing;
+    return __atomic_load_n(&tables[index], __ATOMIC_ACQUIRE);
+}
+
+// A block's page is not begun under the lock, nor is the block noted there.
+static APART void table_make(unsigned index)
+{
+    zone_t *zone = zone_get(index);
+    if (!lock_take(&zone_lock))
+        return; // and the block is not noted
+    if (tables[index] == NULL) { // else two threads wanted it at once
+        char *table = zone_sides_add(zone, 1, slots_per_page(zone) * sizeof(uint32_t), table_bytes(zone));
+        __atomic_store_n(&tables[index], (uint32_t *)table, __ATOMIC_RELEASE);
+    }
+    lock_give(&zone_lock);
 }
 
 static uint32_t *slot_of(const page_t *page, unsigned index)
@@ -50,6 +52,8 @@ static APART void exact_note(const void *block, size_t size_bytes)
 {
     bool exact;
     page_t *page = zone_page_of(block);
+    if (table_get(page->zone) == NULL)
+        table_make(page->zone);
     uint32_t *slot = slot_of(page, page_block_index(page, block, &exact));
     if (slot != NULL)
         *slot = (uint32_t)size_bytes + 1; // 0: never noted
@@ -79,7 +83,7 @@ bool requested_bounds(unsigned index, char **start, char **end)
 {
     if (index >= zone_count())
         return false;
-    *start = (char *)__atomic_load_n(&tables[index], __ATOMIC_ACQUIRE);
+    *start = (char *)table_get(index);
     *end = *start == NULL ? NULL : *start + table_bytes(zone_get(index));
     return true;
 }

@@ -1,6 +1,8 @@
 // pool/zone.c - see zone.h.
 #include "zone.h"
 
+#include <assert.h>
+
 #include "os_linux.h"
 
 uintptr_t zone_front_base;
@@ -331,11 +333,49 @@ void zone_fresh_set(zone_t *zone, uint32_t fresh)
         atomic_store_explicit(&zones_later[zone->index].fresh, fresh, memory_order_release);
 }
 
+static RARE bool side_commit(const zone_side_t *side, uint32_t from, uint32_t to)
+{
+    return commit_between(side->start + from * side->page_bytes, side->start + to * side->page_bytes);
+}
+
+static RARE bool sides_commit(const zone_t *zone, uint32_t to)
+{
+    for (unsigned i = 0; i < ZONE_SIDES && zone->sides[i].start != NULL; i++)
+        if (!side_commit(&zone->sides[i], zone->described, to))
+            return false;
+    return true;
+}
+
+char *zone_sides_add(zone_t *zone, unsigned count, size_t page_bytes, size_t apart_bytes)
+{
+    assert(lock_is_mine(&zone_lock));
+    zone_side_t *side = zone->sides;
+    while (side->start != NULL)
+        side++;
+    assert(side + count <= zone->sides + ZONE_SIDES);
+    char *start = os_reserve(count * apart_bytes, os_page_bytes());
+    for (unsigned i = 0; start != NULL && i < count; i++) {
+        zone_side_t one = {start + i * apart_bytes, page_bytes};
+        if (!side_commit(&one, 0, zone->described)) {
+            os_unmap(start, count * apart_bytes);
+            return NULL;
+        }
+    }
+    if (start == NULL)
+        return NULL;
+    os_name(start, count * apart_bytes, "tarn metadata");
+    for (unsigned i = 0; i < count; i++)
+        side[i] = (zone_side_t){start + i * apart_bytes, page_bytes};
+    return start;
+}
+
 static bool zone_commit_pages(zone_t *zone, uint32_t from, uint32_t to)
 {
     if (!commit_between(&zone->pages[zone->described], &zone->pages[to]))
         return false;
     if (is_in_front(zone) && !front_commit(zone, to))
+        return false;
+    if (unlikely(zone->sides[0].start != NULL) && !sides_commit(zone, to))
         return false;
     if (!commit_between(zone->base + ((size_t)from << zone->shift), zone->base + ((size_t)to << zone->shift)))
         return false;

@@ -21,6 +21,14 @@
 
 #define ZONE_KINDS (SMALL_ZONES + MEDIUM_ZONES)
 
+// A table of a layer above, with so many bytes for each page: usable as far as pages are described. What is reserved only costs nothing
+// where a process locks its memory (mlockall), or committed memory counts.
+#define ZONE_SIDES 4u // three planes of block_bits, and requested's sizes
+typedef struct zone_side {
+    char *start; // NULL: none
+    size_t page_bytes;
+} zone_side_t;
+
 typedef struct zone {
     char *base;       // [const] these five until the zone is left (zone_remove): then NULL and 0
     page_t *pages;    // [const] descriptors
@@ -37,6 +45,7 @@ typedef struct zone {
     uint64_t owned_peak_ms;     // when it last sank, or a purge found half of it still owned
     huge_table_t huge;
     size_t meta_bytes;          // [const] reserved for descriptors and sets
+    zone_side_t sides[ZONE_SIDES]; // the first ones; a zone with any is never left
 } zone_t;
 
 // What free needs of the two small zones of the start, which stand side by side. Three variables and not a struct: the compiler
@@ -65,6 +74,9 @@ RARE size_t zone_front_bytes_from(uintptr_t address);
 void zone_front_bounds(unsigned zone, char **start, char **end);
 
 extern lock_t zone_lock;
+
+// Adds `count` tables, zero, each `apart_bytes` (whole OS pages) behind the one before. The caller holds the lock. NULL: no memory.
+RARE char *zone_sides_add(zone_t *zone, unsigned count, size_t page_bytes, size_t apart_bytes);
 
 // Reserves the zones of the start. False: no addresses at all.
 bool zone_start(void);

@@ -167,6 +167,46 @@ FACT(addresses_kept_for_one_size_are_given_back_for_another)
     run_out_of_one_size_after_the_other(100 * MIB);
 }
 
+// --- tables that few pages use ---------------------------------------------------------------------------------------------
+
+// Starts itself over with these options.
+static void options_require(const char *fact, const char *options)
+{
+    const char *now = getenv("TARN_OPTIONS");
+    if (now != NULL && strcmp(now, options) == 0)
+        return;
+    setenv("TARN_OPTIONS", options, 1);
+    execl("/proc/self/exe", "scarce", fact, (char *)NULL);
+    _exit(STATUS_FAILED);
+}
+
+#define EVERY_TABLE "stats=off:harden=2:requested=exact"
+
+FACT(memory_is_locked_as_far_as_it_is_used_with_every_table)
+{
+    options_require("memory_is_locked_as_far_as_it_is_used_with_every_table", EVERY_TABLE);
+    free(malloc(1000));
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+        check_skip("so much may not be locked");
+    CHECK(rss_bytes() < 64 * MIB, "%zu bytes are resident", rss_bytes());
+    for (size_t size = 16; size < 200000; size *= 2) {
+        void *block = malloc(size);
+        CHECK(block != NULL, "no %zu bytes", size);
+        memset(block, 1, size);
+    }
+    CHECK(rss_bytes() < 64 * MIB, "%zu bytes are resident", rss_bytes());
+}
+
+FACT(a_data_limit_counts_no_table_that_is_not_used)
+{
+    size_t count;
+    options_require("a_data_limit_counts_no_table_that_is_not_used", EVERY_TABLE);
+    free(malloc(1000));
+    limit_set(RLIMIT_DATA, 60 * MIB);
+    free_all(all_there_is(1000, &count));
+    CHECK(count * 1000 >= 30 * MIB, "only %zu blocks of 1000 bytes", count);
+}
+
 static void *run_out_in_thread(void *unused)
 {
     for (size_t i = 0; i < 10; i++) {
