@@ -44,17 +44,30 @@ extent_t *extent_node(extent_id_t id)
 
 // --- nodes -----------------------------------------------------------------------------------------------------------
 
+static void nodes_set(void *start, size_t bytes)
+{
+    nodes = start;
+    nodes_reserved_bytes = bytes;
+    nodes_used = 1; // 0 is "none"
+}
+
+static size_t nodes_most_bytes(size_t address_limit_bytes)
+{
+    size_t most = size_min(NODES_MAX, (os_address_space_bytes() >> nodes_space_shift) / sizeof(extent_t));
+    if (address_limit_bytes != SIZE_MAX) // as much as a zone takes of the addresses there
+        most = size_max(address_limit_bytes / LIMITED_FRACTION / sizeof(extent_t), os_page_bytes());
+    return align_up(most * sizeof(extent_t), os_page_bytes());
+}
+
+// Where there is no range.
 static bool nodes_reserve(void)
 {
-    size_t limit = os_address_limit_bytes(), space = os_address_space_bytes();
-    size_t most = size_min(NODES_MAX, (space >> nodes_space_shift) / sizeof(extent_t));
-    if (limit != SIZE_MAX) // as much as a zone takes of the addresses there
-        most = size_max(limit / LIMITED_FRACTION / sizeof(extent_t), os_page_bytes());
-    for (; nodes == NULL && most * sizeof(extent_t) >= os_page_bytes(); most /= 4) {
-        nodes_reserved_bytes = align_up(most * sizeof(extent_t), os_page_bytes());
-        nodes = os_reserve(nodes_reserved_bytes, os_page_bytes());
+    size_t bytes = nodes_most_bytes(os_address_limit_bytes());
+    for (; nodes == NULL && bytes >= os_page_bytes(); bytes = align_down(bytes / 4, os_page_bytes())) {
+        void *start = os_reserve(bytes, os_page_bytes());
+        if (start != NULL)
+            nodes_set(start, bytes);
     }
-    nodes_used = 1; // 0 is "none"
     return nodes != NULL;
 }
 
@@ -306,8 +319,13 @@ bool extent_start(void)
     }
     if (range == NULL)
         return false;
-    size_t table_bytes = align_up(range_grains * sizeof(extent_id_t), os_page_bytes());
-    table = os_reserve(table_bytes, os_page_bytes());
+    // The nodes with it: if the program sets a limit of addresses before its first large block, there will be none to be had.
+    size_t table_bytes = align_up(range_grains * sizeof(extent_id_t), os_page_bytes()), node_bytes = nodes_most_bytes(SIZE_MAX);
+    table = os_reserve(table_bytes + node_bytes, os_page_bytes());
+    if (table != NULL)
+        nodes_set((char *)table + table_bytes, node_bytes);
+    else
+        table = os_reserve(table_bytes, os_page_bytes());
     if (table == NULL) {
         os_unmap(range, range_grains << LARGE_GRAIN_SHIFT);
         range = NULL;

@@ -227,6 +227,23 @@ FACT(threads_run_out_together)
     run_out_twice(5000, 20 * MIB);
 }
 
+// What the pool has reserved is used up by it alone, so the limit means little then; but it is no end.
+FACT(an_address_limit_set_before_the_first_large_block_leaves_large_blocks)
+{
+    free(malloc(100)); // the pool has started
+    limit_set(RLIMIT_AS, 300 * MIB);
+    for (size_t i = 0; i < 50; i++) {
+        char *block = malloc(MIB);
+        CHECK(block != NULL, "no MiB, of block %zu", i);
+        block[0] = block[MIB - 1] = 1;
+    }
+    char *vector = malloc(100);
+    for (size_t bytes = 200; bytes < 64 * MIB; bytes *= 2) {
+        vector = realloc(vector, bytes);
+        CHECK(vector != NULL, "realloc to %zu bytes", bytes);
+    }
+}
+
 // --- the kernel's limit of mappings --------------------------------------------------------------------------------------
 
 static int order(const void *left, const void *right)
