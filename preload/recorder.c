@@ -73,10 +73,7 @@
 
 static struct timespec start_time;
 static _Atomic bool on;   // [atomic] all of its beginning is there, so any thread may write: release, acquire. Until its end
-// [atomic] The recording is yet to begin, with the first sample: of a child of a fork, or of a library's constructor that the loader
-// calls before ours. By the thread that takes this.
-static _Atomic bool late = true;
-static bool is_child;
+static _Atomic bool late; // [atomic] a child of a fork, whose recording begins with its first sample: by the thread that takes this
 static bool failed;       // it could not be had: not tried again
 
 static __thread bool inside __attribute__((tls_model("initial-exec")));
@@ -326,31 +323,16 @@ void recorder_signal_start(void)
         fatal_action_set(options.record_signal, &action);
 }
 
-// Before our constructor the process is known as soon as the C library's has run, which sets the names that it goes by.
-static bool process_is_known(void)
-{
-    if (process.pid == 0 && environ != NULL && glibc_is_here())
-        process_start();
-    return process.pid != 0 && process_is_this();
-}
-
-static bool is_wanted_here(void)
-{
-    return recorder_is_wanted() && (is_child || options.follow || process_is_topmost());
-}
-
-// What fails before the constructor is tried again there, and complained of.
 bool recorder_begin_late(void)
 {
-    if (!atomic_load_explicit(&late, memory_order_relaxed) || failed || !process_is_known() || !is_wanted_here() ||
+    if (!atomic_load_explicit(&late, memory_order_relaxed) || failed || !process_is_this() ||
         !atomic_exchange_explicit(&late, false, memory_order_relaxed))
         return false;
-    bool begun = begin(is_child);
-    atomic_store_explicit(&on, begun, memory_order_release);
-    failed = is_child && !begun;
+    failed = !begin(true);
+    atomic_store_explicit(&on, !failed, memory_order_release);
     if (failed)
         sample_rate_set(0);
-    return begun;
+    return !failed;
 }
 
 // What it has of its parent's heap was not sampled here, and its recording says so (`forked`).
@@ -358,7 +340,6 @@ void recorder_forked(void)
 {
     bool had = recorder_header != NULL || atomic_load_explicit(&late, memory_order_relaxed);
     bool has = had && options.follow && path_has_pid(options.record);
-    is_child = true;
     atomic_store_explicit(&on, false, memory_order_relaxed);
     recorder_file_close();
     atomic_store_explicit(&late, has, memory_order_relaxed);
@@ -534,18 +515,13 @@ void recorder_event(uint64_t now_ns)
 
 // --- start -----------------------------------------------------------------------------------------------------------
 
-static void snapshot_at_start(void)
-{
-    inside = true;
-    if (!kernel_is_filtered())
-        snapshot_take(RECORDING_AT_START, recorder_now_ns(), survey_glance(), recorder_header->live_weighted_bytes);
-    inside = false;
-}
-
 // So that a recording has one, however soon its process is killed. False, with errno: the disk has no room for it.
 static bool first_snapshot_take(void)
 {
-    snapshot_at_start();
+    inside = true;
+    if (!kernel_is_filtered())
+        snapshot_take(RECORDING_AT_START, recorder_now_ns(), survey_glance(), 0);
+    inside = false;
     if (recorder_header->snapshot_number != 0 || (recorder_header->flags & RECORDING_FULL_DISK) == 0)
         return true;
     recorder_file_discard();
@@ -555,11 +531,7 @@ static bool first_snapshot_take(void)
 
 void recorder_start(void)
 {
-    bool wanted = is_wanted_here();
-    if (!atomic_exchange_explicit(&late, false, memory_order_relaxed) && recorder_is_on()) {
-        snapshot_at_start(); // constructors that ran before ours have begun it
-        return;
-    }
+    bool wanted = recorder_is_wanted() && (options.follow || process_is_topmost());
     if (wanted && begin(false) && first_snapshot_take()) {
         atomic_store_explicit(&on, true, memory_order_release);
         return;

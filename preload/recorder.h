@@ -34,7 +34,7 @@ RARE void recorder_start(void);
 void recorder_signal_start(void);
 // Whether this process has a recording that is not yet ended.
 bool recorder_is_on(void);
-// The same; a child of a fork begins its own when it has something to say, and so does a process before our constructor.
+// The same; a child of a fork begins its own when it has something to say.
 RARE bool recorder_begin_late(void);
 
 // Nanoseconds since the recording began.

@@ -79,18 +79,6 @@ class Planted(Case):
         self.check('leak', 'note_request', 'leak', 'live_bytes', lambda report: 300000 * 128, ['leak'])
 
 
-    def test_what_a_library_s_constructor_keeps_is_not_another_s(self):
-        """The loader calls it before libtarn's own."""
-        recording = self.folder / 'recording'
-        environment = self.options(recording, 'sample=64KiB')
-        environment['LD_PRELOAD'] += f':{recordings.PLANTED / "libearly.so"}'
-        subprocess.run([recordings.PLANTED / 'leak'], env=environment, check=True, stdout=subprocess.DEVNULL)
-        report = self.report(recording)
-        self.assert_adds_up(report)
-        early = [site for site in report['sites'] if site['site'].startswith('early_cache')]
-        self.assertEqual(len(early), 1, report['sites'])
-        self.assertAlmostEqual(early[0]['live_bytes'], 8 << 20, delta=0.1 * (8 << 20))
-
     def test_a_verdict_says_when_it_rests_on_few_samples(self):
         for sample in ('64KiB', '6MiB'):
             report = self.report(self.record('leak', f'sample={sample}', name=sample))
