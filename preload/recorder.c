@@ -159,6 +159,7 @@ bool recorder_enter(recorder_section_t *section)
     inside = true;
     if (unlikely(!recorder_is_on()) && !recorder_begin_late()) {
         inside = false;
+        errno = section->saved_errno; // of a file that could not be opened
         return false;
     }
     section->begun_ns = recorder_now_ns();

@@ -411,6 +411,10 @@ class Processes(Recorded):
         live = sum(site.live.requested_bytes for site in recording.sites)
         self.assertAlmostEqual(live, 20 << 20, delta=(20 << 20) * 0.2)
 
+    def test_a_child_whose_recording_cannot_be_opened_keeps_its_errno(self):
+        self.work('fork_without_files', options='sample=65536')
+        self.require_whole(self.only())
+
     def test_threads_of_a_child_that_begin_at_once_begin_one(self):
         children = 20
         self.work('forked_threads', children, options='sample=16384')

@@ -2,6 +2,7 @@
 //
 //   worker NAME [ARGUMENT]...     each says "ready" when it is at work
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -214,6 +216,28 @@ static int vforks(int count, char **arguments)
     return 0;
 }
 
+// A child that may open no file, and so has no recording: malloc does not tell it so by errno.
+static int fork_without_files(int count, char **arguments)
+{
+    (void)count, (void)arguments;
+    allocate((size_t)1 << 20);
+    pid_t pid = fork();
+    if (pid == 0) {
+        const struct rlimit none = {0, 0};
+        int status = 0;
+        setrlimit(RLIMIT_NOFILE, &none);
+        for (int i = 0; i < 64 && status == 0; i++) {
+            errno = 0;
+            void *block = malloc((size_t)128 << 10);
+            status = block == NULL || errno != 0;
+        }
+        _exit(status);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    return status != 0;
+}
+
 // Children whose threads all allocate at once, and nothing does before. worker forked_threads CHILDREN
 static int forked_threads(int count, char **arguments)
 {
@@ -398,7 +422,8 @@ int main(int count, char **arguments)
                                          {"forks", forks}, {"exec", run_exec},       {"plugins", run_plugins},
                                          {"storm", storm}, {"recursion", recursion}, {"idle", idle},
                                          {"spike", spike}, {"paths", paths},       {"sizes", sizes},
-                                         {"forked_threads", forked_threads}, {"vforks", vforks}};
+                                         {"forked_threads", forked_threads}, {"vforks", vforks},
+                                         {"fork_without_files", fork_without_files}};
     for (unsigned i = 0; count > 1 && i < sizeof programs / sizeof *programs; i++)
         if (strcmp(arguments[1], programs[i].name) == 0)
             return programs[i].run(count - 2, arguments + 2);
