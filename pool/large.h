@@ -7,8 +7,8 @@
 //
 // The addresses are extent.h's. Of blocks that live tells large_live.h, of those that are kept large_cache.h, of mappings of their
 // own large_direct.h; growing is in large_resize.c.
-// Thread safe. What is not said to do without takes LOCK_LARGE. Memory is given back without it; only commits, the cut of a shrunk block
-// and mremap run under it.
+// Thread safe. What is not said to do without takes LOCK_LARGE. What is freed is given back without it; commits, what a block that shrinks
+// gives back and mremap run under it.
 #ifndef TARN_LARGE_H
 #define TARN_LARGE_H
 

@@ -3,8 +3,8 @@
 //   in its own grains  ->  into free grains behind  ->  moved to where there is room for half as much again (mremap)
 //   ->  moved into a mapping of its own, where the range has no room
 //
-// A mapping of its own is resized by the kernel; one between guards only shrinks. All of it under LOCK_LARGE, but for memory that is
-// given back.
+// A mapping of its own is resized by the kernel; one between guards only shrinks. All of it under LOCK_LARGE: a block
+// that becomes shorter is live meanwhile, for surveys and for a fork's child.
 #include "large.h"
 
 #include "budget.h"
@@ -27,23 +27,15 @@ static bool tail_is_clean(const extent_t *extent, size_t grains)
     return extent_refresh(extent->start + (grains << LARGE_GRAIN_SHIFT), extent->grains - grains);
 }
 
-// Shorter, where it is: the OS pages behind the end go back, then the addresses. The lock is held before, not afterwards, and not while
-// the kernel works; meanwhile the block is nobody's.
-static void shorten(extent_id_t id, size_t bytes, size_t size_bytes)
+// In place, in the grains it has. Shrinking gives the OS pages behind the end back, then the addresses.
+static void resize_here(extent_id_t id, size_t bytes, size_t size_bytes)
 {
     extent_t *extent = extent_node(id);
-    size_t grains = large_live_grains(bytes);
-    extent_state_set(extent, EXTENT_BUSY);
-    lock_give(&extent_lock);
-    large_live_trim(extent, extent->used_bytes, bytes);
-    bool locked = lock_take(&extent_lock);
-    extent_state_set(extent, EXTENT_LIVE);
-    if (!locked) // a fork does not finish: it is longer than it need be
-        return;
+    size_t before = extent->used_bytes, grains = large_live_grains(bytes);
+    large_live_trim(extent, before, bytes);
     large_live_resized(extent, bytes, size_bytes);
-    if (grains < extent->grains && !extent->moved && tail_is_clean(extent, grains))
+    if (bytes < before && grains < extent->grains && !extent->moved && tail_is_clean(extent, grains))
         extent_cut(id, grains);
-    lock_give(&extent_lock);
 }
 
 // A place that was moved out of goes back to the range, unless somebody else's mapping has taken it.
@@ -166,7 +158,7 @@ static bool resize_in_range(extent_id_t id, size_t bytes, size_t size_bytes)
         return false;
     if (huge && !(there && extent->huge))
         large_huge_ask(extent, bytes);
-    large_live_resized(extent, bytes, size_bytes);
+    resize_here(id, bytes, size_bytes);
     return true;
 }
 
@@ -201,11 +193,6 @@ void *large_resize(void *block, size_t size_bytes)
         return NULL;
     large_result_t result;
     extent_id_t id = large_live_find(block, &result);
-    size_t bytes = align_up(size_max(size_bytes, 1), os_page_bytes());
-    if (id != 0 && !extent_node(id)->direct && bytes < extent_node(id)->used_bytes) {
-        shorten(id, bytes, size_bytes);
-        return block;
-    }
     void *resized_block = id != 0 && resize_counted(id, size_bytes) ? extent_node(id)->start : NULL;
     lock_give(&extent_lock);
     return resized_block;
