@@ -110,10 +110,10 @@ static RARE int lock_future(int flags)
 static RARE int lock_current(int flags)
 {
     int result = kernel_mlockall(flags | MCL_ONFAULT);
+    if (result == 0)
+        result = lock_future(flags); // first, so that what other threads map meanwhile is locked as the rest is
     bool done = result == 0 && lock_each(flags);
-    if (done)
-        result = lock_future(flags);
-    else if (result == 0 || result == -EINVAL)
+    if (!done && (result == 0 || result == -EINVAL))
         result = kernel_mlockall(flags);
     if (result == 0)
         procfs_mappings(0, unlock, NULL);
