@@ -99,7 +99,8 @@ uint64_t survey_glance(void);
 // Either of them, and what it comes by is shown.
 RARE void survey_take_pages(survey_t *out, const survey_visitor_t *visitor, bool locked);
 
-// The pool's own tables, whole OS pages, each a range of addresses that are usable. Takes no lock: one that is made meanwhile may be missed.
+// The pool's own tables, whole OS pages, each a range of addresses of which the end may be reserved only. Takes no lock: one that is made
+// meanwhile may be missed.
 RARE void survey_tables(void (*visit)(const char *start, const char *end, void *context), void *context);
 
 #endif
