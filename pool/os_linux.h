@@ -1,5 +1,5 @@
-// pool/os_linux.h - the only door to the kernel's memory calls: what all files named os_* give. All sizes in bytes, all ranges multiples of the OS
-// page. No function touches errno, allocates, or keeps a file descriptor. Thread safe.
+// pool/os_linux.h - the only door to the kernel's memory calls: what all files named os_* give. All sizes in bytes, all
+// ranges multiples of the OS page. No function touches errno, allocates, or keeps a file descriptor. Thread safe.
 #ifndef TARN_OS_LINUX_H
 #define TARN_OS_LINUX_H
 

@@ -4,8 +4,9 @@
 //   live_bytes     = requested + rounding          (exact, and so are the counts per class)
 //
 // Resident bytes are the kernel's (PAGEMAP_SCAN over the pool's own ranges, or mincore on kernels before 6.7, which takes
-// memory that was read but never written for resident), OS page by OS page; each resident byte is charged to one cause. While other threads allocate, the walk sees each page at its own instant: every sum still
-// closes, and the counts are exact for all threads that are not inside the allocator.
+// memory that was read but never written for resident), OS page by OS page; each resident byte is charged to one cause.
+// While other threads allocate, the walk sees each page at its own instant: every sum still closes, and the counts are exact
+// for all threads that are not inside the allocator.
 #ifndef TARN_SURVEY_H
 #define TARN_SURVEY_H
 

@@ -36,7 +36,10 @@ LAYERS = [
 ]
 
 # Files whose name is not that of their noun.
-NOUN_OF_FILE = {'os_calls': 'os', 'os_guard': 'os', 'os_linux': 'os', 'os_locked': 'os', 'os_residency': 'os', 'survey_ranges': 'survey', 'survey_sums': 'survey', 'survey_totals': 'survey'}
+NOUN_OF_FILE = {
+    'os_calls': 'os', 'os_guard': 'os', 'os_linux': 'os', 'os_locked': 'os', 'os_residency': 'os',
+    'survey_ranges': 'survey', 'survey_sums': 'survey', 'survey_totals': 'survey',
+}
 
 # Headers that a noun's own files share.
 PRIVATE = ['os_calls.h']

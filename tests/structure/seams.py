@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """seams.py SOURCE_ROOT BUILD_ROOT - what one file alone may do, no other does.
 
-In pool/ only os_linux.c and its like (os_*.c) talk to the kernel; in preload/ only kernel.h does so by a call's number. Of what was compiled, only preload/entry.c and preload/cxx.c
-define a name of malloc's family. The first is read from the sources; the second from the object files, so that macros
-and aliases hide nothing.
+In pool/ only os_linux.c and its like (os_*.c) talk to the kernel; in preload/ only kernel.h does so by a call's number.
+Of what was compiled, only preload/entry.c and preload/cxx.c define a name of malloc's family. The first is read from the
+sources; the second from the object files, so that macros and aliases hide nothing.
 """
 
 import fnmatch
