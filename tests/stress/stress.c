@@ -28,6 +28,7 @@
 #include "budget.h"
 #include "check.h"
 #include "huge.h"
+#include "huge_count.h"
 #include "mosaic.h"
 #include "os_linux.h"
 #include "pool.h"
@@ -134,37 +135,6 @@ void __wrap_lock_fork_begin(uint64_t patience_ms)
 }
 
 void __wrap_lock_fork_end(void) {}
-
-// --- huge pages: how often there was one, counted in front of os_linux.c -------------------------------------------------------
-
-static _Atomic unsigned huge_new, huge_collapsed, huge_large; // regions; large blocks that ask
-
-bool __real_os_huge_page(char *start, size_t bytes, bool again);
-bool __wrap_os_huge_page(char *start, size_t bytes, bool again);
-bool __real_os_huge_page_collapse(char *start, size_t bytes);
-bool __wrap_os_huge_page_collapse(char *start, size_t bytes);
-void __real_os_ask_huge_pages(void *start, size_t bytes);
-void __wrap_os_ask_huge_pages(void *start, size_t bytes);
-
-bool __wrap_os_huge_page(char *start, size_t bytes, bool again)
-{
-    bool done = __real_os_huge_page(start, bytes, again);
-    huge_new += done;
-    return done;
-}
-
-bool __wrap_os_huge_page_collapse(char *start, size_t bytes)
-{
-    bool done = __real_os_huge_page_collapse(start, bytes);
-    huge_collapsed += done;
-    return done;
-}
-
-void __wrap_os_ask_huge_pages(void *start, size_t bytes)
-{
-    huge_large++;
-    __real_os_ask_huge_pages(start, bytes);
-}
 
 static unsigned chance(uint64_t *random, unsigned bound)
 {
@@ -516,13 +486,13 @@ static bool machine_has_huge_pages(void)
 static void rare_verify(void)
 {
     printf("at most %u mosaics; %llu medium blocks lent; huge pages: %u new, %u collapsed, %u large blocks; ", mosaics_most,
-           (unsigned long long)lent_medium, huge_new, huge_collapsed, huge_large);
+           (unsigned long long)lent_medium, huge_count.regions, huge_count.collapsed, huge_count.large);
     if (shift && mosaics_most == 0)
         shadow_fail("no page became a mosaic");
     if (harden == 0 && rounds >= rounds_with_all && lent_medium == 0)
         shadow_fail("no medium block was lent");
-    if (huge && rounds >= rounds_with_all && machine_has_huge_pages() && (huge_new == 0 || huge_large == 0))
-        shadow_fail("huge pages: %u regions, %u large blocks", huge_new, huge_large);
+    if (huge && rounds >= rounds_with_all && machine_has_huge_pages() && (huge_count.regions == 0 || huge_count.large == 0))
+        shadow_fail("huge pages: %u regions, %u large blocks", huge_count.regions, huge_count.large);
 }
 
 // --- main ------------------------------------------------------------------------------------------------------------
