@@ -188,7 +188,8 @@ void text_callers(FILE *out, const profile_t *profile, const profile_stack_t *st
     enum { LINES = 2, NAME_ROOM = 60 };
     const profile_frame_t *frame;
     uint32_t index = 0;
-    size_t room = text_room(indent) - strlen("< ") < NAME_ROOM ? text_room(indent) - strlen("< ") : NAME_ROOM;
+    size_t room = text_room(indent + (int)strlen("< "));
+    room = room < NAME_ROOM ? room : NAME_ROOM;
     int column = 0, line = 0;
     while ((frame = blame_frame_at(profile, stack, index)) != NULL && frame != stack->blamed)
         index++;
