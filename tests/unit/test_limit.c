@@ -16,7 +16,7 @@
 static void *blocks[BLOCKS_MAX];
 static unsigned count;
 static _Atomic unsigned told;
-static size_t told_bytes;
+static _Atomic size_t told_bytes; // of the last refusal, whichever thread's
 
 void pool_hook_limit(size_t size_bytes)
 {
