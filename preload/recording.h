@@ -243,7 +243,7 @@ typedef struct recording_snapshot {
     uint64_t live_samples, live_weighted_bytes; // the profile, then
     uint64_t class_count; // classes that follow
     uint64_t cell_count;  // cells that follow them, at offset sizeof + snapshot_classes * sizeof(recording_class_t)
-    uint64_t cell_pages;  // a small or medium page's cell stands for so many of its class: 1, or more if thinned
+    uint64_t cell_pages;  // each cell stands for so many pages, or large blocks, like its own: 1, or more if thinned
     uint64_t reserved[15];
     uint64_t number_end;
 } recording_snapshot_t;

@@ -224,7 +224,7 @@ static json_t *row_json(const profile_snapshot_t *snapshot, uint32_t row)
     set_text(object, "kind", is_class ? "class" : row == snapshot->class_count ? "large" : "free");
     set_number(object, "block_bytes", is_class ? snapshot->classes[row].block_bytes : 0);
     set_number(object, "page_bytes", is_class ? snapshot->classes[row].page_bytes : 0);
-    set_number(object, "pages_a_cell", is_class ? snapshot->pages_a_cell : 1);
+    set_number(object, "pages_a_cell", snapshot->pages_a_cell);
     json_object_set_new(object, "pages", json_array());
     return object;
 }

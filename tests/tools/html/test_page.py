@@ -393,13 +393,47 @@ class Pictures(Seen):
         }})()""")
 
     def test_a_cell_has_the_colour_of_its_occupancy(self):
-        for low, high, step in ((0, 0.1, 0), (0.1, 0.25, 1), (0.5, 0.75, 3), (0.75, 1.01, 4)):
+        for low, high in ((0, 0.1), (0.1, 0.25), (0.5, 0.75), (0.75, 1.01)):
             row = 512 if high < 0.5 else 1024
             slots = 16 * 1024 // row
-            x, y, _ = self.cell(row, lambda page: low <= page[0] / slots < high)
-            wanted = self.value('getComputedStyle(document.documentElement)'
-                                f'.getPropertyValue("--occupancy-{step}").trim()')
-            self.assertEqual(self.pixel(x, y), wanted)
+            x, y, page = self.cell(row, lambda page: low <= page[0] / slots < high)
+            self.assert_colour(x, y, page[0] / slots)
+
+    def assert_colour(self, x, y, share):
+        step = sum(share >= limit for limit in (0.1, 0.25, 0.5, 0.75))
+        wanted = self.value('getComputedStyle(document.documentElement)'
+                            f'.getPropertyValue("--occupancy-{step}").trim()')
+        self.assertEqual(self.pixel(x, y), wanted)
+
+    def first_page(self):
+        place = self.browser.place('#heapmap canvas')
+        x, y = place['x'] + 80, place['y'] + 11
+        self.browser.move(x, y)
+        return x, y, self.text('#tooltip')
+
+    def test_a_page_that_stands_for_two_is_as_full_as_both(self):
+        self.show('thinned')
+        self.assertIn('A cell is 2 pages', self.text('#heapmap'))
+        row = self.report['snapshots'][-1]['map'][0]
+        live, resident = row['pages'][0][:2]
+        slots = row['page_bytes'] // row['block_bytes']
+        x, y, tooltip = self.first_page()
+        self.assertIn(f'Pages 1 to 2 of {2 * len(row["pages"])} ', tooltip)
+        self.assertIn(f'{2 * live} of {2 * slots} blocks', tooltip)
+        self.assertIn(f'{amount(2 * resident)} of {2 * row["page_bytes"] // 1024} KiB', tooltip)
+        self.assert_colour(x, y, live / slots)
+
+    def test_a_cell_is_as_many_pages_at_all_times(self):
+        self.show('thinned')
+        self.value('document.querySelector("#bands .plot").focus()')
+        self.browser.key('Home')
+        row = self.report['snapshots'][0]['map'][0]
+        self.assertEqual(row['pages_a_cell'], 1)
+        pair = row['pages'][:2]
+        slots = row['page_bytes'] // row['block_bytes']
+        x, y, tooltip = self.first_page()
+        self.assertIn(f'Pages 1 to {len(pair)} of {len(row["pages"])} ', tooltip)
+        self.assert_colour(x, y, sum(page[0] for page in pair) / len(pair) / slots)
 
     def test_a_page_without_a_live_block_is_hatched(self):
         x, y, _ = self.cell(0, lambda page: True)

@@ -8,7 +8,7 @@
 //
 // Short rows stand side by side: a program may use a hundred classes. Rows keep their place in every snapshot: going
 // through time, only the cells change. When there are more pages than room, a cell stands for a few neighbours of one
-// row.
+// row. Of a large heap the recording itself holds one page of a few (`pages_a_cell`): each of those counts for all of its few.
 import { element, emptyNote, fill, hint, linkButton, onWidth } from './dom.js';
 import { bytesText, countText, plural, secondsText, shareText, sizeText } from './format.js';
 import { stackTitle } from './stacks.js';
@@ -45,11 +45,20 @@ function rowName(key) {
     return key === FREE ? 'no block' : key === LARGE ? 'large' : sizeText(key);
 }
 
+// How many pages each entry of the row stands for.
+function pagesEach(row) {
+    return row.pages_a_cell ?? 1;
+}
+
+function rowsOf(snapshots) {
+    return snapshots.flatMap((sheet) => sheet.map ?? []);
+}
+
 // The most pages of each row in any snapshot, by its key, from top to bottom.
 function rowsMost(snapshots) {
     const most = new Map();
-    for (const row of snapshots.flatMap((sheet) => sheet.map ?? []))
-        most.set(rowKey(row), Math.max(most.get(rowKey(row)) ?? 0, row.pages.length));
+    for (const row of rowsOf(snapshots))
+        most.set(rowKey(row), Math.max(most.get(rowKey(row)) ?? 0, row.pages.length * pagesEach(row)));
     return [...most].filter(([, pages]) => pages > 0).sort(([a], [b]) => a - b);
 }
 
@@ -90,11 +99,12 @@ function layoutTry(rows, width, cell, group) {
     return { cell, group, places, height: placing.top };
 }
 
-function layoutFor(rows, width) {
+// `coarsest`: pages that an entry stands for, at most. No cell is of fewer: so a row has the same cells at all times.
+function layoutFor(rows, coarsest, width) {
     const pagesMost = Math.max(...rows.map(([, pages]) => pages));
     const least = layoutTry(rows, width, CELL_SIZES_PX[CELL_SIZES_PX.length - 1], pagesMost).height;
     const most = Math.max(HEIGHT_MOST_PX, least + CELLS_LEAST_PX);
-    for (let group = 1; ; group *= 2)
+    for (let group = coarsest; ; group *= 2)
         for (const cell of CELL_SIZES_PX) {
             const layout = layoutTry(rows, width, cell, group);
             if (layout.height <= most || group >= pagesMost) return layout;
@@ -108,13 +118,14 @@ function liveBytes(row, live, size) {
 
 function cellOf(row, first, count) {
     const cell = { row, first, pages: 0, live_blocks: 0, live_bytes: 0, resident_bytes: 0, page_bytes: 0, samples: [] };
+    const each = pagesEach(row);
     row.pages.slice(first, first + count).forEach(([live, resident, samples], i) => {
-        const size = row.sizes?.[first + i] ?? row.page_bytes * (row.pages_a_cell ?? 1);
-        cell.pages += row.pages_a_cell ?? 1;
-        cell.live_blocks += live;
-        cell.live_bytes += liveBytes(row, live, size);
-        cell.resident_bytes += resident;
-        cell.page_bytes += size;
+        const size = row.sizes?.[first + i] ?? row.page_bytes;
+        cell.pages += each;
+        cell.live_blocks += live * each;
+        cell.live_bytes += liveBytes(row, live, size) * each;
+        cell.resident_bytes += resident * each;
+        cell.page_bytes += size * each;
         cell.samples.push(...(samples ?? []));
     });
     cell.occupancy = cell.live_bytes / cell.page_bytes;
@@ -125,9 +136,10 @@ function cellsOf(map, layout) {
     const places = new Map(layout.places.map((place) => [place.key, place]));
     return map.flatMap((row) => {
         const place = places.get(rowKey(row));
-        const cells = [];
-        for (let first = 0; first < row.pages.length; first += layout.group) {
-            const cell = cellOf(row, first, layout.group);
+        const cells = [],
+            count = Math.max(1, Math.floor(layout.group / pagesEach(row)));
+        for (let first = 0; first < row.pages.length; first += count) {
+            const cell = cellOf(row, first, count);
             cell.x = place.left + (cells.length % place.columns) * layout.cell;
             cell.y = place.top + Math.floor(cells.length / place.columns) * layout.cell;
             cells.push(cell);
@@ -205,7 +217,7 @@ function canvasSize(canvas, width, height) {
 // --- what a cell tells -----------------------------------------------------------------------------------------------
 
 function cellTitle(cell) {
-    const each = cell.row.pages_a_cell ?? 1,
+    const each = pagesEach(cell.row),
         first = cell.first * each + 1,
         all = countText(cell.row.pages.length * each);
     const key = rowKey(cell.row);
@@ -323,6 +335,7 @@ class HeapMap {
         this.model = model;
         this.selection = selection;
         this.rows = rowsMost(model.snapshots);
+        this.coarsest = Math.max(1, ...rowsOf(model.snapshots).map(pagesEach));
         this.canvas = element('canvas', {
             tabindex: 0,
             role: 'application',
@@ -341,7 +354,7 @@ class HeapMap {
 
     resize(width) {
         this.width = width;
-        this.layout = layoutFor(this.rows, width);
+        this.layout = layoutFor(this.rows, this.coarsest, width);
         fill(this.legend, legendNode(this.layout));
         this.choose(null);
         this.show(this.index);
