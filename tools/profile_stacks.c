@@ -44,6 +44,20 @@ static const char *module_name(const profile_t *profile, const char *path)
     return slash != NULL ? slash + 1 : *path != '\0' ? path : "[no file]";
 }
 
+// The loader knows a library by the name that it was opened by, which may count from the directory of then: most likely that
+// of the start. Only where a build-id will tell whether the file there is the right one.
+static const char *module_path(const build_t *build, const recording_module_t *module)
+{
+    const char *path = recording_text(build->recording, module->path);
+    const char *directory = recording_text(build->recording, build->recording->header.directory);
+    if (*path == '/' || strchr(path, '/') == NULL || *directory != '/' || module->build_id_bytes == 0)
+        return path;
+    char *whole = memory_format("%s/%s", directory, strncmp(path, "./", 2) == 0 ? path + 2 : path);
+    const char *kept = strings_keep(whole);
+    free(whole);
+    return kept;
+}
+
 static void modules_read(build_t *build)
 {
     profile_t *profile = build->profile;
@@ -54,7 +68,7 @@ static void modules_read(build_t *build)
         const recording_module_t *from = recording_row(build->recording, RECORDING_MODULES, i + 1u);
         profile_module_t *to = &profile->modules[i];
         uint32_t id_bytes = from->build_id_bytes < sizeof from->build_id ? from->build_id_bytes : sizeof from->build_id;
-        to->path = recording_text(build->recording, from->path);
+        to->path = module_path(build, from);
         if (*to->path == '\0' && i == 0) // the loader gives the program itself no name
             to->path = profile->executable;
         to->name = module_name(profile, to->path);

@@ -53,7 +53,7 @@ class Case(unittest.TestCase):
 
     def tarn(self, *arguments, **more):
         return subprocess.run([TARN, *map(str, arguments)], env=self.environment, check=False, text=True,
-                              timeout=PATIENCE_S, cwd=self.folder, **{'capture_output': True, **more})
+                              timeout=PATIENCE_S, **{'cwd': self.folder, 'capture_output': True, **more})
 
     def output(self, *arguments):
         result = self.tarn(*arguments)

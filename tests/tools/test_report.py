@@ -2,6 +2,7 @@
 """test_report.py TARN LIBTARN PLANTED [CASE] - what `tarn report` says of programs whose fault is known."""
 
 import fcntl
+import json
 import os
 import pathlib
 import pty
@@ -521,6 +522,41 @@ class Names(Case):
         report = self.report(self.folder / 'recording')
         self.assertRegex(report['cause']['site'], r'^link\+0x[0-9a-f]+$')
         self.assertEqual(report['modules'][0]['path'], str(program))
+
+    HOARD_C = '''\
+#include <stdlib.h>
+#include <string.h>
+__attribute__((noinline)) static void *hoard_add(void) { return memset(malloc(1000), 1, 1000); }
+void *hoard[30000];
+void hoard_fill(void) { for (int i = 0; i < 30000; i++) hoard[i] = hoard_add(); }
+'''
+
+    def record_hoard(self, path):
+        """A Python that opens a library by this path, from the folder of the test, and has it allocate."""
+        subprocess.run([sys.executable, '-c', f'import ctypes; ctypes.CDLL({path!r}).hoard_fill()'], cwd=self.folder,
+                       env=self.options(self.folder / 'recording'), check=True)
+        return self.folder / 'recording'
+
+    def build_hoard(self, *options):
+        (self.folder / 'plugins').mkdir(exist_ok=True)
+        subprocess.run(['cc', '-O1', '-g', '-shared', '-fPIC', '-Wl,--build-id', *options, '-x', 'c', '-', '-o',
+                        self.folder / 'plugins' / 'libhoard.so'], input=self.HOARD_C, text=True, check=True)
+
+    def test_a_library_that_is_opened_by_a_relative_path_has_names(self):
+        self.build_hoard()
+        for path in ('plugins/libhoard.so', './plugins/libhoard.so'):
+            recording = self.record_hoard(path)
+            outputs = [self.tarn('report', '--json', recording, cwd=folder).stdout for folder in (self.folder, '/')]
+            for report in map(json.loads, outputs):
+                self.assertEqual(recordings.site_first(report, 'live_bytes')['site'], 'hoard_add (<stdin>:3)')
+                self.assertIn(str(self.folder / 'plugins' / 'libhoard.so'),
+                              [module['path'] for module in report['modules']])
+
+    def test_but_not_those_of_another_library_there(self):
+        self.build_hoard()
+        recording = self.record_hoard('./plugins/libhoard.so')
+        self.build_hoard('-DOTHER', '-O2')
+        self.assertRegex(recordings.site_first(self.report(recording), 'live_bytes')['site'], r'^libhoard\.so\+0x')
 
 
 class Terminal(Case):
