@@ -36,7 +36,49 @@ static difference_row_t *row_of(rows_t *rows, const char *text)
     return &rows->rows[found];
 }
 
-static const char *stack_text(const profile_t *profile, const profile_stack_t *stack)
+// --- names that two builds share -------------------------------------------------------------------------------------
+
+// One of the two profiles, and of which of its modules the other one has the very build.
+typedef struct side {
+    const profile_t *profile;
+    bool *is_shared;
+} side_t;
+
+static bool module_is(const profile_module_t *one, const profile_module_t *other)
+{
+    if (one->build_id_bytes == 0 && other->build_id_bytes == 0)
+        return strcmp(one->path, other->path) == 0;
+    return one->build_id_bytes == other->build_id_bytes &&
+           memcmp(one->build_id, other->build_id, one->build_id_bytes) == 0;
+}
+
+static side_t side_new(const profile_t *profile, const profile_t *other)
+{
+    side_t side = {profile, memory_get(profile->module_count, sizeof *side.is_shared)};
+    for (uint32_t i = 0; i < profile->module_count; i++)
+        for (uint32_t j = 0; j < other->module_count && !side.is_shared[i]; j++)
+            side.is_shared[i] = module_is(&profile->modules[i], &other->modules[j]);
+    return side;
+}
+
+// Of a module that was built anew the lines may have moved, and say nothing: a function is the same by its name and its file's.
+static const char *frame_text(const side_t *side, const profile_frame_t *frame)
+{
+    if (frame->line == 0 || frame->module < 0 || side->is_shared[frame->module])
+        return frame->text;
+    const char *slash = strrchr(frame->file, '/');
+    char *text = memory_format("%s (%s)", frame->function, slash != NULL ? slash + 1 : frame->file);
+    const char *kept = strings_keep(text);
+    free(text);
+    return kept;
+}
+
+static const char *site_text(const side_t *side, const profile_stack_t *stack)
+{
+    return stack->blamed != NULL ? frame_text(side, stack->blamed) : side->profile->sites[stack->site].text;
+}
+
+static const char *stack_text(const side_t *side, const profile_stack_t *stack)
 {
     char *text = NULL;
     size_t length;
@@ -44,8 +86,8 @@ static const char *stack_text(const profile_t *profile, const profile_stack_t *s
     FILE *out = open_memstream(&text, &length);
     if (out == NULL)
         return strings_keep("");
-    for (uint32_t i = 0; (frame = blame_frame_at(profile, stack, i)) != NULL; i++)
-        fprintf(out, "%s%s", i == 0 ? "" : " < ", frame->text);
+    for (uint32_t i = 0; (frame = blame_frame_at(side->profile, stack, i)) != NULL; i++)
+        fprintf(out, "%s%s", i == 0 ? "" : " < ", frame_text(side, frame));
     if (stack->location_count == 0)
         fputs("[unattributed]", out);
     fclose(out);
@@ -53,6 +95,8 @@ static const char *stack_text(const profile_t *profile, const profile_stack_t *s
     free(text);
     return kept;
 }
+
+// --- rows ------------------------------------------------------------------------------------------------------------
 
 static void row_add(difference_row_t *row, const profile_t *profile, const profile_stack_t *stack,
                     profile_moment_t moment, bool later)
@@ -68,20 +112,23 @@ static void row_add(difference_row_t *row, const profile_t *profile, const profi
     }
 }
 
-static void profile_add(rows_t *sites, rows_t *stacks, const profile_t *profile, profile_moment_t moment, bool later)
+static void profile_add(rows_t *sites, rows_t *stacks, const profile_t *profile, const profile_t *other,
+                        profile_moment_t moment, bool later)
 {
+    side_t side = side_new(profile, other);
     for (uint32_t i = 0; i < profile->stack_count; i++) {
         const profile_stack_t *stack = &profile->stacks[i];
-        row_add(row_of(sites, profile->sites[stack->site].text), profile, stack, moment, later);
-        row_add(row_of(stacks, stack_text(profile, stack)), profile, stack, moment, later);
+        row_add(row_of(sites, site_text(&side, stack)), profile, stack, moment, later);
+        row_add(row_of(stacks, stack_text(&side, stack)), profile, stack, moment, later);
     }
+    free(side.is_shared);
 }
 
 difference_t difference_of(const profile_t *before, const profile_t *after, profile_moment_t moment)
 {
     rows_t sites = {0}, stacks = {0};
-    profile_add(&sites, &stacks, before, moment, false);
-    profile_add(&sites, &stacks, after, moment, true);
+    profile_add(&sites, &stacks, before, after, moment, false);
+    profile_add(&sites, &stacks, after, before, moment, true);
     lookup_free(&sites.by_text);
     lookup_free(&stacks.by_text);
     return (difference_t){before, after, moment, sites.rows, stacks.rows, sites.count, stacks.count};
@@ -113,14 +160,14 @@ void difference_sort(difference_row_t *rows, uint32_t count, profile_metric_t me
 
 // --- the sentence ----------------------------------------------------------------------------------------------------
 
-static const balance_t *side(const difference_t *difference, bool later)
+static const balance_t *balance_of(const difference_t *difference, bool later)
 {
     return &profile_snapshot(later ? difference->after : difference->before, difference->moment)->balance;
 }
 
 static int64_t field_growth(const difference_t *difference, const balance_field_t *field)
 {
-    return (int64_t)(balance_value(side(difference, true), field) - balance_value(side(difference, false), field));
+    return (int64_t)(balance_value(balance_of(difference, true), field) - balance_value(balance_of(difference, false), field));
 }
 
 // The cause that changed most in the direction of the whole.
@@ -161,7 +208,7 @@ const char *difference_verdict(difference_t *difference)
 {
     const balance_field_t *heap = balance_field("heap_rss_bytes");
     int64_t growth = field_growth(difference, heap);
-    uint64_t before = balance_value(side(difference, false), heap);
+    uint64_t before = balance_value(balance_of(difference, false), heap);
     uint64_t size = growth < 0 ? (uint64_t)-growth : (uint64_t)growth;
     if (size < CHANGE_MIN_BYTES || size * 100 < before * CHANGE_MIN_PERCENT)
         return strings_keep("the heap is as large as it was");

@@ -1,6 +1,7 @@
 // tools/difference.h - what changed from one profile to another: by cause, by call site, by call stack.
 //
-// Call sites and stacks are the same where their names are: the program may have been started anew, or built anew.
+// Call sites and stacks are the same where their names are: the program may have been started anew, or built anew. Lines count only in
+// a module whose build both have.
 #ifndef TARN_TOOLS_DIFFERENCE_H
 #define TARN_TOOLS_DIFFERENCE_H
 

@@ -12,6 +12,7 @@ import tempfile
 import unittest
 
 TARN = LIBTARN = PLANTED = None    # set by main()
+SOURCES = pathlib.Path(__file__).resolve().parent / 'planted'
 PATIENCE_S = 60
 METRICS = {'live_bytes': 'live_bytes', 'live_blocks': 'live_blocks', 'requested_bytes': 'requested_bytes',
            'rounding_bytes': 'rounding_bytes', 'pinned_bytes': 'holes_bytes'}

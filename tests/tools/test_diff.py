@@ -54,6 +54,29 @@ class Diff(Case):
         self.assertEqual(diff['verdict'], 'the heap is as large as it was')
         self.assertTrue(all(row[metric]['change'] == 0 for row in diff['stacks'] for metric in recordings.METRICS))
 
+    def test_a_program_that_was_built_anew_is_the_same_whatever_its_lines(self):
+        """In the new version everything stands three lines further down, and the cache is larger."""
+        for name, lines in (('old', 0), ('new', 3)):
+            (self.folder / name).mkdir()
+            source = self.folder / name / 'growing.c'
+            source.write_text('\n' * lines + (recordings.SOURCES / 'growing.c').read_text())
+            subprocess.run(['cc', '-g', '-O1', '-Wl,--build-id', '-o', self.folder / name / f'growing-{name}', source],
+                           check=True)
+        recording = {}
+        for name, entries in (('old', 1000), ('new', ENTRIES)):
+            recording[name] = self.folder / f'{name}.tarn'
+            subprocess.run([self.folder / name / f'growing-{name}', str(entries)],
+                           env=self.options(recording[name], 'sample=64KiB'), check=True)
+        diff = self.diff(recording['old'], recording['new'])
+        change = {row['site']: row['live_bytes']['change'] for row in diff['sites']}
+        grown = (ENTRIES - 1000) * ENTRY_BLOCK_BYTES
+        self.assertAlmostEqual(change['entry_add (growing.c)'], grown, delta=grown / 10)
+        self.assertLess(abs(change['row_add (growing.c)']), grown / 10)
+        self.assertIn('most of that at entry_add (growing.c)', diff['verdict'])
+        stack = next(row for row in diff['stacks'] if row['stack'].startswith('entry_add (growing.c) < main (growing.c)'))
+        self.assertGreater(stack['live_bytes']['a'], 0)
+        self.assertGreater(stack['live_bytes']['b'], 0)
+
     def test_the_peaks_can_be_compared(self):
         recording = self.record_with(1000)
         self.assertNotIn('pinned_bytes', self.diff('--at', 'peak', recording, recording)['stacks'][0])
