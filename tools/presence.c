@@ -42,11 +42,18 @@ static presence_program_t *program_find(presence_t *presence, pid_t pid, const c
     return program;
 }
 
+// A child of ours that has not become the command yet: on a busy machine that takes its time.
+static bool is_ourselves(const char *path)
+{
+    static char own[TREE_PATH_BYTES];
+    return (own[0] != '\0' || process_executable(getpid(), own)) && strcmp(path, own) == 0;
+}
+
 void presence_observe(void *context, pid_t pid, uint64_t age_ns)
 {
     presence_t *presence = context;
     char path[TREE_PATH_BYTES];
-    if (!process_executable(pid, path))
+    if (!process_executable(pid, path) || is_ourselves(path))
         return;
     presence_program_t *program = program_find(presence, pid, path);
     if (program == NULL || program->has)
