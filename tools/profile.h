@@ -126,6 +126,7 @@ typedef struct profile_snapshot {
     bool process_known;      // false: rss_bytes is heap_rss_bytes
     bool requested_exact;
     uint64_t weighted_bytes; // live bytes as the samples tell
+    uint64_t live_samples;
     balance_t balance;
     profile_class_t *classes;
     uint32_t class_count;
@@ -158,6 +159,7 @@ typedef struct profile {
     uint64_t started_unix_ms, duration_ms;
     uint64_t sample_bytes;    // 0: no profile
     uint64_t clock_bytes;     // allocated so far: the clock of ages
+    uint64_t weighted_bytes, live_samples; // live bytes as the samples tell, which may be newer than the last snapshot
     const char *kernel;
     uint64_t os_page_bytes, waste_percent;
     bool sparse;              // samples became rarer on the way, to save time

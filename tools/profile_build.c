@@ -108,6 +108,8 @@ static void process_read(profile_t *profile, const recording_t *recording)
     profile->waste_percent = header->waste_percent;
     profile->sample_bytes = header->profile != 0 ? header->sample_bytes : 0;
     profile->clock_bytes = header->clock_bytes;
+    profile->weighted_bytes = header->live_weighted_bytes;
+    profile->live_samples = header->live_samples;
     command_read(profile, recording);
 }
 
@@ -236,6 +238,7 @@ static void snapshot_read(profile_snapshot_t *to, const recording_t *recording, 
     to->process_known = from->process_known != 0;
     to->requested_exact = from->requested_exact != 0;
     to->weighted_bytes = from->live_weighted_bytes;
+    to->live_samples = from->live_samples;
     to->pages_a_cell = from->cell_pages;
     to->balance = balance_read(from);
     const recording_class_t *classes = recording_classes(recording, from, &to->class_count);

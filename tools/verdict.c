@@ -39,6 +39,9 @@
 #define UNSEEN_MS_MIN 100
 #define UNSEEN_PERCENT_MIN 10
 
+// So may what its samples have done since: this part of the larger figure, if that rests on PROFILE_SAMPLES_FEW samples.
+#define SINCE_PERCENT_MIN 25
+
 static const struct {
     const char *name, *field;
     int metric; // that its culprits are ranked by; -1: it has none
@@ -313,18 +316,51 @@ static char *second_text(const verdict_t *second, const profile_t *profile)
     return text;
 }
 
+// ", 1.3 s before the end", of a process that was killed; or nothing.
+static char *unseen_text(const profile_t *profile, const profile_snapshot_t *snapshot)
+{
+    uint64_t unseen_ms = profile->duration_ms > snapshot->time_ms ? profile->duration_ms - snapshot->time_ms : 0;
+    if (strcmp(profile->ended_by, "unknown") != 0 || unseen_ms < UNSEEN_MS_MIN ||
+        amount_percent(unseen_ms, profile->duration_ms) < UNSEEN_PERCENT_MIN)
+        return memory_format("%s", "");
+    return memory_format(", %.1f s before the end", (double)unseen_ms / 1000);
+}
+
+// ", before live bytes fell by 31.50 MiB", of a process whose last snapshot is older than its samples; or nothing.
+static char *since_text(const profile_t *profile, const profile_snapshot_t *snapshot)
+{
+    uint64_t then = snapshot->weighted_bytes, now = profile->weighted_bytes, most = then > now ? then : now;
+    uint64_t samples = then > now ? snapshot->live_samples : profile->live_samples;
+    if ((strcmp(profile->ended_by, "unknown") != 0 && strcmp(profile->ended_by, "running") != 0) ||
+        samples < PROFILE_SAMPLES_FEW || amount_percent(2 * most - then - now, most) < SINCE_PERCENT_MIN)
+        return memory_format("%s", "");
+    return memory_format(", before live bytes %s by %s", now < then ? "fell" : "rose",
+                         amount_bytes(2 * most - then - now).text);
+}
+
 // The time that it is about, where that is not the end: "before it tidied up, at 0.4 s: "
 static char *when_text(const verdict_t *verdict, const profile_t *profile, const profile_snapshot_t *snapshot)
 {
-    double seconds = (double)snapshot->time_ms / 1000;
     if (verdict->moment != MOMENT_LAST)
-        return memory_format("before it tidied up, at %.1f s: ", seconds);
-    if (profile == NULL || strcmp(profile->ended_by, "unknown") != 0 || profile->duration_ms <= snapshot->time_ms)
+        return memory_format("before it tidied up, at %.1f s: ", (double)snapshot->time_ms / 1000);
+    if (profile == NULL)
         return memory_format("%s", "");
-    uint64_t unseen_ms = profile->duration_ms - snapshot->time_ms;
-    if (unseen_ms < UNSEEN_MS_MIN || amount_percent(unseen_ms, profile->duration_ms) < UNSEEN_PERCENT_MIN)
+    char *unseen = unseen_text(profile, snapshot), *since = since_text(profile, snapshot);
+    char *text = *unseen != '\0' || *since != '\0' ? memory_format("as last seen%s%s: ", unseen, since)
+                                                  : memory_format("%s", "");
+    free(unseen);
+    free(since);
+    return text;
+}
+
+// What a verdict about the heap leaves out, where that is more than the heap: a runtime's own pools, mapped files.
+static char *outside_text(const verdict_t *verdict, const balance_t *balance)
+{
+    unsigned percent = amount_percent(balance->other_rss_bytes, balance->rss_bytes);
+    if (verdict->cause == CAUSE_OTHER || percent < HALF_PERCENT)
         return memory_format("%s", "");
-    return memory_format("as last seen, %.1f s before the end: ", (double)unseen_ms / 1000);
+    return memory_format("; but %u %% of resident memory, %s, is not the heap's", percent,
+                         amount_bytes(balance->other_rss_bytes).text);
 }
 
 static void verdict_word(verdict_t *verdict, const verdict_t *second, const profile_t *profile,
@@ -338,12 +374,14 @@ static void verdict_word(verdict_t *verdict, const verdict_t *second, const prof
                 : by_class      ? class_text(snapshot, verdict->cause, verdict->bytes) : memory_format("%s", "");
     char *when = when_text(verdict, profile, snapshot);
     char *besides = second_text(second, profile);
-    char *text = memory_format("%s%s%s%s", when, cause, who, besides);
+    char *outside = outside_text(verdict, &snapshot->balance);
+    char *text = memory_format("%s%s%s%s%s", when, cause, who, besides, outside);
     verdict->text = strings_keep(text);
     free(cause);
     free(who);
     free(when);
     free(besides);
+    free(outside);
     free(text);
 }
 

@@ -16,6 +16,9 @@ import termios
 import time
 import unittest
 
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent / 'recording'))
+
+import reader
 import recordings
 from recordings import Case, PATIENCE_S, folded_stacks, metric_lines, site_first
 
@@ -165,7 +168,28 @@ class Ends(Case):
                 struct.pack_into('<Q', data, at, 60 * 10**9)
         recording.write_bytes(data)
         seen_ms = report['snapshots'][report['last']]['time_ms']
-        self.assertIn(f'as last seen, {60 - seen_ms / 1000:.1f} s before the end: a leak', self.report(recording)['verdict'])
+        self.assertRegex(self.report(recording)['verdict'], rf'^as last seen, {60 - seen_ms / 1000:.1f} s before the end'
+                         r'(, before live bytes rose by [\d.]+ MiB)?: a leak')
+
+    def test_a_killed_one_whose_samples_are_newer_than_its_snapshot(self):
+        process, recording = self.start('leak', 'sample=64KiB')
+        self.end(process)
+        data, header = bytearray(recording.read_bytes()), reader.Header
+        last = reader.Recording(recording).snapshots[-1]
+        for now, words in ((last.live_weighted_bytes // 4, 'fell by'), (last.live_weighted_bytes * 4, 'rose by'),
+                           (last.live_weighted_bytes * 9 // 10, None)):
+            struct.pack_into('<Q', data, header.live_weighted_bytes.offset, now)
+            recording.write_bytes(data)
+            told = self.report(recording)['verdict']
+            if words is None:
+                self.assertNotIn('before live bytes', told)
+            else:
+                change = abs(now - last.live_weighted_bytes) / (1 << 20)
+                self.assertRegex(told, rf'^as last seen.*, before live bytes {words} {change:.2f} MiB: a leak')
+        struct.pack_into('<Q', data, header.live_samples.offset, 3)    # too few to go by, for what has come since
+        struct.pack_into('<Q', data, header.live_weighted_bytes.offset, last.live_weighted_bytes * 4)
+        recording.write_bytes(data)
+        self.assertNotIn('before live bytes', self.report(recording)['verdict'])
 
     def becomes(self, *command):
         """A recorded shell becomes a program that is not recorded; what is told of it, alive and when it has ended."""
@@ -239,6 +263,18 @@ class Ends(Case):
         self.assertIn('before it tidied up', text)
         self.assertRegex(text, r'blocks since the start, (none|[\d,]+) of them live at exit')
         self.assertNotRegex(text, r'\b0 live blocks')
+
+    def test_a_heap_that_is_the_smaller_part_is_not_taken_for_the_whole(self):
+        """40 MB of mappings beside 20 MB of blocks."""
+        recording = self.folder / 'recording'
+        program = ('import mmap, os; pages = mmap.mmap(-1, 40 << 20); pages.write(b"x" * (40 << 20));'
+                   'rows = [bytearray(1000) for _ in range(20000)]; os._exit(0)')
+        subprocess.run([sys.executable, '-c', program], check=True, timeout=PATIENCE_S, env=self.options(recording))
+        report = self.report(recording)
+        last = report['snapshots'][report['last']]
+        part = f'{100 * last["other_rss_bytes"] / last["rss_bytes"]:.0f} % of resident memory'
+        self.assertRegex(report['verdict'], rf"; but {part}, [\d.]+ MiB, is not the heap's$")
+        self.assertNotIn('of resident memory', self.report(self.record('pinning_cache', name='other'))['verdict'])
 
     def test_one_of_a_thing_is_not_many(self):
         self.assertRegex(self.output('report', self.record('leak')), r'; 1 thread\n')
