@@ -52,6 +52,11 @@
 #define LEAP_SHIFT 1
 #define PEAK_FALL_SHIFT 6 // by 1/64: far less than what makes a high
 
+// A process that hardly runs earns little of that, however long it lives: a server's delete-heavy minute would leave a snapshot of its
+// midst. So besides, one may cost this share of the time since the last one that the process did not run. It is no share of
+// processor time, adds nothing to a program that computes, and does not add up: a burst after a long wait has one of it.
+#define IDLE_SHARE 2000u // one in so many
+
 #define HIGH_SHIFT 4       // a new high is one by 1/16 and more; DESIGN says 5 %
 #define CHANGE_SHIFT 3     // so is a change by 1/8
 #define TRIFLE_BYTES ((uint64_t)1 << 20) // what the budget lets lie idle, whatever the heap's size
@@ -86,6 +91,7 @@ static uint64_t glance_last, glance_high, live_last, live_high, snapshot_last_ns
 static uint32_t heaps_last;                 // threads that allocated, then; at least 1
 static bool high_waits;                     // a high was too dear, and it has not fallen yet
 static uint64_t glance_top, live_top;       // since then
+static uint64_t cpu_last_ns, idle_paid_ns;  // processor time at the last snapshot; of those that idle time paid for
 static _Atomic uint64_t cpu_known_ns, cpu_known_at_ns; // processor time of the process, and when that was. [atomic] relaxed
 static volatile sig_atomic_t request_waits; // a signal asked for a snapshot in the midst of our work
 
@@ -267,7 +273,7 @@ static void tables_begin(void)
 static void state_reset(void)
 {
     glance_last = glance_high = live_last = live_high = snapshot_last_ns = 0;
-    snapshot_cpu_ns = peak_rss_bytes = 0;
+    snapshot_cpu_ns = peak_rss_bytes = cpu_last_ns = idle_paid_ns = 0;
     heaps_last = 1;
     atomic_store_explicit(&cpu_known_ns, clock_ns(CLOCK_PROCESS_CPUTIME_ID), memory_order_relaxed);
     atomic_store_explicit(&cpu_known_at_ns, 0, memory_order_relaxed);
@@ -376,6 +382,14 @@ static recording_reason_t reason_now(uint64_t now_ns, uint64_t glance, uint64_t 
     return now_ns - snapshot_last_ns > LONG_AGO_NS ? RECORDING_AT_TIME : 0;
 }
 
+static uint64_t cpu_ask(uint64_t now_ns)
+{
+    uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    atomic_store_explicit(&cpu_known_ns, cpu_ns, memory_order_relaxed);
+    atomic_store_explicit(&cpu_known_at_ns, now_ns, memory_order_relaxed);
+    return cpu_ns;
+}
+
 // Whether the process has had so much processor time. That is a system call, 0.7 us, and while a snapshot that is due waits
 // for its share each birth and death of a sample would make it. But a thread has as much as passes at most: so the kernel is
 // asked where the time may have come. (Of threads that have begun since the last snapshot nothing is known: what they had is
@@ -387,19 +401,33 @@ static bool cpu_has_reached(uint64_t cpu_ns, uint64_t now_ns)
     uint64_t passed_ns = now_ns > known_at_ns ? now_ns - known_at_ns : 0;
     if (known_ns >= cpu_ns || known_ns + passed_ns * heaps_last < cpu_ns)
         return known_ns >= cpu_ns;
-    known_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    atomic_store_explicit(&cpu_known_ns, known_ns, memory_order_relaxed);
-    atomic_store_explicit(&cpu_known_at_ns, now_ns, memory_order_relaxed);
-    return known_ns >= cpu_ns;
+    return cpu_ask(now_ns) >= cpu_ns;
 }
 
 // Whether one now would keep all of them within a share of the processor time: one like the last, of what the heap has
 // become.
+static uint64_t cost_now_ns(uint64_t glance)
+{
+    return snapshot_cpu_ns + (glance > glance_last ? (glance - glance_last) >> SNAPSHOT_SHIFT : 0);
+}
+
 static bool is_affordable(uint64_t now_ns, uint64_t glance, unsigned share, uint64_t credit_ns)
 {
-    uint64_t more_ns = glance > glance_last ? (glance - glance_last) >> SNAPSHOT_SHIFT : 0;
-    uint64_t needed_ns = recorder_header->snapshots_cpu_ns + snapshot_cpu_ns + more_ns;
+    uint64_t needed_ns = recorder_header->snapshots_cpu_ns - idle_paid_ns + cost_now_ns(glance);
     return needed_ns <= credit_ns || cpu_has_reached((needed_ns - credit_ns) * share, now_ns);
+}
+
+// Whether the time since the last one in which the process did not run pays for one now. The kernel is asked only where it may:
+// of a process that computes, once in the time that would pay for one.
+static bool is_paid_by_idling(uint64_t now_ns, uint64_t glance)
+{
+    uint64_t passed_ns = now_ns > snapshot_last_ns ? now_ns - snapshot_last_ns : 0;
+    uint64_t needed_ns = cost_now_ns(glance) * IDLE_SHARE;
+    if (passed_ns < needed_ns || recorder_header->snapshot_number == 0)
+        return false;
+    uint64_t may_have_run_ns = cpu_last_ns + passed_ns - needed_ns;
+    return atomic_load_explicit(&cpu_known_ns, memory_order_relaxed) <= may_have_run_ns &&
+           cpu_ask(now_ns) <= may_have_run_ns;
 }
 
 static void rate_change(uint64_t rate_bytes)
@@ -465,10 +493,13 @@ static bool is_next_affordable(uint64_t now_ns, uint64_t glance)
 }
 
 // What is due, and may be taken now; 0: nothing.
-static recording_reason_t reason_paid(uint64_t now_ns, uint64_t glance, uint64_t live)
+static recording_reason_t reason_paid(uint64_t now_ns, uint64_t glance, uint64_t live, bool *by_idling)
 {
     recording_reason_t reason = reason_now(now_ns, glance, live);
     if (reason == RECORDING_AT_REQUEST || (reason != 0 && is_next_affordable(now_ns, glance)))
+        return reason;
+    *by_idling = reason != 0 && is_paid_by_idling(now_ns, glance);
+    if (*by_idling)
         return reason;
     if (is_peak_over(glance, live))
         return is_peak_affordable(now_ns, glance) ? RECORDING_AT_HIGH : 0;
@@ -486,9 +517,11 @@ static void snapshot_noted(uint64_t now_ns, uint64_t glance, uint64_t live)
     snapshot_last_ns = now_ns;
     heaps_last = sheet.survey.heaps > 1 ? sheet.survey.heaps : 1;
     request_waits = high_waits = false;
+    cpu_last_ns = cpu_ask(now_ns);
 }
 
-static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t glance, uint64_t live)
+// `by_idling`: it is not on the account of the processor time.
+static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t glance, uint64_t live, bool by_idling)
 {
     sigset_t held, before;
     if (!recorder_snapshot_begin(reason, 0))
@@ -502,16 +535,18 @@ static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t g
     snapshot_noted(now_ns, glance, live);
     snapshot_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
     recorder_header->snapshots_cpu_ns += snapshot_cpu_ns;
+    idle_paid_ns += by_idling ? snapshot_cpu_ns : 0;
     kernel_signal_mask(SIG_SETMASK, &before, NULL);
 }
 
 void recorder_event(uint64_t now_ns)
 {
     uint64_t glance = survey_glance(), live = recorder_header->live_weighted_bytes;
-    recording_reason_t reason = reason_paid(now_ns, glance, live);
+    bool by_idling = false;
+    recording_reason_t reason = reason_paid(now_ns, glance, live, &by_idling);
     // An open may end a process whose system calls are filtered.
     if (reason != 0 && !kernel_is_filtered())
-        snapshot_take(reason, now_ns, glance, live);
+        snapshot_take(reason, now_ns, glance, live, by_idling);
 }
 
 // --- start -----------------------------------------------------------------------------------------------------------
@@ -521,7 +556,7 @@ static bool first_snapshot_take(void)
 {
     inside = true;
     if (!kernel_is_filtered())
-        snapshot_take(RECORDING_AT_START, recorder_now_ns(), survey_glance(), 0);
+        snapshot_take(RECORDING_AT_START, recorder_now_ns(), survey_glance(), 0, false);
     inside = false;
     if (recorder_header->snapshot_number != 0 || (recorder_header->flags & RECORDING_FULL_DISK) == 0)
         return true;

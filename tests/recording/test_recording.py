@@ -197,6 +197,19 @@ class Contents(Recorded):
         self.assertGreater(live, 0.95 * SPIKE_BYTES)
         self.require_whole(recording)
 
+    def test_what_a_process_frees_that_hardly_runs_is_seen(self):
+        process = self.start('ebb', options='sample=131072')
+        process.stdout.readline()
+        process.kill()
+        process.communicate()
+        recording = self.only()
+        live = [snapshot.live_bytes for snapshot in recording.snapshots]
+        self.assertGreater(max(live), 60 << 20)
+        self.assertLess(live[-1], max(live) / 2)
+        # 5 s for one snapshot each 2000 times what it takes; and those of the processor time.
+        self.assertLess(recording.header.snapshots_cpu_ns, (recording.snapshots[-1].time_ns + 10 ** 9) / 1000)
+        self.require_whole(recording)
+
     def test_a_recording_has_a_snapshot_from_the_start_on(self):
         process = self.start('60', program='/bin/sleep')
         deadline = time.monotonic() + PATIENCE_S

@@ -411,6 +411,25 @@ static int idle(int count, char **arguments)
     return 0;
 }
 
+// Fills 64 MiB at once, and frees it little by little, for a process that hardly runs; then waits. worker ebb
+static int ebb(int count, char **arguments)
+{
+    enum { BLOCKS = 65536, STEPS = 50, STEP_US = 100000 };
+    static void *blocks[BLOCKS];
+    (void)count;
+    (void)arguments;
+    for (unsigned i = 0; i < BLOCKS; i++)
+        memset(blocks[i] = known_leak(1008), 1, 1008);
+    for (unsigned step = 0; step < STEPS; step++) {
+        for (unsigned i = step; i < BLOCKS; i += STEPS)
+            free(blocks[i]);
+        usleep(STEP_US);
+    }
+    ready();
+    pause();
+    return 0;
+}
+
 typedef struct program {
     const char *name;
     int (*run)(int count, char **arguments);
@@ -423,7 +442,7 @@ int main(int count, char **arguments)
                                          {"storm", storm}, {"recursion", recursion}, {"idle", idle},
                                          {"spike", spike}, {"paths", paths},       {"sizes", sizes},
                                          {"forked_threads", forked_threads}, {"vforks", vforks},
-                                         {"fork_without_files", fork_without_files}};
+                                         {"fork_without_files", fork_without_files}, {"ebb", ebb}};
     for (unsigned i = 0; count > 1 && i < sizeof programs / sizeof *programs; i++)
         if (strcmp(arguments[1], programs[i].name) == 0)
             return programs[i].run(count - 2, arguments + 2);
