@@ -309,8 +309,11 @@ static extent_id_t top_take(size_t grains, spot_t spot)
 
 bool extent_start(void)
 {
-    if (os_address_limit_bytes() != SIZE_MAX)
+    if (os_address_limit_bytes() != SIZE_MAX) {
+        // Where small blocks have used up the addresses before the first large one, what is left would be the nodes' for ever.
+        nodes_reserve();
         return false;
+    }
     size_t bytes = size_min(os_memory_bytes() * range_memory_factor, range_bytes_most);
     bytes = size_min((size_t)1 << (bits_highest(bytes - 1) + 1), os_address_space_bytes() >> range_space_shift);
     for (; range == NULL && bytes >= range_bytes_least; bytes /= 2) {

@@ -27,6 +27,16 @@ size_t __wrap_os_address_limit_bytes(void)
     return limit_bytes;
 }
 
+static bool reserves_nothing;
+
+void *__wrap_os_reserve(size_t bytes, size_t alignment);
+void *__real_os_reserve(size_t bytes, size_t alignment);
+
+void *__wrap_os_reserve(size_t bytes, size_t alignment)
+{
+    return reserves_nothing ? NULL : __real_os_reserve(bytes, alignment);
+}
+
 static void note_given(size_t bytes)
 {
     given_bytes += bytes;
@@ -238,5 +248,16 @@ Test(large_without_range, what_is_freed_is_given_back_without_the_lock)
     limit_bytes = (size_t)1 << 32;
     fixture_begin();
     give_back();
+    fixture_end();
+}
+
+// As when small blocks have used up all of them but a few.
+Test(large_without_range, blocks_are_to_be_had_though_no_addresses_can_be_reserved_any_more)
+{
+    limit_bytes = (size_t)1 << 32;
+    fixture_begin();
+    reserves_nothing = true;
+    for (unsigned i = 0; i < 2000; i++)
+        cr_assert_not_null(pool_malloc(MIB / 2), "%u blocks", i);
     fixture_end();
 }
