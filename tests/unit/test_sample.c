@@ -214,7 +214,7 @@ static void try_up_to(held_t *held, unsigned trials)
 // 95 of 100, with seeds that are always the same. An intended change of the pool draws other samples, and of a true 95 %
 // fewer than 95 of 100 come in 38 of 100 draws: then a thousand decide. There fewer than 930 come in one of 500 draws;
 // and an interval that is a tenth too narrow, which holds in 92 %, fails in 9 of 10.
-Test(sample, sums_of_weights_hold_the_truth_in_their_interval, .timeout = 590)
+Test(sample, sums_of_weights_hold_the_truth_in_their_interval, .timeout = 1790)
 {
     held_t held = {0};
     try_up_to(&held, 100);
