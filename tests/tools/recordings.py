@@ -8,8 +8,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import time
 import unittest
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent / 'recording'))
+import reader
 
 TARN = LIBTARN = PLANTED = None    # set by main()
 SOURCES = pathlib.Path(__file__).resolve().parent / 'planted'
@@ -27,8 +32,10 @@ class Case(unittest.TestCase):
         self.environment['XDG_STATE_HOME'] = str(self.folder / 'state')
 
     def options(self, recording, *more):
+        """A sample for so many bytes is the default, but as rare as it has to be to cost next to nothing: of a program
+        that does little but allocate, in one run of fifty none is of the call site that is looked for."""
         return {**self.environment, 'LD_PRELOAD': LIBTARN,
-                'TARN_OPTIONS': ':'.join([f'record={recording}', 'stats=off', *more])}
+                'TARN_OPTIONS': ':'.join([f'record={recording}', 'stats=off', 'sample=512KiB', *more])}
 
     def record(self, program, *more, name='recording'):
         """The recording of a planted program, which has ended."""
@@ -40,10 +47,27 @@ class Case(unittest.TestCase):
     def start(self, program, *more, name='recording'):
         """The same of one that goes on; it has done its first work."""
         recording = self.folder / name
-        process = subprocess.Popen([PLANTED / program, 'on'], env=self.options(recording, *more), text=True,
-                                   stdout=subprocess.PIPE, cwd=self.folder)
+        process = subprocess.Popen([PLANTED / program, 'on'], env=self.options(recording, 'record_signal=USR2', *more),
+                                   text=True, stdout=subprocess.PIPE, cwd=self.folder)
         self.addCleanup(self.end, process)
         self.assertEqual(process.stdout.readline(), 'served\n')
+        self.take_snapshot(process, recording)
+        return process, recording
+
+    @staticmethod
+    def take_snapshot(process, recording):
+        """One that shows the first work: unasked for, it comes when the processor time that was spent allows for it."""
+        until = time.monotonic() + PATIENCE_S
+        process.send_signal(signal.SIGUSR2)
+        while reader.AT_REQUEST not in {each.reason for each in reader.Recording(recording).snapshots}:
+            assert time.monotonic() < until, 'no snapshot came'
+            time.sleep(0.02)
+
+    def start_held(self, program):
+        """It stands still then, where what is looked at twice has to be the same: what goes on goes on to grow."""
+        process, recording = self.start(program)
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
         return process, recording
 
     @staticmethod

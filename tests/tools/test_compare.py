@@ -385,7 +385,9 @@ class Ending(Compare):
         process = self.started(f'touch {self.folder}/ready; exec sh -c "while :; do sleep 0.1; done" sh "$1"', word)
         process.kill()
         process.communicate()
-        time.sleep(0.3)
+        deadline = time.monotonic() + PATIENCE_S
+        while self.alive(word) and time.monotonic() < deadline:    # the kernel's signal comes at once, their end when they run
+            time.sleep(0.02)
         self.assertEqual(self.alive(word), [])
 
     def test_what_a_command_leaves_behind_is_ended_and_told(self):
@@ -395,7 +397,7 @@ class Ending(Compare):
         self.assertEqual(self.alive(word), [])
 
     def test_a_child_that_was_ours_before_is_left_alone(self):
-        script = (f'sleep 3 & echo $! >before; exec {TARN} compare --json -n 1 --with tarn '
+        script = (f'sleep {PATIENCE_S} >/dev/null & echo $! >before; exec {TARN} compare --json -n 1 --with tarn '
                   f'sh -c "sleep 0.05"')
         result = subprocess.run(['sh', '-c', script], cwd=self.folder, env=self.environment, check=False,
                                 stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S)
@@ -403,7 +405,9 @@ class Ending(Compare):
         # A shell's peak may or may not stand out from the start of a process: that note is of no matter here.
         notes = [note for note in json.loads(result.stdout)['notes'] if not note.startswith('peaks below')]
         self.assertEqual(notes, [])
-        os.kill(int((self.folder / 'before').read_text()), signal.SIGKILL)    # it is still there
+        before = int((self.folder / 'before').read_text())
+        self.assertIn(before, self.alive('sleep'))
+        os.kill(before, signal.SIGKILL)
 
     def test_and_its_cpu_time_is_not_the_command_s(self):
         burning = f'(sleep 1; LD_PRELOAD={FOLDER}/libslow.so {self.grow} 1 1)'

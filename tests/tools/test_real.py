@@ -85,10 +85,23 @@ class Real(Case):
         self.assertEqual(node.wait(timeout=PATIENCE_S), -signal.SIGKILL)
         self.assert_holes_of(recording, {'v8::internal::Builtin_ArrayBufferConstructor'})
 
+    def connected(self, address):
+        """Once the server listens: the socket has its name a moment earlier."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(str(address))
+                return connection
+            except OSError:
+                connection.close()
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
     def redis_commands(self, address, commands):
         """Sends them a thousand at a time, and reads one line of reply for each."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(address))
+        with self.connected(address) as connection:
             replies = connection.makefile('rb')
             for begin in range(0, len(commands), 1000):
                 batch = commands[begin:begin + 1000]
@@ -103,9 +116,6 @@ class Real(Case):
                    '--appendonly', 'no', '--dir', self.folder]
         server = subprocess.Popen(command, env=self.options(recording, DENSE), stdout=subprocess.DEVNULL)
         self.addCleanup(server.kill)
-        until = time.monotonic() + PATIENCE_S
-        while not address.exists() and time.monotonic() < until:
-            time.sleep(0.05)
         chance = random.Random(7)
         keys = [b'key:%d' % number for number in range(150000)]
         self.redis_commands(address, [(b'SET', key, b'x' * chance.randrange(100, 300)) for key in keys])

@@ -29,11 +29,11 @@ class Top(Case):
         self.assertNotRegex(text, r'(?m)^ +0\.00 MiB +0\.00 MiB ')    # call sites that hold nothing
 
     def test_resident_memory_is_the_kernel_s_figure(self):
-        process, _ = self.start('leak')
+        process, _ = self.start_held('leak')
         shown = re.search(r'rss ([\d,.]+) MiB now', self.output('top', '--once', process.pid)).group(1)
         with open(f'/proc/{process.pid}/statm', encoding='utf-8') as statm:
             resident = int(statm.read().split()[1]) * os.sysconf('SC_PAGESIZE') / 2**20
-        self.assertAlmostEqual(float(shown.replace(',', '')), resident, delta=resident / 4)
+        self.assertAlmostEqual(float(shown.replace(',', '')), resident, delta=resident / 10)    # each processor counts in batches
 
     def test_json_is_a_report(self):
         process, _ = self.start('leak')
@@ -90,15 +90,14 @@ class Top(Case):
         self.assertEqual(top.wait(timeout=PATIENCE_S), 0)
 
     def test_a_narrow_terminal_has_all_of_the_verdict(self):
-        process, _ = self.start('leak')
-        verdicts = [json.loads(self.output('top', '--json', process.pid))['verdict']]
+        process, _ = self.start_held('leak')
+        verdict = json.loads(self.output('top', '--json', process.pid))['verdict']
         top, terminal = self.drawn(process, 32)
         shown = self.screen_until(terminal, b'block size').decode()
         os.write(terminal, b'q')
         self.assertEqual(top.wait(timeout=PATIENCE_S), 0)
-        verdicts += [json.loads(self.output('top', '--json', process.pid))['verdict']]    # another snapshot, perhaps
-        missing = [[word for word in re.findall('[a-z_]{4,}', verdict) if word not in shown] for verdict in verdicts]
-        self.assertIn([], missing, shown)
+        missing = [word for word in re.findall('[a-z_]{4,}', verdict) if word not in shown]
+        self.assertEqual(missing, [], shown)
 
     def test_the_end_of_the_process_ends_it(self):
         process, _ = self.start('leak')
