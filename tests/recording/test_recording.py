@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -187,15 +188,23 @@ class Contents(Recorded):
         self.assertEqual(recording.header.snapshot_number, recording.snapshots[-1].number_end)
         self.assertEqual(recording.snapshots[-1].reason, reader.AT_END)
 
-    def test_a_peak_that_is_soon_over_has_a_snapshot(self):
-        self.work('spike')
-        recording = self.only()
+    def peak_seen(self, recording):
+        """Which part of the spike the highest snapshot shows, of what is resident and of what lives."""
         peak = max(snapshot.rss_bytes for snapshot in recording.snapshots)
-        self.assertGreater(peak, 250 << 20)
-        self.assertGreater(peak, 0.95 * recording.snapshots[-1].peak_rss_bytes)    # as the kernel tells in the end
         live = max(snapshot.live_bytes for snapshot in recording.snapshots)
-        self.assertGreater(live, 0.95 * SPIKE_BYTES)
         self.require_whole(recording)
+        return min(peak / recording.snapshots[-1].peak_rss_bytes, live / SPIKE_BYTES)    # the former as the kernel tells in the end
+
+    def test_a_peak_that_is_soon_over_has_a_snapshot(self):
+        """The first sample that dies behind it tells. Samples are 4 MiB apart in the mean then, so of one peak in 23 more
+        than 5 % is gone when that happens, and more than a fourth of one in six million."""
+        seen = []
+        for run in range(9):
+            self.work('spike', record=f'{run}')
+            seen.append(self.peak_seen(reader.Recording(self.folder / f'{run}')))
+            (self.folder / f'{run}').unlink()
+        self.assertGreater(statistics.median(seen), 0.95, seen)
+        self.assertGreater(min(seen), 0.75, seen)
 
     def test_what_a_process_frees_that_hardly_runs_is_seen(self):
         process = self.start('ebb', options='sample=131072')
@@ -355,8 +364,10 @@ class Kills(Recorded):
     def test_a_reader_may_look_while_it_runs(self):
         process = self.start('busy', 2)
         process.stdout.readline()
-        seen = 0
-        for _ in range(40):
+        looks = seen = 0
+        deadline = time.monotonic() + PATIENCE_S
+        while looks < 40 or (seen <= 3 and time.monotonic() < deadline):    # they come as the processor time allows
+            looks += 1
             time.sleep(0.02)
             recording = self.only()
             self.assertEqual([fault for one in recording.snapshots for fault in recording.snapshot_faults(one)], [])
@@ -417,7 +428,7 @@ class Processes(Recorded):
         self.require_whole(parent)
 
     def test_a_child_of_vfork_ends_without_an_end_to_its_parents(self):
-        self.work('vforks', options='sample=65536')
+        self.work('vforks', options='sample=16384')
         recording = self.only()
         self.assertEqual((recording.header.end, recording.header.end_value), (reader.EXIT, 0))
         self.require_whole(recording)

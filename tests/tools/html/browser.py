@@ -5,35 +5,48 @@ the page says on its console, every exception in it and every request it makes i
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
 ANSWER_S = 60      # a busy machine; an answer takes milliseconds
 SETTLE_S = 0.05    # between two looks at a page that has yet to become what is waited for
+# Chromium reads from descriptor 3 and writes to 4.
+PIPES_GIVE = 'import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])'
 
 
 def find():
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def pipe_apart():
+    """A pipe whose ends are neither standard descriptors, where those are closed here, nor 3 and 4."""
+    low = os.pipe()
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in low]
+    for end in low:
+        os.close(end)
+    return ends
+
+
 class Browser:
     def __init__(self, executable):
         self.profile = tempfile.mkdtemp(prefix='tarn-browser-')
-        to_read, self.to_write = os.pipe()
-        self.from_read, from_write = os.pipe()
+        to_read, self.to_write = pipe_apart()
+        self.from_read, from_write = pipe_apart()
         self.process = subprocess.Popen(
-            ['sh', '-c', 'exec "$@" 3<&"$TO" 4>&"$FROM"', 'sh', executable, '--headless=new', '--no-sandbox',
+            [sys.executable, '-c', PIPES_GIVE, str(to_read), str(from_write), executable, '--headless=new', '--no-sandbox',
              '--remote-debugging-pipe', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
              '--disable-background-networking', '--hide-scrollbars', '--force-color-profile=srgb',
              '--user-data-dir=' + self.profile, 'about:blank'],
             pass_fds=(to_read, from_write), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env={**os.environ, 'TO': str(to_read), 'FROM': str(from_write)})
+            stderr=subprocess.DEVNULL)
         os.close(to_read)
         os.close(from_write)
         self.buffer, self.number, self.session = b'', 0, None
