@@ -20,6 +20,12 @@ static const uint64_t trust_ms = 4000;
 
 static const unsigned excuse_shift = 4; // 6 %
 
+// A step of the height: small against what a small program takes, and 16 page faults, beside which a call that gives memory
+// back is cheap. Below the first there is next to nothing to give back, and the smallest programs need not come to the code.
+static const size_t rise_least_bytes = (size_t)64 << 10;
+static const unsigned rise_shift = 4;
+#define RISE_FIRST_BYTES ((size_t)256 << 10)
+
 static unsigned waste_percent = BUDGET_WASTE_PERCENT;
 static size_t most_bytes = SIZE_MAX; // [const] after the start
 static _Atomic size_t retained, used, used_peak, recent_peak, purged_total, credit[BUDGET_KINDS];
@@ -32,6 +38,8 @@ static _Atomic uint64_t credit_ms, purged_ms; // when the credit was last halved
 static _Atomic uint64_t trusted_until_ms;
 static _Atomic size_t trusted_bytes; // the heap that has earned it, and an eighth more
 static _Atomic size_t wanted_again;     // bytes given back and wanted again; halves every second
+static _Atomic size_t risen_at = RISE_FIRST_BYTES; // used and kept together: above this, what is stale is asked for
+static _Atomic size_t kept_least; // the least that was kept since that was last so
 static _Atomic size_t second_peak[2];   // most bytes in use in this second and in the one before
 
 void budget_start(unsigned percent)
@@ -61,7 +69,9 @@ void budget_retain(size_t bytes)
 
 void budget_release(size_t bytes)
 {
-    subtract(&retained, bytes);
+    size_t now = atomic_fetch_sub_explicit(&retained, bytes, memory_order_relaxed) - bytes;
+    if (now < get(&kept_least))
+        atomic_store_explicit(&kept_least, now, memory_order_relaxed);
 }
 
 static void raise(_Atomic size_t *peak, size_t value)
@@ -407,4 +417,26 @@ size_t budget_excess(void)
         return 0; // without a look at the clock
     size_t limit = budget_limit(BUDGET_WHOLE);
     return kept > limit ? kept - limit : 0;
+}
+
+static size_t height(void)
+{
+    return get(&used) + get(&retained);
+}
+
+bool budget_has_risen(void)
+{
+    return height() > get(&risen_at);
+}
+
+size_t budget_stale(void)
+{
+    size_t now = height(), kept = budget_kept(), least = size_min(kept, get(&kept_least)), allowed = budget_waste();
+    atomic_store_explicit(&risen_at, now + size_max(rise_least_bytes, now >> rise_shift), memory_order_relaxed);
+    atomic_store_explicit(&kept_least, get(&retained), memory_order_relaxed);
+    if (is_generous() || least <= allowed)
+        return 0;
+    if (get(&credit[BUDGET_WHOLE]) != 0)
+        credit_age(os_now_ms());
+    return get(&credit[BUDGET_WHOLE]) != 0 ? 0 : least - allowed;
 }

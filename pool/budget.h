@@ -88,6 +88,12 @@ size_t budget_limit(budget_kind_t kind);
 size_t budget_waste(void);
 // How much is kept beyond the limit; 0 if within.
 size_t budget_excess(void);
+// After more has become resident: whether the heap, used and kept together, has risen to a new height by a step.
+bool budget_has_risen(void);
+// If so: what of the kept memory is stale, since nobody asked for it meanwhile; and the next step begins. A heap is to reuse its
+// memory before it takes more, and where it cannot, since it wants other sizes now, to give it back. Not what the waste allows
+// for, and nothing while what was given back is regretted.
+RARE size_t budget_stale(void);
 // Whether so much could be kept if nothing else were.
 bool budget_fits(size_t bytes);
 

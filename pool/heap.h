@@ -577,6 +577,8 @@ void heap_purge_excess(heap_t *heap);
 // More memory is about to become resident: what classes that nobody asks for keep idle beyond the budget without its
 // credit goes first. The credit is for what is wanted again.
 void heap_purge_unwanted(heap_t *heap);
+// budget_has_risen: what is kept and stale goes.
+RARE void heap_purge_stale(void);
 // Purges free OS pages inside the heap's partly used pages until `wanted` bytes are given back or none is left.
 size_t heap_purge_idle(heap_t *heap, size_t wanted);
 

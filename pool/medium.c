@@ -292,6 +292,8 @@ block_t *heap_alloc_medium(heap_t *heap, unsigned class, bool *clean)
     size_t block_bytes = bin->block_bytes;
     if (*clean) {
         page_regret(page, block_bytes);
+        if (unlikely(budget_has_risen()))
+            heap_purge_stale();
     } else {
         heap->idle_bytes -= block_bytes;
     }

@@ -63,6 +63,8 @@ static void *alloc_large(heap_t *heap, size_t alignment, size_t size_bytes, bool
     *clean = false;
     if (block == NULL)
         block = large_alloc(alignment, size_bytes, clean);
+    if (*clean && unlikely(budget_has_risen()))
+        heap_purge_stale();
     if (unlikely(heap_sample_bytes != 0) && block != NULL && heap != NULL)
         heap_sample_large(heap, block, size_bytes);
     return block;

@@ -347,6 +347,13 @@ static void emptied_flush(heap_t *heap)
     heap->purged_refills = heap->refills;
 }
 
+void heap_purge_stale(void)
+{
+    size_t stale = budget_stale(), purged = zone_purge_long(stale);
+    if (purged < stale)
+        large_purge(stale - purged);
+}
+
 static void kept_purge(heap_t *heap, size_t limit)
 {
     size_t kept = budget_kept();

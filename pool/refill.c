@@ -99,6 +99,8 @@ static page_t *current_replace(heap_t *heap, small_bin_t *bin, unsigned class, b
             budget_unuse(CARVE_BYTES);
         if (fresh && page->purged != PURGED_NEVER)
             budget_regret(page->purged == PURGED_WHOLE ? BUDGET_WHOLE : BUDGET_INSIDE, CARVE_BYTES);
+        if (unlikely(budget_has_risen()))
+            heap_purge_stale();
     }
     return page;
 }

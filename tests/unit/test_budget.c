@@ -292,3 +292,89 @@ Test(budget, a_heap_that_stays_small_has_not_sunk_any_more, .init = budget_begin
     now_ms += 60 * 1000;
     cr_assert_not(budget_has_sunk());
 }
+
+// --- what is stale ---------------------------------------------------------------------------------------------------
+
+#define KIB ((size_t)1 << 10)
+
+static size_t stale(void)
+{
+    return budget_has_risen() ? budget_stale() : 0;
+}
+
+// 1 MiB was in use, and all but 100 KiB of it is kept. To that height by steps, as a heap gets there.
+static void stale_begin(void)
+{
+    budget_start(BUDGET_WASTE_PERCENT);
+    for (unsigned i = 0; i < 256; i++) {
+        budget_use(4 * KIB);
+        cr_assert_eq(stale(), 0);
+    }
+    budget_retain(924 * KIB);
+    budget_unuse(924 * KIB);
+    cr_assert_eq(stale(), 0);
+}
+
+// Until something is stale; by how much the heap grew until then.
+static size_t grow_until_stale(size_t *given)
+{
+    size_t grown = 0;
+    while ((*given = stale()) == 0 && grown < MIB) {
+        budget_use(4 * KIB);
+        grown += 4 * KIB;
+    }
+    return grown;
+}
+
+Test(budget, what_lies_idle_while_the_heap_rises_to_a_new_height_is_stale, .init = stale_begin)
+{
+    size_t given, grown = grow_until_stale(&given);
+    cr_assert_leq(grown, 128 * KIB + 8 * KIB, "%zu", grown); // two steps: in the first it was still asked for
+    cr_assert_eq(given, 924 * KIB - budget_waste());
+    cr_assert_eq(stale(), 0); // said once
+    budget_release(given);
+    cr_assert_eq(grow_until_stale(&given), MIB); // and up to there it has been before
+}
+
+Test(budget, what_was_asked_for_meanwhile_is_not_stale, .init = stale_begin)
+{
+    for (unsigned i = 0; i < 256; i++) {
+        budget_use(8 * KIB);
+        budget_use(924 * KIB); // all that is kept comes, and goes again
+        budget_release(924 * KIB);
+        budget_retain(924 * KIB);
+        budget_unuse(924 * KIB);
+        cr_assert_eq(stale(), 0);
+    }
+}
+
+Test(budget, what_the_waste_allows_for_is_not_stale)
+{
+    budget_use(1000 * MIB);
+    cr_assert_eq(stale(), 0);
+    budget_retain(30 * MIB);
+    budget_unuse(30 * MIB);
+    budget_use(200 * MIB);
+    cr_assert_eq(stale(), 0);
+    budget_use(200 * MIB);
+    cr_assert_eq(stale(), 0);
+    budget_retain(10 * MIB); // 40 MiB, since the last look but 30
+    budget_use(200 * MIB);
+    cr_assert_eq(stale(), 0);
+    budget_use(200 * MIB);
+    cr_assert_eq(stale(), 0); // 53 MiB are allowed for now
+    budget_start(1);
+    budget_use(200 * MIB);
+    cr_assert_eq(stale(), 40 * MIB - budget_waste());
+}
+
+Test(budget, nothing_is_stale_while_what_was_given_back_is_regretted, .init = stale_begin)
+{
+    size_t given;
+    budget_purged(4 * KIB);
+    budget_regret(BUDGET_WHOLE, 64 * KIB);
+    cr_assert_eq(grow_until_stale(&given), MIB);
+    now_ms += 60000;
+    cr_assert_leq(grow_until_stale(&given), 2 * (2 * MIB >> 4) + 8 * KIB);
+    cr_assert_gt(given, 0);
+}
