@@ -150,18 +150,90 @@ static bool is_function(Dwarf_Die *scope)
     return tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine || tag == DW_TAG_entry_point;
 }
 
-// The linkage name says of which class or namespace a C++ function is; its plain name does not.
-static const char *function_name(Dwarf_Die *scope)
+// --- what a function is called ---------------------------------------------------------------------------------------
+
+// A damaged file could nest or refer without end; compilers do not nest half as deep.
+enum { NESTING_MOST = 64, REFERENCES_MOST = 8 };
+
+static const char *attribute_text(Dwarf_Die *scope, unsigned name)
 {
     Dwarf_Attribute attribute;
-    const char *name = NULL;
-    if (dwarf_attr_integrate(scope, DW_AT_linkage_name, &attribute) != NULL ||
-        dwarf_attr_integrate(scope, DW_AT_MIPS_linkage_name, &attribute) != NULL)
-        name = dwarf_formstring(&attribute);
-    if (name == NULL && dwarf_attr_integrate(scope, DW_AT_name, &attribute) != NULL)
-        name = dwarf_formstring(&attribute);
-    return name != NULL ? demangle(name) : NULL;
+    return dwarf_attr_integrate(scope, name, &attribute) != NULL ? dwarf_formstring(&attribute) : NULL;
 }
+
+// Where the function was declared: an inlined or a defined one refers to it.
+static Dwarf_Die declaration_of(const Dwarf_Die *function)
+{
+    Dwarf_Die at = *function;
+    Dwarf_Attribute attribute;
+    for (unsigned i = 0; i < REFERENCES_MOST; i++)
+        if ((dwarf_attr(&at, DW_AT_abstract_origin, &attribute) == NULL &&
+             dwarf_attr(&at, DW_AT_specification, &attribute) == NULL) ||
+            dwarf_formref_die(&attribute, &at) == NULL)
+            break;
+    return at;
+}
+
+// "app::(anonymous namespace)::Table<int>::": what the entry at `offset` below `parent` stands in. Entries follow each other in the order
+// of their offsets, each with all that stands in it.
+static void scopes_write(FILE *out, Dwarf_Die *parent, Dwarf_Off offset, unsigned depth)
+{
+    Dwarf_Die child, holder = *parent;
+    if (depth == NESTING_MOST || dwarf_child(parent, &child) != 0)
+        return;
+    do {
+        if (dwarf_dieoffset(&child) > offset)
+            break;
+        holder = child;
+    } while (dwarf_siblingof(&child, &child) == 0);
+    if (dwarf_dieoffset(&holder) == offset || holder.addr == parent->addr)
+        return;
+    const char *name = attribute_text(&holder, DW_AT_name);
+    if (name != NULL || dwarf_tag(&holder) == DW_TAG_namespace)
+        fprintf(out, "%s::", name != NULL ? name : "(anonymous namespace)");
+    scopes_write(out, &holder, offset, depth + 1);
+}
+
+static bool is_cxx(Dwarf_Die *unit)
+{
+    int language = dwarf_srclang(unit);
+    return language == DW_LANG_C_plus_plus || language == DW_LANG_C_plus_plus_03 || language == DW_LANG_C_plus_plus_11 ||
+           language == DW_LANG_C_plus_plus_14;
+}
+
+// The plain name with what it stands in.
+static const char *name_within_scopes(const Dwarf_Die *function, const char *plain)
+{
+    Dwarf_Die unit, declaration = declaration_of(function);
+    char *text = NULL;
+    size_t length;
+    if (dwarf_diecu(&declaration, &unit, NULL, NULL) == NULL || !is_cxx(&unit))
+        return demangle(plain);
+    FILE *out = open_memstream(&text, &length);
+    if (out == NULL)
+        return demangle(plain);
+    scopes_write(out, &unit, dwarf_dieoffset(&declaration), 0);
+    fputs(plain, out);
+    fclose(out);
+    const char *name = strings_keep(text);
+    free(text);
+    return name;
+}
+
+// The linkage name says of which class or namespace a C++ function is. One that other files cannot call has none from GCC: also what the
+// C++ library's templates make of a type in an anonymous namespace, or in a function.
+static const char *function_name(Dwarf_Die *scope)
+{
+    const char *name = attribute_text(scope, DW_AT_linkage_name);
+    if (name == NULL)
+        name = attribute_text(scope, DW_AT_MIPS_linkage_name);
+    if (name != NULL)
+        return demangle(name);
+    name = attribute_text(scope, DW_AT_name);
+    return name != NULL ? name_within_scopes(scope, name) : NULL;
+}
+
+// --- from an address to functions ------------------------------------------------------------------------------------
 
 static Dwarf_Word attribute_number(Dwarf_Die *scope, unsigned name)
 {
@@ -215,9 +287,6 @@ static unsigned frames_of_scopes(Dwarf_Die *unit, Dwarf_Die *scopes, int scope_c
 }
 
 // --- functions within namespaces -------------------------------------------------------------------------------------
-
-// A damaged file could nest without end; compilers do not nest half as deep.
-enum { NESTING_MOST = 64 };
 
 static bool holds_functions(Dwarf_Die *scope)
 {

@@ -557,6 +557,45 @@ class Names(Case):
         self.assertRegex(report['cause']['site'], r'^link\+0x[0-9a-f]+$')
         self.assertEqual(report['modules'][0]['path'], str(program))
 
+    ORDERS_CPP = '''\
+#include <memory>
+#include <unistd.h>
+#include <vector>
+namespace { struct Line { char text[1000]; }; }
+__attribute__((noinline)) static void order_take(std::vector<std::unique_ptr<std::vector<Line>>> &orders)
+{
+    orders.push_back(std::make_unique<std::vector<Line>>(30));
+}
+__attribute__((noinline)) static void event_log(std::vector<std::shared_ptr<void>> &events)
+{
+    struct Event { char text[500]; };
+    events.push_back(std::make_shared<Event>());
+}
+int main()
+{
+    static std::vector<std::unique_ptr<std::vector<Line>>> orders;
+    static std::vector<std::shared_ptr<void>> events;
+    for (int i = 0; i < 1000; i++) {
+        order_take(orders);
+        for (int j = 0; j < 10; j++)
+            event_log(events);
+    }
+    _exit(0);
+}
+'''
+
+    @unittest.skipUnless(shutil.which('c++'), 'no C++ compiler')
+    def test_containers_of_what_no_other_file_knows_are_not_to_blame(self):
+        for options in (['-O2'], ['-O0']):
+            program = self.folder / 'orders'
+            subprocess.run(['c++', '-g', *options, '-x', 'c++', '-', '-o', program], input=self.ORDERS_CPP, text=True,
+                           check=True)
+            recording = self.folder / 'recording'
+            subprocess.run([program], env=self.options(recording, 'sample=64KiB'), check=True)
+            live = {site['site'].partition(' (')[0]: site['live_bytes'] for site in self.report(recording)['sites']}
+            self.assertGreater(live['order_take'], 0.9 * 30 * 1000 * 1000)
+            self.assertGreater(live['event_log'], 0.9 * 500 * 10000)
+
     HOARD_C = '''\
 #include <stdlib.h>
 #include <string.h>

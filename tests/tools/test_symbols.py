@@ -91,6 +91,25 @@ int main()
 }
 '''
 
+# Functions that other files cannot call have no linkage name from GCC: of the C++ library, too, for types of this file's.
+SUBJECT_INTERNAL = SUBJECT_CPP[:SUBJECT_CPP.index('namespace shop')].replace('<link.h>', '<link.h>\n#include <vector>') + '''\
+namespace app { namespace {
+struct Row {
+    Row() { show(); __asm__ volatile(""); }
+    int number;
+};
+struct Table {
+    template <class T> __attribute__((noinline)) static void fill(std::vector<T> &rows) { rows.emplace_back(); }
+};
+} }
+int main()
+{
+    static std::vector<app::Row> rows;
+    rows.reserve(1);
+    app::Table::fill(rows);
+}
+'''
+
 
 def output(*command):
     return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
@@ -178,6 +197,17 @@ class Symbols(unittest.TestCase):
         self.assertEqual(self.frames(program, output(program).strip())[1],
                          ['app::(anonymous namespace)::fetch subject.cpp:17',
                           'app::(anonymous namespace)::load subject.cpp:22'])
+
+    @unittest.skipUnless(shutil.which('c++'), 'no C++ compiler')
+    def test_functions_that_no_other_file_can_call_are_named_with_what_they_stand_in(self):
+        program = self.build('-g', compiler='c++', text=SUBJECT_INTERNAL)
+        source, rows = self.frames(program, output(program).strip())
+        self.assertEqual(source, 'debug')
+        self.assertEqual(rows[0], 'app::(anonymous namespace)::Row::Row subject.cpp:17')
+        self.assertRegex(rows[1], r'^std::.*construct<.*\(anonymous namespace\)::Row')
+        self.assertRegex(rows[-1], r'^app::\(anonymous namespace\)::Table::fill<.*> subject\.cpp:21$')
+        for row in rows[1:-1]:
+            self.assertRegex(row, r'^(void )?(std|__gnu_cxx)::')
 
 
 if __name__ == '__main__':
