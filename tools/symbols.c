@@ -338,15 +338,26 @@ static unsigned frames_of_namespaces(Dwarf_Die *unit, Dwarf_Addr address, symbol
     return frames_of_scopes(unit, &scopes[first], NESTING_MOST - first, frames);
 }
 
+// With -gsplit-dwarf the unit is a skeleton: its lines, and the name of a file with the rest. Without that file nothing tells whether a line
+// is the function's own or that of one inlined into it.
+static Dwarf_Die *unit_whole(Dwarf_Die *unit, Dwarf_Die *room)
+{
+    uint8_t type;
+    if (dwarf_cu_info(unit->cu, NULL, &type, NULL, room, NULL, NULL, NULL) != 0 || type != DW_UT_skeleton)
+        return unit;
+    return dwarf_tag(room) == DW_TAG_compile_unit ? room : NULL;
+}
+
 // dwarf_getscopes follows an inlined function to where it was defined; dwarf_getscopes_die goes to where it stands.
 static unsigned frames_of_debug(Dwfl_Module *module, Dwarf_Addr address, symbols_frame_t *frames)
 {
     Dwarf_Addr bias;
-    Dwarf_Die *innermost = NULL, *scopes = NULL;
-    Dwarf_Die *unit = unit_find(module, address, &bias);
+    Dwarf_Die whole, *innermost = NULL, *scopes = NULL;
+    Dwarf_Die *skeleton = unit_find(module, address, &bias);
+    Dwarf_Die *unit = skeleton != NULL ? unit_whole(skeleton, &whole) : NULL;
     if (unit == NULL)
         return 0;
-    place_of_address(unit, address - bias, &frames[0]);
+    place_of_address(skeleton, address - bias, &frames[0]);
     unsigned count = 0;
     if (dwarf_getscopes(unit, address - bias, &innermost) > 0) {
         int scope_count = dwarf_getscopes_die(&innermost[0], &scopes);

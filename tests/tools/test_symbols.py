@@ -140,7 +140,8 @@ class Symbols(unittest.TestCase):
     INLINED = ['inner subject.c:18', 'middle subject.c:23', 'outer subject.c:27']
 
     def test_inlined_functions_have_frames_of_their_own(self):
-        for options in (['-g'], ['-g', '-gdwarf-4'], ['-g', '-no-pie'], ['-g', '-gz']):
+        for options in (['-g'], ['-g', '-gdwarf-4'], ['-g', '-no-pie'], ['-g', '-gz'], ['-g', '-gsplit-dwarf'],
+                        ['-g', '-gsplit-dwarf', '-gdwarf-4']):
             with self.subTest(options):
                 program = self.build(*options)
                 self.assertEqual(self.frames(program, output(program).strip(), self.build_id(program)),
@@ -158,6 +159,13 @@ class Symbols(unittest.TestCase):
         output('objcopy', '--only-keep-debug', program, f'{program}.debug')
         output('objcopy', '--strip-all', f'--add-gnu-debuglink={program}.debug', program)
         self.assertEqual(self.frames(program, offset, self.build_id(program)), ('debug', self.INLINED))
+
+    def test_without_the_file_of_split_debug_information_no_line_is_told(self):
+        program = self.build('-g', '-gsplit-dwarf')
+        offset = output(program).strip()
+        for file in self.folder.glob('*.dwo'):
+            file.unlink()
+        self.assertEqual(self.frames(program, offset, self.build_id(program))[1], ['outer ?:0'])
 
     def test_without_debug_information_the_symbol_table_serves(self):
         program = self.build()
