@@ -45,11 +45,18 @@ static const char *end_text(const profile_t *profile, char *room, size_t size)
     return room;
 }
 
+// Of a process whose end is not known, or that runs, the time is that of the last event in its recording.
+static const char *after_text(const profile_t *profile)
+{
+    bool open = strcmp(profile->ended_by, "running") == 0 || strcmp(profile->ended_by, "unknown") == 0;
+    return open ? "last heard of after" : "after";
+}
+
 static void write_process(FILE *out, const profile_t *profile)
 {
     char end[128];
-    fprintf(out, "tarn: %s (pid %lu), %s, after %.1f s\n", text_printable(profile->program), profile->pid,
-            end_text(profile, end, sizeof end), seconds(profile->duration_ms));
+    fprintf(out, "tarn: %s (pid %lu), %s, %s %.1f s\n", text_printable(profile->program), profile->pid,
+            end_text(profile, end, sizeof end), after_text(profile), seconds(profile->duration_ms));
     if (profile->command_count != 0)
         fprintf(out, "      %s\n", text_command(profile->command, profile->command_count, text_room(6)));
     fprintf(out, "      %s: %u snapshot%s", text_printable(profile->recording), profile->snapshot_count,

@@ -156,7 +156,7 @@ class Ends(Case):
         self.assertEqual(report['ended_by'], 'unknown')
         self.assert_adds_up(report)
         self.assertIn('note_request', report['verdict'])
-        self.assertIn('killed', self.output('report', recording).splitlines()[0])
+        self.assertRegex(self.output('report', recording).splitlines()[0], r'killed .*, last heard of after \d+\.\d s$')
 
     def test_a_killed_one_that_was_not_seen_for_long(self):
         process, recording = self.start('leak')

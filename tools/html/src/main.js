@@ -30,7 +30,7 @@ function provenanceText(report) {
 
 // A second cause is told in smaller letters.
 function verdictFill(verdict) {
-    const second = verdict.indexOf('; besides');
+    const second = verdict.search(/; (besides|but)\b/);
     const first = second < 0 ? verdict : verdict.slice(0, second);
     fill(byId('verdict'), first, second < 0 ? null : element('span', { class: 'besides' }, verdict.slice(second)));
 }
