@@ -2,11 +2,14 @@
 // it has no place that could be taken over.
 #include "output_file.h"
 
+#include "../preload/recording.h"
 #include "memory.h"
 #include "tool.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +78,17 @@ static int output_direct(const char *who, const char *path, const void *bytes, s
     return file < 0 || file_fill(file, bytes, length) != 0 ? output_failed(who, path) : 0;
 }
 
+// `tarn report --html RECORDING` lacks a name: the recording, which nobody can take again, is not it.
+static bool is_recording(const char *path)
+{
+    uint64_t magic = 0;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    bool read_whole = file >= 0 && read(file, &magic, sizeof magic) == (ssize_t)sizeof magic;
+    if (file >= 0)
+        close(file);
+    return read_whole && magic == RECORDING_MAGIC;
+}
+
 int output_file_write(const char *who, const char *path, const void *bytes, size_t length)
 {
     struct stat status;
@@ -82,6 +96,10 @@ int output_file_write(const char *who, const char *path, const void *bytes, size
         return output_replace(who, path, mode_usual(), bytes, length);
     if (!S_ISREG(status.st_mode))
         return output_direct(who, path, bytes, length);
+    if (is_recording(path)) {
+        tool_error(who, "cannot write %s: it is a recording", path);
+        return TOOL_BAD_INPUT;
+    }
     char *target = realpath(path, NULL); // through a symbolic link, so that the link stays
     int result = output_replace(who, target != NULL ? target : path, status.st_mode & 07777, bytes, length);
     free(target);

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-// Replaces `path` by `bytes`. Returns 0, or TOOL_BAD_INPUT after one line on stderr; then `path` is as it was.
+// Replaces `path` by `bytes`, unless it is a recording. Returns 0, or TOOL_BAD_INPUT after one line on stderr; then `path` is as it was.
 int output_file_write(const char *who, const char *path, const void *bytes, size_t length);
 
 // The same to standard output.

@@ -682,6 +682,15 @@ class Output(Case):
             self.assert_refused(self.tarn('report', *form, self.folder / 'missing'), 'missing')
             self.assertEqual(out.read_text(), 'before')
 
+    def test_a_recording_is_not_written_over(self):
+        recording = self.record('leak')
+        before = recording.read_bytes()
+        (self.folder / 'link').symlink_to(recording)
+        for form in (['--pprof', recording], ['-o', recording], ['--json', '-o', self.folder / 'link']):
+            with self.subTest(form):
+                self.assert_refused(self.tarn('report', *form, recording), 'cannot write', 'it is a recording')
+                self.assertEqual(recording.read_bytes(), before)
+
     def test_a_folder_that_is_not_there_is_named(self):
         recording = self.record('leak')
         for form in ('--pprof', '-o'):
