@@ -12,6 +12,15 @@
 // For variables of the fast path: reached without the global offset table, since no other library has a say in them.
 #define POOL_LOCAL __attribute__((visibility("hidden")))
 
+// For functions that read what another thread may be writing, where any answer of the last moment will do; each says why.
+// ThreadSanitizer passes over their own reads. A suppression by their names is not enough: it would have to know the
+// reader's stack, and forgets it where that thread goes on for long before the other one writes.
+#ifdef __SANITIZE_THREAD__
+#define GLANCES __attribute__((noipa, no_sanitize("thread"))) // or the reads are moved into its caller
+#else
+#define GLANCES
+#endif
+
 // Functions and data that a program needs seldom, or at its end alone: compiled for size, and apart from the others in
 // libtarn.so, so that they are not mapped along with them (preload/libtarn.ld).
 #define RARE __attribute__((cold))

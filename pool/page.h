@@ -144,8 +144,8 @@ void page_owner_change(page_t *page, heap_t *owner);
 void page_owner_mosaic(page_t *page); // no heap any more
 
 // Medium: what is free. Dirty ones first, since a purge makes them clean, and a reader of another thread must not miss
-// them in between.
-static inline uint64_t page_free_bits(const page_t *page)
+// them in between. Inlined, so that it is part of the function that glances (GLANCES).
+static inline __attribute__((always_inline)) uint64_t page_free_bits(const page_t *page)
 {
     uint64_t dirty = __atomic_load_n(&page->dirty_bits, __ATOMIC_ACQUIRE);
     return dirty | page->clean_bits;

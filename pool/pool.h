@@ -219,8 +219,9 @@ static inline bool pool_small_page(const void *address, page_t **page)
     return true;
 }
 
-// What realloc needs to see at a glance of a block of class `page->class`. False: it is to be looked at closely.
-static inline bool pool_seems_live(page_t *page, const void *block)
+// What realloc needs to see at a glance of a block of class `page->class`. False: it is to be looked at closely. The list may be
+// changing, but a live block is not on it.
+static inline GLANCES bool pool_seems_live(page_t *page, const void *block)
 {
     if (unlikely(page_owner(page) == NULL || page->list == block))
         return false;

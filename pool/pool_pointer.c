@@ -11,7 +11,9 @@ static uint64_t held_bits(const page_t *page)
     return likely(harden_level == 0) ? 0 : atomic_load_explicit(block_bits_held(page), memory_order_relaxed);
 }
 
-const char *pool_pointer_wrong(page_t *page, const void *address, unsigned *index)
+// Free list, carve steps and free bits are read while their owner writes them. What is asked of them is whether this one block is
+// free. It is live, unless the caller is wrong; of a live block neither its bit nor its carve step changes, and it is not on the list.
+GLANCES const char *pool_pointer_wrong(page_t *page, const void *address, unsigned *index)
 {
     if (page->class == 0)
         return "not from this heap";

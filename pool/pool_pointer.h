@@ -16,8 +16,9 @@ size_t pool_pointer_block_bytes(page_t *page);
 // Reports the mistake, with what is known of the trap.
 RARE void pool_pointer_tell_trap(const char *function, const void *address, const char *wrong);
 
-// Whether a small block, `offset` bytes into its page, is not carved, or the last one that its owner freed.
-static inline bool pool_pointer_looks_freed(const page_t *page, const void *block, size_t offset)
+// Whether a small block, `offset` bytes into its page, is not carved, or the last one that its owner freed. That one may be changing
+// both, but neither for a live block: see pool_pointer_wrong.
+static inline GLANCES bool pool_pointer_looks_freed(const page_t *page, const void *block, size_t offset)
 {
     return !(page->carved >> (offset >> CARVE_SHIFT) & 1) || page->list == block;
 }

@@ -121,7 +121,8 @@ static page_t *take_any(unsigned kind, unsigned class)
     return NULL;
 }
 
-static bool zone_is_dirty(const zone_t *zone, unsigned class)
+// Asked to choose where blocks come from: any answer of the last moment will do.
+static GLANCES bool zone_is_dirty(const zone_t *zone, unsigned class)
 {
     return zone->kind == size_class_table[class].zone && __atomic_load_n(&zone->dirty.count, __ATOMIC_RELAXED) != 0;
 }
@@ -134,7 +135,7 @@ bool zone_has_dirty(unsigned class)
     return false;
 }
 
-bool zone_has_dirty_left(unsigned class)
+GLANCES bool zone_has_dirty_left(unsigned class)
 {
     for (unsigned i = 0; i < zone_count(); i++)
         if (zone_is_dirty(&zones[i], class) && __atomic_load_n(&zones[i].huge.backed, __ATOMIC_RELAXED) == 0)
