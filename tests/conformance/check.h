@@ -163,6 +163,12 @@ static inline size_t rss_bytes(void)
     return proc_bytes("/proc/self/smaps_rollup", "\nRss:");
 }
 
+// The same without pages of files: of a library's code the kernel maps as much around a fault as it has at hand.
+static inline size_t anonymous_bytes(void)
+{
+    return proc_bytes("/proc/self/smaps_rollup", "\nAnonymous:");
+}
+
 // Up to 200 blocks, of the squares of 0, 1, 2... times `factor` bytes, are filled, looked at and freed.
 static inline void blocks_come_and_go(size_t count, size_t factor)
 {
