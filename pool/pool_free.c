@@ -339,15 +339,16 @@ void pool_told(const char *function, void *block, size_t alignment, size_t size_
 {
     page_t *page;
     size_t bytes = block == NULL ? 0 : usable_quietly(block, &page);
+    size_t asked_bytes = size_max(size_bytes, 1); // a block of no bytes is served as one of one byte
     if (bytes == 0 || (resizable && pool_fits_in_place(bytes, size_bytes)))
         return;
     bool right;
     if (page != NULL)
         right = page->class == pool_alloc_class(alignment, size_bytes);
     else if (trap_has(block))
-        right = bytes == size_max(size_bytes, 1);
+        right = bytes == asked_bytes;
     else
-        right = size_bytes <= bytes && bytes - size_bytes < os_page_bytes();
+        right = asked_bytes <= bytes && bytes - asked_bytes < os_page_bytes();
     if (!right)
         misuse_tell_size(function, block, bytes, size_bytes);
 }

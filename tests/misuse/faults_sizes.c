@@ -17,7 +17,7 @@ static void delete_rightly(void)
         _ZdlPvm(_Znwm(size), size);
         _ZdaPvm(_Znwm(size), size);
         free_sized(malloc(size), size);
-        for (size_t alignment = 16; alignment <= 8192; alignment *= 4) {
+        for (size_t alignment = 16; alignment <= MIB; alignment *= 4) { // the last ones are of large blocks
             _ZdlPvmSt11align_val_t(_ZnwmSt11align_val_t(size, alignment), size, alignment);
             free_aligned_sized(aligned_alloc(alignment, size), alignment, size);
         }
