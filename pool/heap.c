@@ -173,13 +173,15 @@ static inline bool bucket_step(heap_t *heap, page_t *page)
 void heap_page_event(page_t *page)
 {
     heap_t *heap = page_owner(page);
-    bool emptied = false;
+    bool emptied = false, pending = remote_is_queued(page);
     if (unlikely(!bucket_step(heap, page))) {
         emptied = page_used(page) == 0;
         heap_settle(heap, page);
     }
     if (unlikely(emptied || heap->idle_bytes > heap->idle_due_bytes))
         heap_purge_excess(heap);
+    else if (unlikely(pending))
+        heap_inbox_drain_excess(heap);
 }
 
 // --- frees by others -------------------------------------------------------------------------------------------------

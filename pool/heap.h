@@ -328,6 +328,11 @@ void heap_settle(heap_t *heap, page_t *page);
 // Gives a page's remote frees back to the page. leave_inbox: the page was just taken out of an inbox.
 void heap_collect(heap_t *heap, page_t *page, bool leave_inbox);
 void heap_inbox_drain(heap_t *heap);
+static inline bool heap_inbox_has(const heap_t *heap)
+{
+    return atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0;
+}
+
 // Puts page on its owner's inbox, and returns that owner. A mosaic has none: NULL, and its frees are done.
 heap_t *heap_inbox_push(page_t *page);
 void heap_unlist(heap_t *heap, page_t *page);
@@ -572,8 +577,11 @@ void heap_sample_unmark_stale(page_t *page);
 
 // --- giving memory back (purge.c) --------------------------------------------------------------------------------
 
-// After free memory has grown: purges what is over the budget.
+// After free memory has grown: purges what is over the budget. What others have freed is taken back first, if more is pending than
+// may stay free.
 void heap_purge_excess(heap_t *heap);
+// The same where none has grown, and only if so much is pending.
+void heap_inbox_drain_excess(heap_t *heap);
 // More memory is about to become resident: what classes that nobody asks for keep idle beyond the budget without its
 // credit goes first. The credit is for what is wanted again.
 void heap_purge_unwanted(heap_t *heap);

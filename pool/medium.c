@@ -175,7 +175,7 @@ static page_t *current_dirty(heap_t *heap, medium_bin_t *bin, unsigned class)
     if (old != NULL && has_dirty(old))
         return old;
     heap_ring_flush(heap);
-    if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0)
+    if (heap_inbox_has(heap))
         heap_inbox_drain(heap);
     return old != NULL && has_dirty(old) ? old : listed_dirty(heap, bin, class);
 }

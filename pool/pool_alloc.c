@@ -61,8 +61,11 @@ static void *alloc_large(heap_t *heap, size_t alignment, size_t size_bytes, bool
 {
     void *block = alignment == GRANULE_BYTES ? large_alloc_warm(size_bytes) : NULL;
     *clean = false;
-    if (block == NULL)
+    if (block == NULL) {
+        if (heap != NULL && unlikely(heap_inbox_has(heap)))
+            heap_inbox_drain_excess(heap);
         block = large_alloc(alignment, size_bytes, clean);
+    }
     if (*clean && unlikely(budget_has_risen()))
         heap_purge_stale();
     if (unlikely(heap_sample_bytes != 0) && block != NULL && heap != NULL)

@@ -379,8 +379,25 @@ static size_t idle_share(heap_t *heap)
     return size_max(limit - size_min(others, limit), limit / size_max(heap_alive_count(), 1));
 }
 
+// Refills empty the inbox long before, but an owner that only frees, or asks for large blocks alone, has none.
+static bool inbox_is_due(const heap_t *heap)
+{
+    if (likely(!heap_inbox_has(heap)))
+        return false;
+    ptrdiff_t pending = (ptrdiff_t)budget_pending();
+    return pending > (ptrdiff_t)BUDGET_FLOOR_BYTES && (size_t)pending > budget_limit(BUDGET_WHOLE);
+}
+
+void heap_inbox_drain_excess(heap_t *heap)
+{
+    if (unlikely(inbox_is_due(heap)))
+        heap_purge_excess(heap);
+}
+
 void heap_purge_excess(heap_t *heap)
 {
+    if (unlikely(inbox_is_due(heap)))
+        heap_inbox_drain(heap);
     kept_purge(heap, budget_limit(BUDGET_WHOLE));
     if ((heap->idle_bytes <= heap->idle_due_bytes && heap->idle_bytes * 2 >= heap->idle_due_bytes) || huge_keeps_inside())
         return;

@@ -113,7 +113,7 @@ static page_t *current_find(heap_t *heap, unsigned class, bool fresh)
         heap_collect(heap, page, false);
     if (page != NULL && page->list != NULL)
         return page;
-    if (atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0) {
+    if (heap_inbox_has(heap)) {
         heap_inbox_drain(heap);
         if (page != NULL && page->list != NULL)
             return page;

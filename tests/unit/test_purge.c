@@ -93,6 +93,77 @@ Test(purge, pages_of_the_largest_class_go_back_as_soon_as_all_is_freed)
     freed_whole(MEDIUM_MAX_BYTES);
 }
 
+// --- what others freed ------------------------------------------------------------------------------------------------
+
+typedef struct share {
+    size_t count, step; // the blocks 0, step, 2 * step, ... are freed
+} share_t;
+
+static void free_share(void *argument)
+{
+    const share_t *share = argument;
+    for (size_t i = 0; i < share->count; i += share->step)
+        pool_free(blocks[i]);
+}
+
+// Others free every `step`th of 64 MiB of blocks.
+static size_t freed_by_others(size_t size, size_t step)
+{
+    share_t share = {64 * MIB / size, step};
+    fill(share.count, size);
+    support_thread(free_share, &share);
+    cr_assert_geq(resident(), 64 * MIB);
+    return share.count;
+}
+
+static void rest_freed_by_the_owner(size_t size, size_t step)
+{
+    size_t count = freed_by_others(size, step);
+    for (size_t i = 0; i < count; i++)
+        if (i % step != 0)
+            pool_free(blocks[i]);
+    cr_assert_leq(resident(), 4 * MIB, "blocks of %zu bytes: %zu bytes stay", size, resident());
+}
+
+Test(purge, what_others_freed_goes_back_when_the_owner_frees_the_rest)
+{
+    rest_freed_by_the_owner(256, 2);
+    rest_freed_by_the_owner(800, 2);
+    rest_freed_by_the_owner(6000, 2);
+}
+
+Test(purge, what_others_freed_goes_back_though_the_owner_frees_an_eighth_only)
+{
+    for (size_t i = 0, count = freed_by_others(256, 8); i < count; i++)
+        if (i % 8 != 0)
+            blocks[i / 8 * 7 + i % 8 - 1] = blocks[i];
+    share_t rest = {64 * MIB / 256 / 8 * 7, 1}, others = {rest.count / 8 * 7, 1};
+    support_thread(free_share, &others);
+    for (size_t i = others.count; i < rest.count; i++)
+        pool_free(blocks[i]);
+    cr_assert_leq(resident(), 4 * MIB, "%zu bytes stay", resident());
+}
+
+Test(purge, what_others_freed_goes_back_though_the_owner_asks_for_large_blocks_alone)
+{
+    freed_by_others(256, 1);
+    for (size_t i = 1; i <= 4; i++)
+        pool_free(pool_malloc(i * MIB));
+    cr_assert_leq(resident(), 4 * MIB, "%zu bytes stay", resident());
+}
+
+Test(purge, what_others_freed_is_used_again_rather_than_given_back)
+{
+    size_t count = freed_by_others(256, 1);
+    unsigned before = purge_calls;
+    fill(count, 256);
+    cr_assert_eq(purge_calls, before);
+    for (size_t i = 0; i < count; i++)
+        pool_free(blocks[i]);
+}
+
+// --- inside pages -----------------------------------------------------------------------------------------------------
+
 // One block of each small page lives.
 static void freed_but_one_a_page(size_t size)
 {
