@@ -135,6 +135,8 @@ static page_t *next_page(heap_t *heap, unsigned class)
     if (page != NULL) {
         heap->idle_bytes += dirty_idle_bytes(page);
         page->ahead = zone_huge_state(page) != HUGE_PLAIN;
+        if (unlikely(budget_has_risen())) // by a huge page, of which all blocks are dirty
+            heap_purge_stale();
     }
     return page;
 }

@@ -386,3 +386,34 @@ Test(purge, a_small_heap_that_goes_to_and_fro_between_sizes_keeps_them_all)
     }
     cr_assert_leq(purge_calls, 2);
 }
+
+static void blocks_free_first(void *count)
+{
+    blocks_free(*(size_t *)count);
+}
+
+// An owner that takes back what others have freed when it asks for other sizes has freed nothing itself, which is when memory is
+// given back else.
+static void other_size_after_others_have_freed(size_t size)
+{
+    size_t count = 64 * MIB / 256, first = blocks_fill(count, 256);
+    support_thread(blocks_free_first, &count);
+    size_t second = blocks_fill(64 * MIB / size, size);
+    cr_assert_lt(second, first + first / 4, "%zu bytes after %zu", second, first);
+    blocks_free(64 * MIB / size);
+}
+
+Test(purge, small_blocks_of_another_size_take_the_place_of_what_others_have_freed)
+{
+    other_size_after_others_have_freed(400);
+}
+
+Test(purge, medium_blocks_take_the_place_of_what_others_have_freed)
+{
+    other_size_after_others_have_freed(6000);
+}
+
+Test(purge, large_blocks_take_the_place_of_what_others_have_freed)
+{
+    other_size_after_others_have_freed(MIB / 2);
+}
