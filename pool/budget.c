@@ -70,7 +70,7 @@ void budget_retain(size_t bytes)
 void budget_release(size_t bytes)
 {
     size_t now = atomic_fetch_sub_explicit(&retained, bytes, memory_order_relaxed) - bytes;
-    if (now < get(&kept_least))
+    if (now < get(&kept_least)) // of threads that come at once the greater may stay: then a little more is stale, once
         atomic_store_explicit(&kept_least, now, memory_order_relaxed);
 }
 
@@ -432,7 +432,11 @@ bool budget_has_risen(void)
 size_t budget_stale(void)
 {
     size_t now = height(), kept = budget_kept(), least = size_min(kept, get(&kept_least)), allowed = budget_waste();
-    atomic_store_explicit(&risen_at, now + size_max(rise_least_bytes, now >> rise_shift), memory_order_relaxed);
+    size_t risen = get(&risen_at), next = now + size_max(rise_least_bytes, now >> rise_shift);
+    // Another thread has asked just now: since then nobody has wanted anything that is kept, which says nothing.
+    if (now <= risen || !atomic_compare_exchange_strong_explicit(&risen_at, &risen, next, memory_order_relaxed,
+                                                                 memory_order_relaxed))
+        return 0;
     atomic_store_explicit(&kept_least, get(&retained), memory_order_relaxed);
     if (is_generous() || least <= allowed)
         return 0;

@@ -90,9 +90,9 @@ size_t budget_waste(void);
 size_t budget_excess(void);
 // After more has become resident: whether the heap, used and kept together, has risen to a new height by a step.
 bool budget_has_risen(void);
-// If so: what of the kept memory is stale, since nobody asked for it meanwhile; and the next step begins. A heap is to reuse its
-// memory before it takes more, and where it cannot, since it wants other sizes now, to give it back. Not what the waste allows
-// for, and nothing while what was given back is regretted.
+// If so, else 0: what of the kept memory is stale, since nobody asked for it meanwhile; and the next step begins. Of threads
+// that ask at once, one is told. A heap is to reuse its memory before it takes more, and where it cannot, since it wants other
+// sizes now, to give it back. Not what the waste allows for, and nothing while what was given back is regretted.
 RARE size_t budget_stale(void);
 // Whether so much could be kept if nothing else were.
 bool budget_fits(size_t bytes);

@@ -404,13 +404,13 @@ static bool cpu_has_reached(uint64_t cpu_ns, uint64_t now_ns)
     return cpu_ask(now_ns) >= cpu_ns;
 }
 
-// Whether one now would keep all of them within a share of the processor time: one like the last, of what the heap has
-// become.
+// What one now would take: one like the last, of what the heap has become.
 static uint64_t cost_now_ns(uint64_t glance)
 {
     return snapshot_cpu_ns + (glance > glance_last ? (glance - glance_last) >> SNAPSHOT_SHIFT : 0);
 }
 
+// Whether one now would keep all of them, but those that idle time paid for, within a share of the processor time.
 static bool is_affordable(uint64_t now_ns, uint64_t glance, unsigned share, uint64_t credit_ns)
 {
     uint64_t needed_ns = recorder_header->snapshots_cpu_ns - idle_paid_ns + cost_now_ns(glance);

@@ -82,7 +82,8 @@ static const struct argp diff_argp = {
     .doc =
         "Say what grew from recording A to recording B: by cause, and by call site."
         "\vA and B are recordings, or directories of them, whose biggest processes are compared. Call sites are the "
-        "same where their names are; the lines count only where both have the same build. Exit status: 0; 2 when the command line is wrong or a recording cannot be read.",
+        "same where their names are; the lines count only where both have the same build. Exit status: 0; 2 when the "
+        "command line is wrong or a recording cannot be read.",
 };
 
 // --- text ------------------------------------------------------------------------------------------------------------

@@ -336,6 +336,15 @@ Test(budget, what_lies_idle_while_the_heap_rises_to_a_new_height_is_stale, .init
     cr_assert_eq(grow_until_stale(&given), MIB); // and up to there it has been before
 }
 
+// It has seen the rise as well, and asks after the other one has: what came to be kept just now is not stale.
+Test(budget, a_thread_that_asks_at_once_with_another_is_told_nothing, .init = stale_begin)
+{
+    budget_use(256 * KIB);
+    cr_assert(budget_has_risen());
+    budget_stale();
+    cr_assert_eq(budget_stale(), 0);
+}
+
 Test(budget, what_was_asked_for_meanwhile_is_not_stale, .init = stale_begin)
 {
     for (unsigned i = 0; i < 256; i++) {
