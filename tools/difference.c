@@ -64,7 +64,7 @@ static side_t side_new(const profile_t *profile, const profile_t *other)
 // Of a module that was built anew the lines may have moved, and say nothing: a function is the same by its name and its file's.
 static const char *frame_text(const side_t *side, const profile_frame_t *frame)
 {
-    if (frame->line == 0 || frame->module < 0 || side->is_shared[frame->module])
+    if (frame->file == NULL || frame->line == 0 || frame->module < 0 || side->is_shared[frame->module])
         return frame->text;
     const char *slash = strrchr(frame->file, '/');
     char *text = memory_format("%s (%s)", frame->function, slash != NULL ? slash + 1 : frame->file);

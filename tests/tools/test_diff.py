@@ -2,6 +2,7 @@
 """test_diff.py TARN LIBTARN PLANTED [CASE] - what `tarn diff` says of two runs whose difference is known."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,25 @@ from recordings import Case
 
 ENTRY_BLOCK_BYTES = 1008    # a block for the program's entries of 1000 bytes
 ENTRIES = 20000
+INLINED = '''
+#include <stdlib.h>
+#include <string.h>
+
+static inline __attribute__((always_inline)) void *grab(size_t size)
+{
+    void *block = malloc(size);
+    memset(block, 1, size);
+    return block;
+}
+
+void *blocks[5000];
+
+int main(void)
+{
+    for (int i = 0; i < 5000; i++)
+        blocks[i] = grab(3000);
+}
+'''
 
 
 class Diff(Case):
@@ -76,6 +96,24 @@ class Diff(Case):
         stack = next(row for row in diff['stacks'] if row['stack'].startswith('entry_add (growing.c) < main (growing.c)'))
         self.assertGreater(stack['live_bytes']['a'], 0)
         self.assertGreater(stack['live_bytes']['b'], 0)
+
+    def test_of_two_builds_with_damaged_debug_information_a_line_may_have_no_file(self):
+        """The place of a call names a file that the list of files does not have."""
+        recording = {}
+        for name in ('old', 'new'):
+            (self.folder / name).mkdir()
+            source, program = self.folder / name / 'inlined.c', self.folder / name / 'inlined'
+            source.write_text(f'const char build[] = "{name}";' + INLINED)
+            text = subprocess.run(['gcc', '-gdwarf-4', '-dA', '-O1', '-S', '-o', '-', source], text=True,
+                                  stdout=subprocess.PIPE, check=True).stdout
+            text, count = re.subn(r'\.byte\s+\w+(.*DW_AT_call_file)', r'.byte 0x7f\1', text)
+            self.assertGreater(count, 0)
+            source.with_suffix('.s').write_text(text)
+            subprocess.run(['gcc', '-Wl,--build-id', '-o', program, source.with_suffix('.s')], check=True)
+            recording[name] = self.folder / f'{name}.tarn'
+            subprocess.run([program], env=self.options(recording[name], 'sample=64KiB'), check=True)
+        stacks = [row['stack'] for row in self.diff(recording['old'], recording['new'])['stacks']]
+        self.assertTrue(any(stack.startswith('grab (inlined.c) < main') for stack in stacks), stacks)
 
     def test_the_peaks_can_be_compared(self):
         recording = self.record_with(1000)
