@@ -6,7 +6,6 @@
 #include "recorder.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,22 +15,14 @@
 #include "../pool/bits.h"
 #include "../pool/sample.h"
 #include "fatal.h"
-#include "glibc.h"
 #include "kernel.h"
 #include "options.h"
 #include "output.h"
 #include "path.h"
 #include "process.h"
-#include "procfs.h"
 #include "recorder_file.h"
-#include "recorder_modules.h"
-#include "recorder_sites.h"
+#include "recorder_header.h"
 #include "recorder_snapshot.h"
-
-// A clock of samples is no finer than some of them: young is what dies within 16 of their mean distances, 8 MiB by
-// default, old what outlives 128, 64 MiB.
-#define YOUNG_SAMPLES 16u
-#define OLD_SAMPLES 128u
 
 // A snapshot walks all of the heap. So they take at most 0.25 % of the processor time, and 0.125 ms: two or three small ones,
 // and 0.3 % more of a program of 0.04 s.
@@ -180,7 +171,7 @@ void recorder_leave(const recorder_section_t *section)
 
 // --- time ------------------------------------------------------------------------------------------------------------
 
-static uint64_t clock_ns(clockid_t clock)
+uint64_t recorder_clock_ns(clockid_t clock)
 {
     struct timespec now = {0};
     kernel_clock(clock, &now);
@@ -195,79 +186,6 @@ uint64_t recorder_now_ns(void)
            (uint64_t)start_time.tv_nsec;
 }
 
-// --- the header ------------------------------------------------------------------------------------------------------
-
-// What is read at the start, one after the other: so one OS page of it becomes resident. One recording begins at a time.
-static char words[16384]; // the rest of a longer command line is left out
-_Static_assert(sizeof words >= PATH_MAX, "a path fits");
-
-static recording_text_t link_text(const char *link)
-{
-    ssize_t length = kernel_readlink(link, words, PATH_MAX);
-    return length > 0 ? recorder_text(words, (size_t)length) : (recording_text_t){0, 0};
-}
-
-static recording_text_t directory_text(void)
-{
-    long length = kernel_getcwd(words, PATH_MAX); // with its 0
-    return length > 1 ? recorder_text(words, (size_t)length - 1) : (recording_text_t){0, 0};
-}
-
-static recording_text_t command_line_text(void)
-{
-    ssize_t length = 0, got = 0;
-    int fd = kernel_open("/proc/self/cmdline", O_RDONLY, 0);
-    while (fd >= 0 && (got = kernel_read(fd, words + length, sizeof words - (size_t)length)) > 0)
-        length += got;
-    if (fd >= 0)
-        kernel_close(fd);
-    if (length == (ssize_t)sizeof words)
-        recorder_header->flags |= RECORDING_FULL_TEXT;
-    return length > 0 ? recorder_text(words, (size_t)length) : (recording_text_t){0, 0};
-}
-
-static void kernel_write_name(void)
-{
-    struct utsname name;
-    writer_t writer = WRITER(recorder_header->kernel);
-    if (kernel_system_name(&name))
-        writer_format(&writer, "%s %s %s", name.sysname, name.release, name.machine);
-}
-
-static void process_write(recording_header_t *header, bool forked)
-{
-    header->pid = (uint32_t)process.pid;
-    header->parent_pid = (uint32_t)kernel_getppid();
-    header->forked = forked;
-    header->page_bytes = (uint32_t)getpagesize();
-    header->start_ticks = procfs_start_ticks();
-    header->start_realtime_ns = clock_ns(CLOCK_REALTIME);
-    header->waste_percent = options.waste_percent;
-    memcpy(header->program, process.name, sizeof header->program - 1);
-    memcpy(header->writer_version, TARN_VERSION, sizeof TARN_VERSION);
-    kernel_write_name();
-    header->executable = link_text("/proc/self/exe");
-    header->command_line = command_line_text();
-    header->directory = directory_text();
-}
-
-static void profile_write(recording_header_t *header)
-{
-    header->profile = options.profile;
-    header->sample_bytes = header->sample_bytes_now = options.profile ? options.sample_bytes : 0;
-    header->young_bytes = options.sample_bytes * YOUNG_SAMPLES;
-    header->old_bytes = options.sample_bytes * OLD_SAMPLES;
-    header->pinned_worst = 1;
-}
-
-// The empty records that index 0 means: holes of the file, until something is counted there.
-static void tables_begin(void)
-{
-    recording_table_t *tables = recorder_header->tables;
-    tables[RECORDING_MODULES].count = tables[RECORDING_THREADS].count = 1;
-    recorder_sites_start();
-}
-
 // --- begin -----------------------------------------------------------------------------------------------------------
 
 static void state_reset(void)
@@ -275,7 +193,7 @@ static void state_reset(void)
     glance_last = glance_high = live_last = live_high = snapshot_last_ns = 0;
     snapshot_cpu_ns = peak_rss_bytes = cpu_last_ns = idle_paid_ns = 0;
     heaps_last = 1;
-    atomic_store_explicit(&cpu_known_ns, clock_ns(CLOCK_PROCESS_CPUTIME_ID), memory_order_relaxed);
+    atomic_store_explicit(&cpu_known_ns, recorder_clock_ns(CLOCK_PROCESS_CPUTIME_ID), memory_order_relaxed);
     atomic_store_explicit(&cpu_known_at_ns, 0, memory_order_relaxed);
     high_waits = false;
     clock_gettime(CLOCK_MONOTONIC, &start_time);
@@ -291,13 +209,7 @@ static bool begin(bool forked)
     if (!recorder_file_open())
         return false;
     state_reset();
-    process_write(recorder_header, forked);
-    profile_write(recorder_header);
-    tables_begin();
-    recorder_header->major = RECORDING_MAJOR;
-    recorder_header->minor = RECORDING_MINOR;
-    recorder_header->header_bytes = sizeof(recording_header_t);
-    __atomic_store_n(&recorder_header->magic, RECORDING_MAGIC, __ATOMIC_RELEASE);
+    recorder_header_write(forked);
     return true;
 }
 
@@ -384,7 +296,7 @@ static recording_reason_t reason_now(uint64_t now_ns, uint64_t glance, uint64_t 
 
 static uint64_t cpu_ask(uint64_t now_ns)
 {
-    uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    uint64_t cpu_ns = recorder_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     atomic_store_explicit(&cpu_known_ns, cpu_ns, memory_order_relaxed);
     atomic_store_explicit(&cpu_known_at_ns, now_ns, memory_order_relaxed);
     return cpu_ns;
@@ -528,12 +440,12 @@ static void snapshot_take(recording_reason_t reason, uint64_t now_ns, uint64_t g
         return;
     fatal_waiting_signals(&held);
     kernel_signal_mask(SIG_BLOCK, &held, &before);
-    uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t cpu_ns = recorder_clock_ns(CLOCK_THREAD_CPUTIME_ID);
     sheet_glance(&sheet, peak_rss_bytes, recorder_snapshot_visitor());
     peak_rss_bytes = sheet.peak_rss_bytes;
     recorder_snapshot_finish(&sheet, recorder_now_ns());
     snapshot_noted(now_ns, glance, live);
-    snapshot_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+    snapshot_cpu_ns = recorder_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
     recorder_header->snapshots_cpu_ns += snapshot_cpu_ns;
     idle_paid_ns += by_idling ? snapshot_cpu_ns : 0;
     kernel_signal_mask(SIG_SETMASK, &before, NULL);
@@ -586,7 +498,7 @@ void recorder_pace(void)
     recording_header_t *header = recorder_header;
     if (options.sample_given || ++pace_births < PACE_BIRTHS)
         return;
-    uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID), rate_bytes = header->sample_bytes_now, most_bytes = rate_most();
+    uint64_t cpu_ns = recorder_clock_ns(CLOCK_PROCESS_CPUTIME_ID), rate_bytes = header->sample_bytes_now, most_bytes = rate_most();
     uint64_t allowed_ns = (cpu_ns - pace_cpu_ns) / PACE_SHARE, spent_ns = header->samples_ns - pace_samples_ns;
     pace_births = 0;
     pace_cpu_ns = cpu_ns;

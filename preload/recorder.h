@@ -2,6 +2,7 @@
 //
 //   sampler.c             samples of the pool, with their stacks
 //   recorder.c            when: start, snapshots, fork, end
+//   recorder_header.c     the process, as of the beginning
 //   recorder_file.c       the file and its tables
 //   recorder_sites.c      call stacks, and what is counted for each
 //   recorder_modules.c    which library an address of a stack lies in
@@ -17,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "options.h"
 #include "recording.h"
@@ -37,6 +39,8 @@ bool recorder_is_on(void);
 // The same; a child of a fork begins its own when it has something to say.
 RARE bool recorder_begin_late(void);
 
+// Nanoseconds by a clock of the kernel's; by a system call, so that it may be any.
+RARE uint64_t recorder_clock_ns(clockid_t clock);
 // Nanoseconds since the recording began.
 RARE uint64_t recorder_now_ns(void);
 
