@@ -15,6 +15,7 @@
 #include "../pool/bits.h"
 #include "../pool/sample.h"
 #include "fatal.h"
+#include "glibc.h"
 #include "kernel.h"
 #include "options.h"
 #include "output.h"

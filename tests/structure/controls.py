@@ -176,11 +176,26 @@ class Linked(Tree):
 
 
 class Needed(Linked):
+    def needed(self, library):
+        header = self.root / 'glibc.h'
+        header.write_text('const char *strerrordesc_np(int error) GLIBC_ALONE;\nextern char other GLIBC_ALONE;\n')
+        return self.check('needed.py', library, header)
+
     def test_the_c_library_alone_passes(self):
-        self.assert_in_order(self.check('needed.py', self.link_c()))
+        self.assert_in_order(self.needed(self.link_c()))
 
     def test_another_library_is_found(self):
-        self.assert_names(self.check('needed.py', self.link_c('-Wl,--no-as-needed', '-lm')), 'needs libm.so.6')
+        self.assert_names(self.needed(self.link_c('-Wl,--no-as-needed', '-lm')), 'needs libm.so.6')
+
+    def use(self, attribute):
+        return self.needed(self.link(('use.c', f'const char *strerrordesc_np(int) {attribute};\n'
+                                               'const char *use(void) { return strerrordesc_np(1); }\n')))
+
+    def test_what_glibc_alone_has_passes_when_it_is_weak(self):
+        self.assert_in_order(self.use('__attribute__((weak))'))
+
+    def test_what_glibc_alone_has_is_found_when_it_is_required(self):
+        self.assert_names(self.use(''), 'requires strerrordesc_np: where it is used, include glibc.h')
 
 
 @unittest.skipUnless(platform.machine() == 'x86_64', 'the counts are those of x86-64')
