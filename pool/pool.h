@@ -34,10 +34,13 @@ typedef struct pool_options {
 //          lock; may not allocate.
 // misuse:  a caller's mistake (misuse.h).
 // foreign: a pointer that lies in none of the pool's ranges came to `function`; false: it is nobody's, report misuse.
+// known:   whether its address alone says that it is a foreign one that free may pass over. Each program with a report frees one
+//          such, at its end, and should not need the code that looks at pointers closely.
 __attribute__((weak)) void pool_hook_boot(pool_options_t *options);
 __attribute__((weak)) void pool_hook_thread(void);
 RARE __attribute__((weak)) void pool_hook_limit(size_t size_bytes);
 RARE __attribute__((weak)) bool pool_hook_foreign(const char *function, void *address);
+__attribute__((weak)) bool pool_hook_known(const void *address);
 
 // Starts the pool if it has not been started. False if no address space could be had at all.
 bool pool_start(void);

@@ -243,6 +243,8 @@ static inline bool hardened_is_short(void)
 // A program that allocates nothing frees what is not the pool's, at its end: for that it need not have the code below resident.
 static __attribute__((noinline)) void free_unusual(void *block)
 {
+    if (unlikely(pool_hook_known && pool_hook_known(block)))
+        return;
     if (unlikely(!atomic_load_explicit(&pool_started, memory_order_relaxed)) &&
         (block == NULL || (pool_hook_foreign && pool_hook_foreign("free", block))))
         return;

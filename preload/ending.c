@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../pool/pool.h"
 #include "exit_report.h"
 #include "export.h"
 #include "glibc.h"
@@ -55,6 +56,11 @@ void *ending_note(size_t bytes)
 bool ending_has(const void *block)
 {
     return block == note;
+}
+
+bool pool_hook_known(const void *address)
+{
+    return ending_has(address);
 }
 
 void ending_start(void)

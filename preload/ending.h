@@ -15,6 +15,6 @@ RARE void ending_start(void);
 POOL_LOCAL extern uintptr_t ending_registers;
 RARE void *ending_note(size_t bytes); // zeroed; NULL: it is another thread's request, or not that one
 // Whether it is that block, which the C library frees when it has called us.
-RARE bool ending_has(const void *block);
+bool ending_has(const void *block);
 
 #endif
