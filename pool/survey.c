@@ -294,7 +294,7 @@ static APART void pool_walk_beside(survey_t *out, const survey_visitor_t *visito
 // of it, stands apart; and on the stack only while another walk is under way, or was and will never end (survey_abandon, fork).
 static void heap_walk(survey_t *out, const survey_visitor_t *visitor)
 {
-    static RARE_DATA residency_t apart;
+    static REPORT_DATA residency_t apart;
     static _Atomic bool taken; // [atomic] acquire, release
     memory_clear(out, offsetof(survey_t, classes));
     if (!survey_has_classes())

@@ -36,7 +36,7 @@ typedef struct table {
 
 uintptr_t trap_base;
 size_t trap_bytes;
-static RARE_DATA table_t *table; // [const] after the start
+static table_t *table; // [const] after the start
 static unsigned every;           // [const] after the start
 static _Atomic unsigned live_count;
 static _Atomic uint64_t allocated_total, freed_total;
