@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """rare_code.py LIBRARY SHOWS_MAPS ROOT - a program that allocates nothing has of the library's code only the start's resident; a small
-one that does, none of the rare code if it writes no report, none of what recordings need if it is not recorded, and none of
-what only larger programs call.
+one that does, none of the rare code, none of what recordings need if it is not recorded, none of what only larger programs
+call, and of the report's only if it writes one; and a larger one, none of what few programs do.
 
-The programs show their own memory maps; one of them has written a report before. The library's executable mappings are, in
+The programs show their own memory maps; some of them have written a report before. The library's executable mappings are, in
 order (preload/libtarn.ld): what the start runs, what each program that allocates runs, what larger programs run, what few
-programs do, rare code, and what recordings need. One function of them that runs in every program would bring any of them in
-whole. And what only hardened programs call (HARDENED) stands beside none of what all do.
+programs do, a report, rare code, and what recordings need. One function of them that runs in every program, or one text that it
+says, would bring any of them in whole. And what only hardened programs call (HARDENED) stands beside none of what all do.
 """
 
 import os
@@ -34,23 +34,32 @@ def executable_kib(library, options, command):
 def faults(library, shows_maps, folder):
     idle = executable_kib(library, 'stats=off', [shows_maps])
     bare = executable_kib(library, 'stats=off', mappings.CAT)
+    grown = executable_kib(library, 'stats=off', [shows_maps, 'larger'])
+    told = executable_kib(library, 'stats=text', [shows_maps, 'reported'])
     reported = executable_kib(library, 'stats=text', REPORTS)
     recorded = executable_kib(library, f'stats=text:record={folder}/%p', REPORTS)
-    print(f'executable mappings, resident KiB: {idle} where nothing is allocated, {bare}; with a report {reported}; recorded {recorded}')
-    if len(bare) != 6:
+    print(f'executable mappings, resident KiB: {idle} where nothing is allocated, {bare}; in a larger program {grown}; '
+          f'with a report {told}, in python {reported}; recorded {recorded}')
+    if len(bare) != 7:
         yield f'{library}: rare code has no mappings of its own'
         return
-    start, code, larger, seldom, rare, record = range(6)
+    start, code, larger, seldom, report, rare, record = range(7)
     if sum(idle) != idle[start]:
         yield f'{library}: {sum(idle) - idle[start]} KiB of code beyond what starts it are resident where nothing is allocated'
-    elif bare[rare] + bare[record] != 0:
-        yield f'{library}: {bare[rare] + bare[record]} KiB of rare code are resident in a program that needs none'
+    elif bare[report] + bare[rare] + bare[record] != 0:
+        yield f'{library}: {bare[report] + bare[rare] + bare[record]} KiB of rare code are resident in a program that needs none'
     elif bare[larger] + bare[seldom] != 0:
         yield f'{library}: {bare[larger] + bare[seldom]} KiB are resident in a small program of code that only larger ones call'
+    elif sum(grown) != grown[start] + grown[code] + grown[larger]:
+        yield f'{library}: {sum(grown[seldom:])} KiB are resident in a larger program of code that few programs call'
+    elif sum(told) != told[start] + told[code] + told[report]:
+        yield f'{library}: {told} KiB of code are resident for a report, which needs none of what few programs do, and no rare code'
     elif reported[record] != 0:
         yield f'{library}: {reported[record]} KiB of what recordings need are resident where there is none'
-    elif idle[start] == 0 or bare[code] == 0 or reported[larger] == 0 or reported[seldom] == 0 or reported[rare] == 0 or recorded[record] == 0:
+    elif idle[start] == 0 or bare[code] == 0 or grown[larger] == 0 or told[report] == 0:
         yield f'{library}: the check sees no code even where it runs'
+    elif reported[seldom] == 0 or reported[rare] == 0 or recorded[record] == 0:
+        yield f'{library}: the check sees no rare code even where it runs'
 
 
 def hardened_names(root):
