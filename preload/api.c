@@ -2,6 +2,7 @@
 #include "exit_report.h"
 #include "../pool/bits.h"
 #include "export.h"
+#include "fork.h"
 #include "tarn.h"
 
 EXPORT RARE const char *tarn_version(void)
@@ -11,5 +12,6 @@ EXPORT RARE const char *tarn_version(void)
 
 EXPORT RARE int tarn_report(void)
 {
+    fork_catch_up();
     return exit_report_now();
 }

@@ -34,6 +34,7 @@ void pool_hook_boot(pool_options_t *pool_options)
     pool_options->limit_bytes = options.limit_bytes;
     pool_options->sample_bytes = recorder_is_wanted() && options.profile ? options.sample_bytes : 0;
     thread_start();
+    fork_start();
 }
 
 __attribute__((constructor)) static void boot(void)
@@ -47,7 +48,7 @@ __attribute__((constructor)) static void boot(void)
     foreign_start();
     cancel_start();
     sandbox_start();
-    fork_start();
+    fork_start_early();
     output_start();
     process_start();
     if (options.faulty && output_exists() && process_is_topmost())

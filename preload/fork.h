@@ -2,8 +2,14 @@
 #ifndef TARN_FORK_H
 #define TARN_FORK_H
 
-// May allocate. From the constructor: prepare handlers run in reverse order, and those of libraries that come later
-// may still allocate.
+// Registers the handlers, once. For that the C library reads a constant of its own, which makes 64 KiB of it resident: so it waits
+// until the pool starts, where it can. Until then there is nothing to guard.
 void fork_start(void);
+
+// From the constructor: at once where it cannot wait.
+void fork_start_early(void);
+
+// A child of a fork before that has not been told. It is told when its pool starts, or here.
+void fork_catch_up(void);
 
 #endif

@@ -185,6 +185,12 @@ static inline bool kernel_shares_memory(pid_t one, pid_t other)
     return KERNEL_CALL5(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0;
 }
 
+// Whether they have not. False: or the kernel does not tell.
+static inline bool kernel_memory_differs(pid_t one, pid_t other)
+{
+    return KERNEL_CALL5(SYS_kcmp, one, other, KCMP_VM, 0, 0) > 0;
+}
+
 // Waits until fd can be written to; false after timeout_ms.
 static inline bool kernel_wait_writable(int fd, long timeout_ms)
 {

@@ -13,6 +13,8 @@
 
 #include "../conformance/check.h"
 
+int tarn_report(void) __attribute__((weak));
+
 // --- work ------------------------------------------------------------------------------------------------------------
 
 static void work(const char *unused)
@@ -190,6 +192,28 @@ static void fork_and_work(const char *how)
     wait_for(child);
 }
 
+// The child allocates nothing before its report.
+static void fork_and_report(const char *unused)
+{
+    (void)unused;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(tarn_report == NULL || tarn_report() != 0);
+    wait_for(child);
+}
+
+// The child does what it should not: in memory that is its parent's.
+static void vfork_and_allocate(const char *unused)
+{
+    (void)unused;
+    pid_t child = vfork();
+    if (child == 0) {
+        free(malloc(1000));
+        _exit(EXIT_SUCCESS);
+    }
+    wait_for(child);
+}
+
 static void run_command(const char *command)
 {
     fflush(stdout);
@@ -263,6 +287,8 @@ static const struct action {
     {"chdir", go_to},
     {"free-wild", free_wild},
     {"fork", fork_and_work},
+    {"fork-report", fork_and_report},
+    {"vfork-allocate", vfork_and_allocate},
     {"system", run_command},
     {"exec", exec_command},
     {"exit", end_exit},

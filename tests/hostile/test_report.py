@@ -163,6 +163,21 @@ class Processes(Hostile):
     def test_children_of_a_fork_write_none(self):
         self.require_reports('actor', actions=['work', 'fork=exit', 'fork=_exit', 'work'])
 
+    def test_what_started_no_heap_has_the_same_children(self):
+        self.require_reports('actor', actions=[])
+        self.require_reports('actor', actions=['fork=exit', 'fork=_exit'])
+        self.require_reports('actor', actions=['vfork-allocate', 'fork=exit'])
+        self.require_reports(actions=['fork=exit', 'vfork-allocate'], options='stats_file=%n.%p')
+        self.assertEqual(len(list(self.folder.iterdir())), 2)
+
+    def test_a_child_that_started_no_heap_reports_when_it_is_asked_to(self):
+        for actions in (['fork-report'], ['vfork-allocate', 'fork-report'], ['work', 'fork-report']):
+            with self.subTest(actions):
+                result = self.act(*actions, options='stats=text')
+                processes = self.reports(result.stderr)
+                self.assertEqual([name for name, _ in processes], ['actor', 'actor'], result.stderr)
+                self.assertNotEqual(processes[0][1], processes[1][1], result.stderr)
+
     def test_commands_that_are_run_write_none(self):
         self.require_reports('actor', actions=['work', 'system=true; true | true'])
 
