@@ -107,3 +107,11 @@ bool support_writable(void *address)
     errno = saved;
     return writable;
 }
+
+void support_ends_well(const char *wrong)
+{
+    if (wrong == NULL)
+        return;
+    fprintf(stderr, "FAILED: after the test: %s\n", wrong);
+    abort();
+}

@@ -31,6 +31,9 @@ uint64_t support_random(uint64_t *state);
 unsigned support_drain_head(size_t size_bytes, void **blocks, unsigned most);
 // Whether a byte can be written there: asked of the kernel, which changes it to 0.
 bool support_writable(void *address);
+// For teardowns: what is wrong after a test, or NULL. Ends the process by a signal: an assertion that fails in a teardown is
+// printed by Criterion, and the test counts as passed.
+void support_ends_well(const char *wrong);
 // The page a small or medium block is in.
 page_t *support_page(const void *block);
 

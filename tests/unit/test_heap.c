@@ -4,6 +4,7 @@
 
 #include "budget.h"
 #include "check.h"
+#include "fixture.h"
 #include "support.h"
 
 #define SIZE 128u
@@ -18,12 +19,6 @@ static void heap_test_begin(void)
     pool_free(pool_malloc(1)); // the thread has its heap
     class = size_class_of(SIZE);
     per_page = size_class_table[class].block_count;
-}
-
-static void heap_test_end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
 }
 
 static void free_one(void *block)
@@ -51,7 +46,7 @@ static unsigned used_of(const void *block)
     return page_used(support_page(block));
 }
 
-TestSuite(heap, .init = heap_test_begin, .fini = heap_test_end, .timeout = 30);
+TestSuite(heap, .init = heap_test_begin, .fini = fixture_end, .timeout = 30);
 
 Test(heap, a_page_is_used_up_before_the_next_is_begun)
 {

@@ -248,7 +248,7 @@ Test(large_without_range, what_is_freed_is_given_back_without_the_lock)
     limit_bytes = (size_t)1 << 32;
     fixture_begin();
     give_back();
-    fixture_end();
+    require_whole();
 }
 
 // As when small blocks have used up all of them but a few.
@@ -259,5 +259,5 @@ Test(large_without_range, blocks_are_to_be_had_though_no_addresses_can_be_reserv
     reserves_nothing = true;
     for (unsigned i = 0; i < 2000; i++)
         cr_assert_not_null(pool_malloc(MIB / 2), "%u blocks", i);
-    fixture_end();
+    require_whole();
 }

@@ -107,7 +107,7 @@ Test(large_live, a_moved_block_that_comes_late_is_counted_as_moved)
     pthread_join(forker, NULL);
     cr_assert_not_null(pool_malloc(MIB)); // whoever has the lock next
     cr_assert_eq(large_live_moved, 1);
-    fixture_end();
+    require_whole();
     pool_trim(0);
     cr_assert_eq(large_live_moved, 0);
 }

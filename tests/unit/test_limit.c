@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "budget.h"
-#include "check.h"
 #include "extent.h"
+#include "fixture.h"
 #include "support.h"
 
 #define MIB ((size_t)1 << 20)
@@ -45,13 +45,7 @@ static size_t counted_bytes(void)
     return budget_used() + budget_retained();
 }
 
-static void limit_end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
-TestSuite(limit, .fini = limit_end, .timeout = 60);
+TestSuite(limit, .fini = fixture_end, .timeout = 60);
 
 // A page that changes its class counts a block whole that is dirty in part.
 Test(limit, pages_that_change_their_class_do_not_pass_it)

@@ -3,7 +3,7 @@
 
 #include "books.h"
 #include "budget.h"
-#include "check.h"
+#include "fixture.h"
 #include "pool_alloc.h"
 #include "support.h"
 
@@ -20,12 +20,6 @@ static void medium_begin(void)
     per_page = size_class_table[class].block_count;
 }
 
-static void medium_end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
 static void fill_page(void)
 {
     for (unsigned i = 0; i < per_page; i++) {
@@ -40,7 +34,7 @@ static void free_one(void *block)
     pool_free(block);
 }
 
-TestSuite(medium, .init = medium_begin, .fini = medium_end, .timeout = 30);
+TestSuite(medium, .init = medium_begin, .fini = fixture_end, .timeout = 30);
 
 Test(medium, a_current_page_whose_count_runs_out_stays_current)
 {
@@ -428,7 +422,7 @@ static void harden_begin(void)
     medium_begin();
 }
 
-TestSuite(medium_hardened, .init = harden_begin, .fini = medium_end, .timeout = 30);
+TestSuite(medium_hardened, .init = harden_begin, .fini = fixture_end, .timeout = 30);
 
 Test(medium_hardened, nothing_is_lent)
 {

@@ -4,7 +4,7 @@
 
 #include "books.h"
 #include "budget.h"
-#include "check.h"
+#include "fixture.h"
 #include "os_linux.h"
 #include "support.h"
 
@@ -32,8 +32,7 @@ static void purge_begin(void)
 
 static void purge_end(void)
 {
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
+    fixture_end();
     free(blocks);
 }
 

@@ -2,7 +2,7 @@
 // heap_refill.
 #include <criterion/criterion.h>
 
-#include "check.h"
+#include "fixture.h"
 #include "support.h"
 
 #define SIZE 128u
@@ -26,13 +26,7 @@ static void refill_test_begin(void)
     cr_assert_null(heap_self->head[class]);
 }
 
-static void refill_test_end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
-}
-
-TestSuite(refill, .init = refill_test_begin, .fini = refill_test_end, .timeout = 30);
+TestSuite(refill, .init = refill_test_begin, .fini = fixture_end, .timeout = 30);
 
 static page_t *page_of(unsigned number)
 {
@@ -107,7 +101,7 @@ Test(refill, pages_behind_the_first_of_a_bucket_stay_in_it)
     for (unsigned i = 0; i < PAGES - 1; i++) {
         void *block = refill_turned(SIZE, heap_self);
         cr_assert_eq(support_page(block), page_of(PAGES - 2 - i), "the one that came last first");
-        refill_test_end(); // the others' links
+        require_whole(); // the others' links
         while (heap_self->head[class] != NULL)
             pool_malloc(SIZE);
     }

@@ -5,6 +5,7 @@
 
 #include "budget.h"
 #include "check.h"
+#include "fixture.h"
 #include "registry.h"
 #include "support.h"
 
@@ -15,12 +16,6 @@ static void *left[64];
 static void registry_begin(void)
 {
     pool_free(pool_malloc(1));
-}
-
-static void registry_end(void)
-{
-    const char *wrong = check_pool();
-    cr_assert_null(wrong, "%s", wrong);
 }
 
 static unsigned heap_count(void)
@@ -47,7 +42,7 @@ static void leave(void *argument)
         *(unsigned *)argument = heap_alive_count();
 }
 
-TestSuite(registry, .init = registry_begin, .fini = registry_end, .timeout = 60);
+TestSuite(registry, .init = registry_begin, .fini = fixture_end, .timeout = 60);
 
 Test(registry, a_thread_has_no_heap_before_its_first_allocation)
 {
