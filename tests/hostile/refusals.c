@@ -91,6 +91,15 @@ static void slot_resize(work_t *work, size_t i, size_t size_bytes)
     slot_put(work, i, block, size_bytes);
 }
 
+// Also where it was the kernel that did not take the memory back.
+static void slot_free(work_t *work, size_t i)
+{
+    errno = EXDEV; // no memory call sets it
+    free(work->slots[i].block);
+    CHECK(errno == EXDEV, "free of %zu bytes changed errno", work->slots[i].size_bytes);
+    work->slots[i].block = NULL;
+}
+
 static void step(work_t *work)
 {
     size_t i = random_next(&work->random) % BLOCKS;
@@ -99,7 +108,7 @@ static void step(work_t *work)
     if (random_next(&work->random) % 4 == 0) {
         slot_resize(work, i, size);
     } else {
-        free(work->slots[i].block);
+        slot_free(work, i);
         slot_put(work, i, any_alloc(work, size), size);
     }
 }
@@ -108,8 +117,7 @@ static void work_finish(work_t *work)
 {
     for (size_t i = 0; i < BLOCKS; i++) {
         slot_check(work, i);
-        free(work->slots[i].block);
-        work->slots[i].block = NULL;
+        slot_free(work, i);
     }
 }
 

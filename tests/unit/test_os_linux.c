@@ -81,11 +81,18 @@ Test(os_linux, a_resized_mapping_keeps_its_contents)
     start[8 * MIB - 1] = 1;
 }
 
+// By calls of every kind, since each has an errno of its own to keep.
 Test(os_linux, what_the_kernel_refuses_is_refused)
 {
+    void *nowhere = (void *)((uintptr_t)1 << 60); // no program has such addresses, so nothing can be mapped there either
+    bool hole;
     cr_assert_null(os_reserve((size_t)1 << 60, os_page_bytes()));
     cr_assert_null(os_map(SIZE_MAX - 4095, (size_t)1 << 40));
-    cr_assert_not(os_commit((void *)os_page_bytes(), os_page_bytes()));
+    cr_assert_not(os_would_grant((size_t)1 << 60));
+    cr_assert_not(os_commit(nowhere, os_page_bytes()));
+    cr_assert_not(os_purge(nowhere, os_page_bytes()));
+    cr_assert_not(os_move(nowhere, os_page_bytes(), os_map(MIB, os_page_bytes()), os_page_bytes(), &hole));
+    cr_assert_null(os_resize(nowhere, os_page_bytes(), MIB));
 }
 
 Test(os_linux, the_limit_of_addresses_is_seen)
