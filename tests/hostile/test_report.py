@@ -15,6 +15,9 @@ ENDS = {'exit=0': 0, 'exit=3': 3, '_exit=4': 4, 'quick_exit=5': 5, 'thread-exit=
         'signal=15': -signal.SIGTERM, 'signal=6': -signal.SIGABRT, 'signal=1': -signal.SIGHUP,
         'fault': -signal.SIGSEGV}
 
+# What heap_rss_bytes is the sum of, less untouched_bytes (docs/statistics.md).
+CAUSES = 'requested rounding holes tail retained pending metadata'.split()
+
 
 class OneWrite(Hostile):
     """A datagram socket for standard error keeps apart what was written apart."""
@@ -45,6 +48,16 @@ class OneWrite(Hostile):
                 report = json.loads(messages[0])
                 self.assertIn('schema', report)
                 self.assertGreater(report['rss_bytes'], report['heap_rss_bytes'])
+
+    def test_the_causes_add_up_to_what_is_resident_at_every_end(self):
+        for end, status in ENDS.items():
+            with self.subTest(end):
+                (message,) = self.messages('work', 'threads=3', end, options='stats=json', status=status)
+                report = json.loads(message)
+                causes = sum(report[f'{cause}_bytes'] for cause in CAUSES) - report['untouched_bytes']
+                self.assertEqual(report['heap_rss_bytes'], causes)
+                self.assertEqual(report['rss_bytes'], report['other_rss_bytes'] + report['heap_rss_bytes'])
+                self.assertEqual(report['live_bytes'], report['requested_bytes'] + report['rounding_bytes'])
 
     def test_without_a_report_nothing_is_written(self):
         for end, status in ENDS.items():
