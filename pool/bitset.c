@@ -20,12 +20,15 @@ void bitset_init(bitset_t *set, uint32_t bound, void *words)
 {
     uint64_t *at = words;
     set->count = 0;
-    for (int level = 0; level < BITSET_LEVELS; level++) {
-        bound = words_for(bound);
+    for (int level = 0; level < BITSET_LEVELS; level++)
+        set->words[level] = bound = words_for(bound);
+    for (int level = BITSET_LEVELS; level-- > 0; at += set->words[level])
         set->level[level] = at;
-        set->words[level] = bound;
-        at += bound;
-    }
+}
+
+void *bitset_words(const bitset_t *set)
+{
+    return set->level[BITSET_LEVELS - 1];
 }
 
 bool bitset_has(const bitset_t *set, uint32_t index)

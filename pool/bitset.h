@@ -1,6 +1,7 @@
 // pool/bitset.h - a set of indexes below a fixed bound, with "lowest member" and "highest member below" in a few steps:
 // three levels of words, a bit in an upper level says that the word below it is not empty. All of it is [lock] of the
-// owner. The words are the caller's memory, zero at the start, and only those that were ever used are touched.
+// owner. The words are the caller's memory, zero at the start, and only those that were ever used are touched. The largest level
+// comes last, so that the first words of the others are on one OS page.
 #ifndef TARN_BITSET_H
 #define TARN_BITSET_H
 
@@ -18,6 +19,7 @@ typedef struct bitset {
 // Bytes of words for indexes below `bound`.
 size_t bitset_bytes(uint32_t bound);
 void bitset_init(bitset_t *set, uint32_t bound, void *words);
+void *bitset_words(const bitset_t *set); // as bitset_init got them
 bool bitset_has(const bitset_t *set, uint32_t index);
 // index must not be in / must be in the set.
 void bitset_add(bitset_t *set, uint32_t index);

@@ -74,7 +74,7 @@ void survey_tables(void (*visit)(const char *start, const char *end, void *conte
     for (unsigned i = 0; i < zone_count(); i++) {
         zone_t *zone = zone_get(i);
         uint32_t described = atomic_load_explicit(&zone->described, memory_order_acquire);
-        start = (char *)zone->dirty.level[0];
+        start = bitset_words(&zone->dirty);
         end = (char *)align_up((uintptr_t)&zone->pages[described], os_page_bytes());
         table_visit(&tables, start, end);
     }

@@ -163,7 +163,7 @@ void zone_remove(zone_t *zone)
     generation_end(later);
     atomic_store_explicit(&later->fresh, 0, memory_order_release);
     os_unmap(zone->base, bytes);
-    os_unmap(zone->dirty.level[0], zone->meta_bytes); // its metadata starts there
+    os_unmap(bitset_words(&zone->dirty), zone->meta_bytes); // its metadata starts there
     *zone = (zone_t){.index = zone->index};
 }
 
@@ -171,7 +171,7 @@ void zone_remove(zone_t *zone)
 static RARE void zones_give_up(char *base, size_t bytes_each, unsigned kinds, unsigned added)
 {
     for (unsigned i = 0; i < added; i++) {
-        os_unmap(zones[i].dirty.level[0], zones[i].meta_bytes); // its metadata starts there
+        os_unmap(bitset_words(&zones[i].dirty), zones[i].meta_bytes); // its metadata starts there
         zones[i].base = NULL;
     }
     os_unmap(base, bytes_each * kinds);

@@ -17,7 +17,7 @@ static void set_start(void)
 
 static void set_end(void)
 {
-    free(set.level[0]);
+    free(bitset_words(&set));
     free(flags);
 }
 
@@ -112,4 +112,24 @@ Test(bitset, its_words_are_just_as_many_as_it_asks_for)
             cr_assert_eq(words[bitset_bytes(bound) + i], 0x5a, "bound %u", bound);
         free(words);
     }
+}
+
+Test(bitset, what_low_members_touch_is_on_two_os_pages)
+{
+    enum { ALL = 16 * 64 * 64 * 64, OS_PAGE = 4096 }; // so that each level but the top one fills more than an OS page
+    char *words = aligned_alloc(OS_PAGE, align_up(bitset_bytes(ALL), OS_PAGE));
+    unsigned touched = 0;
+    bitset_t large;
+    memset(words, 0, bitset_bytes(ALL));
+    bitset_init(&large, ALL, words);
+    cr_assert_eq(bitset_words(&large), words);
+    bitset_add(&large, 1);
+    for (size_t from = 0; from < bitset_bytes(ALL); from += OS_PAGE) {
+        bool holds = false;
+        for (size_t i = from; i < size_min(from + OS_PAGE, bitset_bytes(ALL)); i++)
+            holds |= words[i] != 0;
+        touched += holds;
+    }
+    cr_assert_leq(touched, 2);
+    free(words);
 }
