@@ -25,7 +25,7 @@
 // libtarn.so, so that they are not mapped along with them (preload/libtarn.ld).
 #define RARE __attribute__((cold))
 #define RARE_DATA __attribute__((section(".bss.rare")))
-#define REPORT_DATA __attribute__((section(".bss.report"))) // the same, of which each report writes the first bytes
+#define REPORT_DATA(part) __attribute__((section(".bss.report." part))) // the same, of which each report writes the first bytes
 
 // Functions that small programs do not come to, of callers that each program comes to: never inlined, so that preload/libtarn.ld
 // can put them where small programs touch nothing.

@@ -53,17 +53,20 @@ static void class_add(survey_t *out, const page_sums_t *sums)
 
 // Blocks that are counted as live so far, and are not: they are a hole, or others have freed them. Returns how many there
 // were.
-static uint64_t class_less(survey_class_t *class, uint64_t count, uint64_t *bytes)
+static uint64_t class_less(survey_class_t *class, size_t block_bytes, uint64_t count, uint64_t *bytes)
 {
     count = size_min(count, class->live_blocks);
+    if (count == 0)
+        return 0;
     class->live_blocks -= count;
-    *bytes += count * class->block_bytes;
+    *bytes += count * block_bytes;
     return count;
 }
 
-static uint64_t class_pending(survey_class_t *class, uint64_t count)
+static uint64_t class_pending(survey_t *out, unsigned number, uint64_t count)
 {
-    return class_less(class, count, &class->pending_bytes);
+    survey_class_t *class = &out->classes[number - 1];
+    return class_less(class, size_class_table[number].block_bytes, count, &class->pending_bytes);
 }
 
 // A mosaic's blocks count for their own classes, and what lies between them as holes of the class that the page had. Of
@@ -89,7 +92,7 @@ static void mosaic_survey(survey_t *out, page_t *page, walk_t *walk, uintptr_t m
         free_from = block + bytes;
     }
     sums.holes += residency_bytes(walk->residency, free_from, end, most);
-    uint64_t pending = class_pending(&out->classes[sums.class - 1], size_min(remote_pending(page), shown.live_blocks));
+    uint64_t pending = class_pending(out, sums.class, size_min(remote_pending(page), shown.live_blocks));
     shown.live_bytes -= pending * size_class_table[sums.class].block_bytes;
     shown.live_blocks -= (uint32_t)pending;
     out->classes[sums.class - 1].pages++;
@@ -139,7 +142,7 @@ static void rings_survey(survey_t *out)
 {
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap)
         for (unsigned class = 1; class <= SMALL_CLASSES; class++)
-            class_pending(&out->classes[class - 1], size_min(heap_ring_slot(heap, class)->count, RING_BLOCKS));
+            class_pending(out, class, size_min(heap_ring_slot(heap, class)->count, RING_BLOCKS));
 }
 
 // What stands on head lists and belongs to other heaps' pages, or to mosaics.
@@ -150,7 +153,8 @@ static void borrowed_survey(survey_t *out)
             head_kind_t kind = survey_head_kind(heap, i);
             survey_class_t *class = &out->classes[i - 1];
             if (kind != HEAD_OWN)
-                class_less(class, survey_head_count(heap, i), kind == HEAD_MOSAIC ? &class->holes_bytes : &class->pending_bytes);
+                class_less(class, size_class_table[i].block_bytes, survey_head_count(heap, i),
+                           kind == HEAD_MOSAIC ? &class->holes_bytes : &class->pending_bytes);
         }
 }
 
@@ -244,6 +248,16 @@ static void large_survey(survey_t *out, walk_t *walk)
 
 // --- all --------------------------------------------------------------------------------------------------------------
 
+uint64_t survey_block_bytes(unsigned class)
+{
+    return size_class_table[class + 1].block_bytes;
+}
+
+uint64_t survey_page_bytes(unsigned class)
+{
+    return size_class_table[class + 1].page_bytes;
+}
+
 bool survey_has_classes(void)
 {
     return zone_count() != 0;
@@ -274,7 +288,7 @@ static void pool_walk(survey_t *out, const survey_visitor_t *visitor, residency_
 {
     walk_t walk = {visitor, residency};
     memory_clear(out->classes, sizeof *out - offsetof(survey_t, classes));
-    survey_classes_begin(out);
+    out->class_count = CLASS_COUNT - 1;
     for (unsigned i = 0; i < zone_count(); i++)
         zone_survey(out, zone_get(i), &walk);
     rings_survey(out);
@@ -294,7 +308,7 @@ static APART void pool_walk_beside(survey_t *out, const survey_visitor_t *visito
 // of it, stands apart; and on the stack only while another walk is under way, or was and will never end (survey_abandon, fork).
 static void heap_walk(survey_t *out, const survey_visitor_t *visitor)
 {
-    static REPORT_DATA residency_t apart;
+    static REPORT_DATA("survey") residency_t apart;
     static _Atomic bool taken; // [atomic] acquire, release
     memory_clear(out, offsetof(survey_t, classes));
     if (!survey_has_classes())

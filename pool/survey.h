@@ -19,15 +19,14 @@
 #define SURVEY_CLASSES_MAX 128
 #define SURVEY_RANGES_MAX 64
 
-// One size class. All *_bytes are resident bytes unless said otherwise.
+// One size class. All *_bytes are resident bytes unless said otherwise. All zero, and never written, where a class was not used: a
+// small program's need few OS pages.
 typedef struct survey_class {
-    uint64_t block_bytes;     // size of a block
-    uint64_t page_bytes;      // size of a page of this class
     uint64_t pages;           // pages that belong to the class now
     uint64_t live_blocks;     // blocks the program holds: exact
     uint64_t allocated_total; // blocks handed to the program since the start: exact
     uint64_t requested_bytes; // of the live blocks: exact or estimated, see survey_t
-    uint64_t rounding_bytes;  // live_blocks * block_bytes - requested_bytes
+    uint64_t rounding_bytes;  // live_blocks * survey_block_bytes - requested_bytes
     uint64_t holes_bytes;     // free bytes in pages that also hold live blocks
     uint64_t tail_bytes;      // page ends that fit no block
     uint64_t pending_bytes;   // freed by another thread, not yet taken back
@@ -55,8 +54,8 @@ typedef struct survey {
     uint64_t budget_bytes;                // how much free memory may stay resident now
     uint32_t heaps, heaps_orphaned;       // heaps of living threads, heaps waiting for a new thread
     uint32_t class_count, range_count;
-    survey_class_t classes[SURVEY_CLASSES_MAX]; // in order of block size
     survey_range_t ranges[SURVEY_RANGES_MAX]; // the first of them, where there are more (large blocks mapped alone)
+    survey_class_t classes[SURVEY_CLASSES_MAX]; // in order of block size. Last, where a report's text follows
 } survey_t;
 
 // A page, or a large block's addresses, as a walk comes by.
@@ -80,6 +79,10 @@ typedef struct survey_visitor {
     void (*visit)(void *context, const survey_page_t *page);
     void *context;
 } survey_visitor_t;
+
+// Of the class of this index in `classes`: size of a block, and of a page.
+RARE uint64_t survey_block_bytes(unsigned class);
+RARE uint64_t survey_page_bytes(unsigned class);
 
 // Fills *out. Takes the pool's locks one after the other; allocates nothing; any thread, not in a signal handler that
 // interrupted the pool. A survey_t is about 16 KiB: keep it off small stacks.

@@ -44,8 +44,9 @@ static size_sample_t class_sample(unsigned class)
 static double class_estimate(survey_class_t *class, unsigned index)
 {
     size_sample_t sample = class_sample(index);
-    double live = (double)class->live_blocks, bytes = live * (double)class->block_bytes;
-    double widest = index <= SMALL_CLASSES ? GRANULE_BYTES - 1 : (double)class->block_bytes / (MEDIUM_STEPS + 1);
+    double live = (double)class->live_blocks, block_bytes = (double)size_class_table[index].block_bytes;
+    double bytes = live * block_bytes;
+    double widest = index <= SMALL_CLASSES ? GRANULE_BYTES - 1 : block_bytes / (MEDIUM_STEPS + 1);
     double mean = sample.count == 0 ? widest / 2 : (double)sample.gap / sample.count;
     double error = live * widest / 2;
     if (sample.count >= 2) {
@@ -89,13 +90,14 @@ typedef struct errors {
 static void class_finish(survey_t *out, unsigned index, errors_t *errors)
 {
     survey_class_t *class = &out->classes[index - 1];
+    uint64_t handed = class_handed(index);
+    if (handed == 0 && class->pages == 0 && class->live_blocks == 0)
+        return;
     // A head list that its owner was popping from may have been seen too short: then too many blocks count as live.
-    class->allocated_total = class_handed(index);
-    if (class->allocated_total < class->live_blocks)
-        class->allocated_total = class->live_blocks;
+    class->allocated_total = handed > class->live_blocks ? handed : class->live_blocks;
     double lent_error = heap_requested_exact ? 0 : class_estimate(class, index);
     double by_chance = class->requested_error - lent_error;
-    uint64_t live_bytes = class->live_blocks * class->block_bytes;
+    uint64_t live_bytes = class->live_blocks * size_class_table[index].block_bytes;
     class->rounding_bytes = live_bytes - size_min(class->requested_bytes, live_bytes);
     errors->chance_squares += by_chance * by_chance;
     errors->lent += lent_error;
@@ -108,15 +110,6 @@ static void class_finish(survey_t *out, unsigned index, errors_t *errors)
     out->pending_bytes += class->pending_bytes;
     out->untouched_bytes += class->untouched_bytes;
     out->allocated_total += class->allocated_total;
-}
-
-void survey_classes_begin(survey_t *out)
-{
-    out->class_count = CLASS_COUNT - 1;
-    for (unsigned class = 1; class < CLASS_COUNT; class++) {
-        out->classes[class - 1].block_bytes = size_class_table[class].block_bytes;
-        out->classes[class - 1].page_bytes = size_class_table[class].page_bytes;
-    }
 }
 
 void survey_totals(survey_t *out)

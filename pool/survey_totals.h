@@ -4,10 +4,7 @@
 
 #include "survey.h"
 
-// Before the walk: the sizes of the classes. The rest of out->classes is zero.
-RARE void survey_classes_begin(survey_t *out);
-
-// After it: requested and rounding bytes of each class, the sums of all, and what is counted for the whole pool.
+// After the walk: requested and rounding bytes of each class, the sums of all, and what is counted for the whole pool.
 RARE void survey_totals(survey_t *out);
 
 #endif

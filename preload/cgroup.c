@@ -73,7 +73,7 @@ static RARE uint64_t file_number(const char *folder, const char *name)
 
 uint64_t cgroup_limit_bytes(procfs_buffer_t *buffer)
 {
-    static REPORT_DATA group_t group; // one report at a time
+    static REPORT_DATA("group") group_t group; // one report at a time
     uint64_t least = 0;
     group.path[0] = '\0';
     if (!procfs_lines("/proc/self/cgroup", buffer, line_read, &group) || group.path[0] == '\0')

@@ -31,7 +31,7 @@
 static _Atomic int owner; // [atomic] claim: acquire, done: release
 
 // [owner] Not resident until the report, and then as few OS pages as can be: figures and text stand next to each other.
-static REPORT_DATA _Alignas(4096) struct {
+static REPORT_DATA("text") struct {
     sheet_t sheet;
     sigjmp_buf behind; // where to go on when the report cannot be composed
     char text[REPORT_BYTES];

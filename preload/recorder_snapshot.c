@@ -387,8 +387,8 @@ static void classes_write(const survey_t *survey)
     recording_class_t *to = (recording_class_t *)(snapshot + 1);
     for (uint32_t i = 0; i < survey->class_count; i++) {
         const survey_class_t *from = &survey->classes[i];
-        to[i] = (recording_class_t){.block_bytes = from->block_bytes,
-                                    .page_bytes = from->page_bytes,
+        to[i] = (recording_class_t){.block_bytes = survey_block_bytes(i),
+                                    .page_bytes = survey_page_bytes(i),
                                     .pages = from->pages,
                                     .live_blocks = from->live_blocks,
                                     .allocated_total = from->allocated_total,

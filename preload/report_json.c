@@ -78,10 +78,11 @@ static void write_heap(writer_t *writer, const survey_t *survey)
     write_integer(writer, "heaps_orphaned", survey->heaps_orphaned);
 }
 
-static void write_class(writer_t *writer, const survey_class_t *class)
+static void write_class(writer_t *writer, const survey_class_t *class, unsigned index)
 {
-    writer_format(writer, "{\"block_bytes\":%lu", class->block_bytes);
-    write_integer(writer, "page_bytes", class->page_bytes);
+    uint64_t block_bytes = survey_block_bytes(index), page_bytes = survey_page_bytes(index);
+    writer_format(writer, "{\"block_bytes\":%lu", block_bytes);
+    write_integer(writer, "page_bytes", page_bytes);
     write_integer(writer, "pages", class->pages);
     write_integer(writer, "live_blocks", class->live_blocks);
     write_integer(writer, "allocated_total", class->allocated_total);
@@ -93,7 +94,7 @@ static void write_class(writer_t *writer, const survey_class_t *class)
     write_integer(writer, "pending_bytes", class->pending_bytes);
     write_integer(writer, "untouched_bytes", class->untouched_bytes);
     write_integer(writer, "occupancy_percent",
-                  sheet_percent(class->live_blocks * class->block_bytes, class->pages * class->page_bytes));
+                  sheet_percent(class->live_blocks * block_bytes, class->pages * page_bytes));
     writer_text(writer, "}");
 }
 
@@ -108,7 +109,7 @@ void report_json(writer_t *writer, const sheet_t *sheet, const report_subject_t 
     writer_text(writer, ",\"classes\":[");
     for (unsigned i = 0; i < sheet->survey.class_count; i++) {
         writer_text(writer, i == 0 ? "" : ",");
-        write_class(writer, &sheet->survey.classes[i]);
+        write_class(writer, &sheet->survey.classes[i], i);
     }
     writer_text(writer, "]");
     write_string(writer, "verdict", verdict);

@@ -112,11 +112,11 @@ static unsigned classes_worst(const sheet_t *sheet, unsigned worst[CLASSES_SHOWN
     return count;
 }
 
-static void write_class(const table_t *table, const survey_class_t *class)
+static void write_class(const table_t *table, const survey_class_t *class, unsigned index)
 {
-    unsigned occupancy = sheet_percent(class->live_blocks * class->block_bytes, class->pages * class->page_bytes);
-    writer_format(table->writer, "  %10lu%'14lu%'10lu%9u %%%16s%16s\n", class->block_bytes, class->live_blocks,
-                  class->pages, occupancy,
+    uint64_t block_bytes = survey_block_bytes(index);
+    unsigned occupancy = sheet_percent(class->live_blocks * block_bytes, class->pages * survey_page_bytes(index));
+    writer_format(table->writer, "  %10lu%'14lu%'10lu%9u %%%16s%16s\n", block_bytes, class->live_blocks, class->pages, occupancy,
                   amount_in(table->unit, class->rounding_bytes).text, amount_in(table->unit, class->holes_bytes).text);
 }
 
@@ -128,7 +128,7 @@ static void write_classes(const table_t *table, const sheet_t *sheet)
     writer_format(table->writer, "  %10s%14s%10s%11s%16s%16s\n", "block size", "live blocks", "pages", "occupancy",
                   "rounding", "holes");
     for (unsigned i = 0; i < count; i++)
-        write_class(table, &sheet->survey.classes[worst[i]]);
+        write_class(table, &sheet->survey.classes[worst[i]], worst[i]);
 }
 
 void report_text(writer_t *writer, const sheet_t *sheet, const report_subject_t *subject)

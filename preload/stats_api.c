@@ -74,7 +74,7 @@ static uint64_t free_blocks(const survey_t *survey)
 {
     uint64_t count = 0;
     for (unsigned i = 0; i < survey->class_count; i++)
-        count += survey->classes[i].holes_bytes / survey->classes[i].block_bytes;
+        count += survey->classes[i].holes_bytes / survey_block_bytes(i);
     return count;
 }
 
@@ -126,12 +126,11 @@ static void write_sizes(FILE *stream, const survey_t *survey)
     uint64_t below = 0;
     fputs("<sizes>\n", stream);
     for (unsigned i = 0; i < survey->class_count; i++) {
-        const survey_class_t *class = &survey->classes[i];
-        uint64_t count = class->holes_bytes / class->block_bytes;
+        uint64_t block_bytes = survey_block_bytes(i), count = survey->classes[i].holes_bytes / block_bytes;
         if (count != 0)
             fprintf(stream, "  <size from=\"%lu\" to=\"%lu\" total=\"%lu\" count=\"%lu\"/>\n", below + 1,
-                    class->block_bytes, count * class->block_bytes, count);
-        below = class->block_bytes;
+                    block_bytes, count * block_bytes, count);
+        below = block_bytes;
     }
     fputs("</sizes>\n", stream);
 }

@@ -386,9 +386,9 @@ void shadow_compare(const shadow_count_t *count, const survey_t *survey, bool to
     lent_verify(count);
     for (unsigned i = 0; i < MODEL_SIZES; i++) {
         const survey_class_t *class = &survey->classes[i];
-        snprintf(what, sizeof(what), "live blocks of %" PRIu64 " bytes", class->block_bytes);
+        snprintf(what, sizeof(what), "live blocks of %" PRIu64 " bytes", survey_block_bytes(i));
         equal(what, class->live_blocks, count->live[i]);
-        snprintf(what, sizeof(what), "blocks of %" PRIu64 " bytes ever", class->block_bytes);
+        snprintf(what, sizeof(what), "blocks of %" PRIu64 " bytes ever", survey_block_bytes(i));
         if (totals)
             equal(what, class->allocated_total, count->allocated[i]);
     }

@@ -57,7 +57,7 @@ Test(survey, every_class_is_there_in_order_of_size)
     take();
     cr_assert_eq(survey.class_count, CLASS_COUNT - 1);
     for (unsigned i = 1; i < survey.class_count; i++)
-        cr_assert_gt(survey.classes[i].block_bytes, survey.classes[i - 1].block_bytes);
+        cr_assert_gt(survey_block_bytes(i), survey_block_bytes(i - 1));
 }
 
 Test(survey, live_blocks_and_bytes_are_exact_for_every_class)
