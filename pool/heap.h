@@ -36,6 +36,14 @@ typedef struct small_bin {
     uint8_t lent;                 // [owner] blocks that larger classes gave to its requests, up to LENT_BLOCKS
 } small_bin_t;
 
+// What the slow paths saw of the sizes asked for: the estimate of requested bytes rests on it.
+typedef struct size_sample {
+    uint32_t count;      // [owner] requests seen
+    uint32_t lent_gap;   // [owner] what blocks that it lent to smaller classes have beyond those: of all so far
+    uint64_t gap;        // [owner] sum of block_bytes - requested
+    uint64_t gap_square; // [owner] sum of its squares
+} size_sample_t;
+
 // Of a class's medium blocks the first few are noted with their sizes (requested.h), then each 64th: a quarter of what
 // each 16th costs (bench/instructions, column medium: 7 of 106 instructions).
 #define HEAP_MEDIUM_NOTED_FIRST 16u
@@ -50,6 +58,7 @@ typedef struct medium_bin {
     page_id_t pages;  // [owner] other pages with free blocks
     uint32_t turn;    // [owner] heap->turns when it last looked for something resident
     handover_t handover; // counted in pages' blocks
+    size_sample_t sizes;
 } medium_bin_t;
 
 // The medium block that was handed out last, by the short way and from a page that is still the current one: its free
@@ -91,14 +100,6 @@ typedef struct ring_slot {
 
 _Static_assert(sizeof(ring_slot_t) == CACHE_LINE_BYTES, "one line each");
 
-// What the slow paths saw of the sizes asked for: the estimate of requested bytes rests on it.
-typedef struct size_sample {
-    uint32_t count;      // [owner] requests seen
-    uint32_t lent_gap;   // [owner] what blocks that it lent to smaller classes have beyond those: of all so far
-    uint64_t gap;        // [owner] sum of block_bytes - requested
-    uint64_t gap_square; // [owner] sum of its squares
-} size_sample_t;
-
 // How far it is to the next sample of each class: see sample.h.
 typedef struct sample_gaps {
     size_t rate_bytes;            // [owner] what they were drawn for; 0: nothing is sampled
@@ -112,8 +113,8 @@ typedef struct sample_gaps {
 
 typedef enum heap_state { HEAP_ALIVE, HEAP_ORPHAN, HEAP_LOST } heap_state_t;
 
-// In an order in which a small program touches three OS pages: what every slow path reads, and the classes of a few hundred
-// bytes at most, stand in the first.
+// In an order in which a small program touches two or three OS pages: what every slow path reads, and the classes of 432 bytes at most,
+// stand in the first, other small ones and medium ones up to 10 KiB in the second.
 struct heap {
     block_t *head[SMALL_CLASSES + 1]; // [owner] head[0] stays empty
     uint64_t small_seen, medium_seen; // [owner] classes that have a current page or a head list, a bit each: what
@@ -142,8 +143,8 @@ struct heap {
     heap_t *next_heap;           // [const] the registry: all heaps ever
     heap_t *next_orphan;         // [heaps]
     size_t orphaned_bytes;       // [heaps] what it kept when it became an orphan, about
+    size_sample_t small_sizes[SMALL_CLASSES + 1]; // [owner]
     _Alignas(CACHE_LINE_BYTES) small_bin_t small[SMALL_CLASSES + 1];
-    size_sample_t sample[CLASS_COUNT]; // [owner]
     medium_bin_t medium[MEDIUM_CLASSES];
     sample_gaps_t gaps;                // [owner]
     // By class: the first one stays empty. Only who frees others' blocks touches it.
@@ -151,6 +152,11 @@ struct heap {
     // Last: only hardened heaps touch it. The last one stays empty: no class is that large.
     small_draw_t draw[SMALL_CLASSES + 2]; // [owner]
 };
+
+static inline size_sample_t *heap_sizes(heap_t *heap, unsigned class)
+{
+    return class < CLASS_FIRST_MEDIUM ? &heap->small_sizes[class] : &heap->medium[class - CLASS_FIRST_MEDIUM].sizes;
+}
 
 // The calling thread's heap; heap_none (whose lists are empty, so that every request takes the slow path) before its
 // first allocation and after its end. Initial-exec: the loader places it, no call is made to reach it.

@@ -216,7 +216,7 @@ static block_t *lent_block(heap_t *heap, unsigned class)
         block_t *block = heap->head[larger];
         if (block != NULL) {
             heap->head[larger] = block->next;
-            heap->sample[larger].lent_gap += (uint32_t)((larger - class) << GRANULE_SHIFT);
+            heap->small_sizes[larger].lent_gap += (uint32_t)((larger - class) << GRANULE_SHIFT);
             bin->lent++;
             return block;
         }

@@ -65,7 +65,7 @@ void requested_note(heap_t *heap, unsigned class, const void *block, size_t size
         exact_note(block, size_bytes);
         return;
     }
-    size_sample_t *sample = &heap->sample[class];
+    size_sample_t *sample = heap_sizes(heap, class);
     uint64_t gap = size_class_table[class].block_bytes - size_bytes;
     if (++sample->count == REQUESTED_NOTED_FIRST && class < CLASS_FIRST_MEDIUM)
         heap->small[class].short_refills = !heap_one_by_one;

@@ -18,7 +18,7 @@ static inline bool requested_refill_in_turn(const heap_t *heap)
 
 static inline bool requested_refill_due(heap_t *heap, unsigned class)
 {
-    bool due = requested_refill_in_turn(heap) || heap->sample[class].count < REQUESTED_NOTED_FIRST ||
+    bool due = requested_refill_in_turn(heap) || heap->small_sizes[class].count < REQUESTED_NOTED_FIRST ||
                heap_requested_exact;
     heap->refills++;
     return due;

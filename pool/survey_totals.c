@@ -29,10 +29,11 @@ static size_sample_t class_sample(unsigned class)
 {
     size_sample_t sum = {0};
     for (heap_t *heap = heap_first(); heap != NULL; heap = heap->next_heap) {
-        sum.count += heap->sample[class].count;
-        sum.lent_gap += heap->sample[class].lent_gap;
-        sum.gap += heap->sample[class].gap;
-        sum.gap_square += heap->sample[class].gap_square;
+        const size_sample_t *sizes = heap_sizes(heap, class);
+        sum.count += sizes->count;
+        sum.lent_gap += sizes->lent_gap;
+        sum.gap += sizes->gap;
+        sum.gap_square += sizes->gap_square;
     }
     return sum;
 }

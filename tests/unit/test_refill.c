@@ -155,14 +155,14 @@ Test(refill, a_class_of_which_few_sizes_are_known_is_left_to_the_long_way)
 
 Test(refill, each_eighth_is_noted)
 {
-    uint32_t noted = heap_self->sample[class].count;
+    uint32_t noted = heap_sizes(heap_self, class)->count;
     uint64_t refills = heap_self->refills;
     for (unsigned i = 0; i < 16; i++) {
         pool_free(blocks[PAGES * per_page - 1]);
         cr_assert_not_null(refill_quick(SIZE - 1, heap_self));
     }
     cr_assert_eq(heap_self->refills, refills + 16);
-    cr_assert_eq(heap_self->sample[class].count, noted + 2);
+    cr_assert_eq(heap_sizes(heap_self, class)->count, noted + 2);
 }
 
 Test(refill, a_class_without_a_page_is_left_to_the_long_way)
