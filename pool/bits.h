@@ -2,6 +2,7 @@
 #ifndef TARN_BITS_H
 #define TARN_BITS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -88,6 +89,18 @@ static inline size_t size_min(size_t a, size_t b)
 static inline size_t size_max(size_t a, size_t b)
 {
     return a > b ? a : b;
+}
+
+// Counts down what the calling thread alone writes and others read: who sees the new value sees all that was written before. On
+// x86-64 each store is such a one, and so it is one instruction.
+static inline void bits_count_down(uint32_t *counter)
+{
+#ifdef __x86_64__
+    atomic_signal_fence(memory_order_seq_cst);
+    --*counter;
+#else
+    __atomic_store_n(counter, *counter - 1, __ATOMIC_RELEASE);
+#endif
 }
 
 #endif

@@ -38,12 +38,13 @@ static void sparse_comes(heap_t *heap, const page_t *page)
     budget_hollow(idle_bytes);
 }
 
-static void sparse_leaves(heap_t *heap, const page_t *page)
+// Returns what it takes off the heap's idle bytes.
+static size_t sparse_leaves(heap_t *heap, const page_t *page)
 {
     size_t idle_bytes = heap_sparse_idle_bytes(page);
     heap->sparse_bytes -= idle_bytes;
-    heap->idle_bytes -= page->bucket == 0 ? idle_bytes : 0;
     budget_unhollow(idle_bytes);
+    return page->bucket == 0 ? idle_bytes : 0;
 }
 
 static inline void chain_leave(page_id_t *head, page_t *page)
@@ -68,17 +69,26 @@ static inline void chain_join(page_id_t *head, page_t *page)
     *head = id;
 }
 
-void heap_unlist(heap_t *heap, page_t *page)
+size_t heap_unlist_idle(heap_t *heap, page_t *page)
 {
+    assert(heap_is_entered(heap));
+    size_t idle_bytes = 0;
     chain_leave(list_of(heap, page), page);
     if (page_is_small(page) && is_sparse_bucket(page->bucket))
-        sparse_leaves(heap, page);
+        idle_bytes = sparse_leaves(heap, page);
     page->next = page->prev = 0;
     page->place = PAGE_UNLISTED;
+    return idle_bytes;
+}
+
+void heap_unlist(heap_t *heap, page_t *page)
+{
+    heap->idle_bytes -= heap_unlist_idle(heap, page);
 }
 
 static void heap_list(heap_t *heap, page_t *page, unsigned bucket)
 {
+    assert(heap_is_entered(heap));
     page->bucket = (uint8_t)bucket;
     page->place = PAGE_LISTED;
     chain_join(list_of(heap, page), page);
@@ -154,6 +164,7 @@ static inline bool bucket_step(heap_t *heap, page_t *page)
     unsigned used = page->floor, quarters = used * BUCKETS, count = class->block_count;
     if (unlikely(page->class > SMALL_CLASSES || quarters <= count))
         return false;
+    assert(heap_is_entered(heap));
     page_id_t *buckets = heap->small[page->class].bucket;
     unsigned bucket = 1u + (quarters > 2 * count) + (quarters > 3 * count);
     if (page->place == PAGE_LISTED) {
@@ -170,9 +181,11 @@ static inline bool bucket_step(heap_t *heap, page_t *page)
     return true;
 }
 
+// A page with an event to come is not vacant: no deputy has given it up since its last free.
 void heap_page_event(page_t *page)
 {
     heap_t *heap = page_owner(page);
+    heap_enter(heap);
     bool emptied = false, pending = remote_is_queued(page);
     if (unlikely(!bucket_step(heap, page))) {
         emptied = page_used(page) == 0;
@@ -182,6 +195,7 @@ void heap_page_event(page_t *page)
         heap_purge_excess(heap);
     else if (unlikely(pending))
         heap_inbox_drain_excess(heap);
+    heap_leave(heap);
 }
 
 // --- frees by others -------------------------------------------------------------------------------------------------
@@ -279,7 +293,7 @@ static void medium_collect(heap_t *heap, page_t *page, uint64_t word)
     heap_handover_count(&heap->medium[page->class - CLASS_FIRST_MEDIUM].handover, 0, count);
 }
 
-void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
+static APART void collect(heap_t *heap, page_t *page, bool leave_inbox)
 {
     uint64_t word = remote_take(page, leave_inbox);
     if ((word & ~REMOTE_QUEUED) == 0)
@@ -289,6 +303,13 @@ void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
         small_collect(heap, page, word);
     else
         medium_collect(heap, page, word);
+}
+
+// Where a current page has run out, there is nothing more often than not.
+void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
+{
+    if (leave_inbox || (atomic_load_explicit(&page->remote, memory_order_relaxed) & ~REMOTE_QUEUED) != 0)
+        collect(heap, page, leave_inbox);
 }
 
 static void settle_any(heap_t *heap, page_t *page)
@@ -301,6 +322,8 @@ static void settle_any(heap_t *heap, page_t *page)
 
 void heap_inbox_drain(heap_t *heap)
 {
+    assert(heap_is_entered(heap));
+    heap_vacant_forget(heap);
     page_id_t id = atomic_exchange_explicit(&heap->inbox, 0, memory_order_seq_cst);
     while (id != 0) {
         page_t *page = zone_page_by_id(id);
@@ -323,10 +346,12 @@ static void hand_over(heap_t *heap, page_t *page, block_t *first, block_t *last,
         mosaic_free_list(first);
         return;
     }
+    vacant_t seen = heap_vacant_see(page, count);
     heap_pend(heap, (size_t)count * page_class(page)->block_bytes);
     if (remote_free_list(page, first, last, count))
         heap_drain_orphan(heap_inbox_push(page));
-    heap_adopt_page(heap, page);
+    if (!heap_adopt_page(heap, page))
+        heap_vacant_tell(heap, seen);
 }
 
 static bool is_in_page(const page_t *page, const block_t *block)
@@ -380,8 +405,10 @@ static block_t *list_hand_over_page(heap_t *heap, block_t *list, unsigned *lengt
     *link = NULL;
     *length -= count;
     if (page_owner(page) == heap) { // adopted since
+        heap_enter(heap);
         page_put_list(page, list, last, count);
         heap_settle(heap, page);
+        heap_leave(heap);
     } else {
         hand_over(heap, page, list, last, count);
     }
@@ -465,6 +492,7 @@ void heap_free_small(page_t *page, block_t *block)
 {
     block->next = page->list;
     page->list = block;
+    heap_free_counts();
     if (--page->left == 0)
         heap_page_event(page);
 }
@@ -517,6 +545,7 @@ void heap_class_flush(heap_t *heap, unsigned class)
 
 void heap_flush(heap_t *heap)
 {
+    heap_enter(heap);
     heap_harden_flush(heap);
     heap_ring_flush(heap);
     while (heap->small_seen != 0)
@@ -524,6 +553,7 @@ void heap_flush(heap_t *heap)
     while (heap->medium_seen != 0)
         heap_class_flush(heap, bits_lowest(heap->medium_seen) + CLASS_FIRST_MEDIUM);
     heap_inbox_drain(heap);
+    heap_leave(heap);
 }
 
 static bool is_passed_over(const heap_t *heap, page_t *page, unsigned class)
@@ -541,6 +571,7 @@ static void relist(heap_t *heap, page_t *page)
 
 void heap_class_relist(heap_t *heap, unsigned class)
 {
+    heap_enter(heap);
     zone_stay_begin();
     for (unsigned i = 0; i < zone_count(); i++) {
         zone_t *zone = zone_get(i);
@@ -550,6 +581,7 @@ void heap_class_relist(heap_t *heap, unsigned class)
                 relist(heap, &zone->pages[page]);
     }
     zone_stay_end();
+    heap_leave(heap);
 }
 
 void heap_borrowed_flush(heap_t *heap)

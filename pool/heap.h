@@ -9,13 +9,15 @@
 // lists are never read again: its blocks can be used and freed, but what is free in its pages stays where it is.
 //
 // malloc pops from head[class]; free pushes on the page's own list. Both touch only what the thread owns.
-// [owner] the heap's thread; for an orphan, whoever holds LOCK_HEAPS   [atomic] anyone   [heaps] LOCK_HEAPS
+// [owner] the heap's thread; for an orphan, whoever holds LOCK_HEAPS; what the fast paths leave alone, a deputy, too
+// (heap_enter)   [atomic] anyone   [heaps] LOCK_HEAPS
 #ifndef TARN_HEAP_H
 #define TARN_HEAP_H
 
 #include "block_bits.h"
 
-// Whether the blocks of a class are mostly freed by others. Both halve now and then, so that the past fades.
+// Whether the blocks of a class are mostly freed by others. Both halve now and then, so that the past fades. A deputy counts, too,
+// and the commonest refill counts at the same time: then one of them is forgotten.
 typedef struct handover {
     uint32_t handed; // [owner] blocks given to the program of late
     uint32_t remote; // [owner] blocks that others have freed of late
@@ -131,6 +133,8 @@ struct heap {
     uint32_t turns;              // [owner] how often a small class took another page, or any class blocks of a mosaic
     uint32_t unwanted_turn, unwanted_wait; // [owner] when heap_purge_unwanted has looked last, and for how many turns it
                                  // will not
+    uint32_t entered;            // [owner] slow paths that are under way, one within the other; read by deputies
+    _Atomic uint32_t stopped;    // [heaps] not 0: a deputy is at work, no slow path begins; read by the owner
     uint64_t refills;            // [owner] of small classes
     uint64_t purged_refills;     // [owner] refills when memory was last given back
     uint64_t harden_random;      // [owner] block_bits_random; 0: not hardened
@@ -140,6 +144,8 @@ struct heap {
     _Alignas(CACHE_LINE_BYTES) _Atomic page_id_t inbox; // [atomic] pages with remote frees; push and take all:
                                  // sequentially consistent, for the argument with state (registry.c)
     _Atomic int state;           // [atomic] heap_state_t; written under LOCK_HEAPS
+    _Atomic size_t vacant_bytes; // [atomic] what pages hold in the inbox in which nothing lives, about
+    _Atomic size_t idle_gone_bytes; // [atomic] of idle_bytes: what deputies have given up, and the owner has not subtracted
     heap_t *next_heap;           // [const] the registry: all heaps ever
     heap_t *next_orphan;         // [heaps]
     size_t orphaned_bytes;       // [heaps] what it kept when it became an orphan, about
@@ -171,6 +177,61 @@ extern bool heap_requested_exact;
 // Whether small blocks go one by one, past the fast paths: for exact sizes, or hardened. [const] after the start.
 POOL_LOCAL extern bool heap_one_by_one;
 
+// --- slow paths and deputies (deputy.c) ------------------------------------------------------------------------------
+//
+// A thread that sleeps takes nothing back. So where much waits in its inbox, who frees there becomes its deputy for a moment: holds
+// LOCK_HEAPS, stops the heap's slow paths, and gives up its *vacant* pages, those whose used blocks have all been freed by others. No
+// free of the owner's can come to such a page, and malloc takes nothing from it without a slow path, unless it is a current one: those
+// stay. All else that a deputy touches, lists of pages and counters, is the slow paths' alone. idle_bytes is not: idle_gone_bytes.
+//
+// So every slow path of a heap stands between heap_enter and heap_leave, or its thread holds LOCK_HEAPS. The owner's store and load
+// here, and the deputy's the other way round, want a barrier between them on both sides; the owner's is the deputy's system call
+// (os_barrier_threads), so that a slow path costs four
+// instructions more.
+
+// Until no deputy is at work; one within another does not wait. For heap_enter.
+RARE void heap_wait(heap_t *heap);
+
+static inline void heap_enter(heap_t *heap)
+{
+    heap->entered++;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (unlikely(atomic_load_explicit(&heap->stopped, memory_order_acquire) != 0))
+        heap_wait(heap);
+}
+
+static inline void heap_leave(heap_t *heap)
+{
+    bits_count_down(&heap->entered);
+}
+
+// Between what a free of the owner's writes and its count in `left`: as soon as that says that no block of the page lives but those that
+// others have freed, a deputy may give the page up, and what would come later is written to another heap's. For the compiler alone: the
+// deputy's barrier does the rest.
+static inline __attribute__((always_inline)) void heap_free_counts(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+// Whether the heap's lists are the calling thread's now. For assertions.
+bool heap_is_entered(heap_t *heap);
+extern size_t heap_look_bytes; // [const] so much is vacant at least when a deputy is wanted; tests make it little
+// What a page holds that is about to be vacant, and whose it is. 0: it will not be.
+typedef struct vacant {
+    heap_t *owner;
+    size_t bytes;
+} vacant_t;
+
+// The calling thread is about to free `count` used blocks of another heap's page: before that, since afterwards the page may be
+// anything. It may be wrong where its owner is at work on it: that is a page more or less to be counted.
+vacant_t heap_vacant_see(page_t *page, unsigned count);
+// It has: counts that, and is a deputy if one is wanted. heap: its own, or heap_none.
+void heap_vacant_tell(heap_t *heap, vacant_t seen);
+// What deputies have given up of the heap's idle bytes.
+void heap_idle_settle(heap_t *heap);
+// The owner takes back what others have freed: its vacant pages are no deputy's any more.
+void heap_vacant_forget(heap_t *heap);
+
 // --- the hot paths -------------------------------------------------------------------------------------------------
 
 // slow: the head list is empty; it gets heap_self, too. beyond: the request is none of the small ones.
@@ -189,7 +250,10 @@ static inline void *heap_alloc_small_or(size_t size_bytes, void *(*slow)(size_t,
 
 // The owner's free of a page had its last counted block: the page is empty or crossed a bucket.
 void heap_page_event(page_t *page);
-void heap_medium_event(heap_t *heap, page_t *page); // the same of a medium page of `heap`, or more is idle now than was allowed
+void heap_medium_event(heap_t *heap, page_t *page); // the same of a medium page of `heap`
+// After free memory has grown: purges what is over the budget. What others have freed is taken back first, if more is pending than
+// may stay free.
+void heap_purge_excess(heap_t *heap);
 
 typedef enum heap_free_way { HEAP_FREED, HEAP_FREE_SLOW, HEAP_FREE_BEYOND } heap_free_way_t;
 
@@ -216,6 +280,7 @@ static inline heap_free_way_t heap_free_local(void *address, heap_found_t *found
         return HEAP_FREE_SLOW;
     block->next = list;
     page->list = block;
+    heap_free_counts();
     if (unlikely(--page->left == 0))
         heap_page_event(page);
     return HEAP_FREED;
@@ -264,8 +329,11 @@ static inline __attribute__((always_inline)) bool heap_free_medium_own(heap_t *h
         return false;
     page->dirty_bits = dirty | (uint64_t)1 << index;
     size_t idle_bytes = heap->idle_bytes += class->block_bytes;
-    if (unlikely(--page->left == 0) || unlikely(idle_bytes > heap->idle_due_bytes))
+    heap_free_counts();
+    if (unlikely(--page->left == 0))
         heap_medium_event(heap, page);
+    else if (unlikely(idle_bytes > heap->idle_due_bytes))
+        heap_purge_excess(heap);
     return true;
 }
 
@@ -342,6 +410,8 @@ static inline bool heap_inbox_has(const heap_t *heap)
 // Puts page on its owner's inbox, and returns that owner. A mosaic has none: NULL, and its frees are done.
 heap_t *heap_inbox_push(page_t *page);
 void heap_unlist(heap_t *heap, page_t *page);
+// The same, and returns what the caller has to subtract from the heap's idle bytes.
+size_t heap_unlist_idle(heap_t *heap, page_t *page);
 // Head lists go back to their pages, ring and inbox are emptied, empty pages are given up.
 void heap_flush(heap_t *heap);
 // The same of one class: it has no head list and no current page then.
@@ -533,7 +603,16 @@ size_t heap_orphans_purge(void);
 // The page left its place as the current one. If it is full, and blocks of its kind are mostly freed by others, it goes to
 // the commons: whoever frees into it becomes its owner. True: it went.
 bool heap_give_up(heap_t *heap, page_t *page, handover_t *handover);
-void heap_handover_count(handover_t *handover, unsigned handed, unsigned remote);
+static inline void heap_handover_count(handover_t *handover, unsigned handed, unsigned remote)
+{
+    const unsigned handed_most = 1 << 14; // of late: blocks by the ten thousand
+    uint32_t all_handed = __atomic_load_n(&handover->handed, __ATOMIC_RELAXED) + handed;
+    uint32_t all_remote = __atomic_load_n(&handover->remote, __ATOMIC_RELAXED) + remote;
+    unsigned fades = unlikely(all_handed > handed_most);
+    __atomic_store_n(&handover->handed, all_handed >> fades, __ATOMIC_RELAXED);
+    __atomic_store_n(&handover->remote, all_remote >> fades, __ATOMIC_RELAXED);
+}
+handover_t *heap_handover_of(heap_t *heap, const page_t *page);
 // Whether the heap itself frees half of the blocks at least.
 static inline bool heap_handover_is_own(const handover_t *handover)
 {
@@ -583,10 +662,7 @@ void heap_sample_unmark_stale(page_t *page);
 
 // --- giving memory back (purge.c) --------------------------------------------------------------------------------
 
-// After free memory has grown: purges what is over the budget. What others have freed is taken back first, if more is pending than
-// may stay free.
-void heap_purge_excess(heap_t *heap);
-// The same where none has grown, and only if so much is pending.
+// heap_purge_excess (above) where none has grown, and only if so much is pending.
 void heap_inbox_drain_excess(heap_t *heap);
 // More memory is about to become resident: what classes that nobody asks for keep idle beyond the budget without its
 // credit goes first. The credit is for what is wanted again.

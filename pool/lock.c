@@ -127,6 +127,17 @@ bool lock_take_within(lock_t *lock, uint64_t patience_ms)
     return mine;
 }
 
+bool lock_take_at_once(lock_t *lock)
+{
+    bool mine = lock_try(lock, thread_self());
+#ifndef NDEBUG
+    assert(!mine || (ranks_held >> lock->rank) == 0);
+    if (mine)
+        ranks_held |= 1u << lock->rank;
+#endif
+    return mine;
+}
+
 bool lock_take(lock_t *lock)
 {
     return lock_take_within(lock, UINT64_MAX);

@@ -37,6 +37,8 @@ typedef struct lock {
 
 // True: the caller holds the lock. False: a fork holds it and did not finish in time.
 bool lock_take(lock_t *lock);
+// The same for whoever would rather do without than wait at all.
+bool lock_take_at_once(lock_t *lock);
 // The same for whoever can do without: false, too, if it was not to be had for so long.
 bool lock_take_within(lock_t *lock, uint64_t patience_ms);
 void lock_give(lock_t *lock);

@@ -2,6 +2,8 @@
 // a double free is seen at once, and free blocks of an OS page and more can be given back one by one.
 //
 // The lowest dirty block goes first: what is resident is used again before anything fresh is touched.
+#include <assert.h>
+
 #include "budget.h"
 #include "heap.h"
 #include "os_linux.h"
@@ -16,6 +18,7 @@ static page_id_t *pages_of(heap_t *heap, unsigned class)
 
 static void pages_push(heap_t *heap, page_t *page)
 {
+    assert(heap_is_entered(heap));
     page_id_t *head = pages_of(heap, page->class), id = zone_page_id(page);
     page_t *first = zone_page_by_id(*head);
     if (first != NULL)
@@ -64,21 +67,26 @@ void heap_medium_relist(heap_t *heap, page_t *page)
     page_arm(page, 0);
 }
 
+// A page with an event to come is not vacant: no deputy has given it up since its last free.
 void heap_medium_event(heap_t *heap, page_t *page)
 {
-    bool counted = page->left == 0, emptied = counted && page->floor == 0 && page->place != PAGE_CURRENT;
-    if (counted)
-        medium_settle_used(heap, page, page->floor);
+    heap_enter(heap);
+    bool emptied = page->floor == 0 && page->place != PAGE_CURRENT;
+    medium_settle_used(heap, page, page->floor);
     if (emptied || heap->idle_bytes > heap->idle_due_bytes)
         heap_purge_excess(heap);
+    heap_leave(heap);
 }
 
 void heap_free_medium(heap_t *heap, page_t *page, unsigned index)
 {
     page->dirty_bits |= (uint64_t)1 << index;
-    heap->idle_bytes += page_class(page)->block_bytes;
-    if (unlikely(--page->left == 0 || heap->idle_bytes > heap->idle_due_bytes))
+    size_t idle_bytes = heap->idle_bytes += page_class(page)->block_bytes;
+    heap_free_counts();
+    if (unlikely(--page->left == 0))
         heap_medium_event(heap, page);
+    else if (unlikely(idle_bytes > heap->idle_due_bytes))
+        heap_purge_excess(heap);
 }
 
 bool heap_free_medium_of(heap_t *heap, page_t *page, unsigned index)
@@ -89,13 +97,14 @@ bool heap_free_medium_of(heap_t *heap, page_t *page, unsigned index)
         return true;
     }
     size_t block_bytes = page_class(page)->block_bytes;
+    vacant_t seen = heap_vacant_see(page, 1);
     heap_pend(heap, block_bytes);
     if (remote_free_bit(page, index, &already))
         heap_drain_orphan(heap_inbox_push(page));
     if (already)
         heap_unpend(heap, block_bytes);
-    else
-        heap_adopt_page(heap, page); // its owner may have ended in between
+    else if (!heap_adopt_page(heap, page)) // its owner may have ended in between
+        heap_vacant_tell(heap, seen);
     return !already;
 }
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -279,6 +280,21 @@ void os_wake_one(uint32_t *word)
 void os_yield(void)
 {
     KERNEL_CALL0(SYS_sched_yield);
+}
+
+void os_barrier_start(void)
+{
+    KERNEL_CALL3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+
+// ThreadSanitizer knows nothing of it, and would call a race what it orders.
+bool os_barrier_threads(void)
+{
+#ifdef __SANITIZE_THREAD__
+    return false;
+#else
+    return KERNEL_CALL3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+#endif
 }
 
 uint64_t os_now_ms(void)

@@ -85,6 +85,12 @@ RARE size_t os_resident_bytes(const os_range_t *ranges, unsigned count);
 void os_wait(uint32_t *word, uint32_t expected);
 void os_wake_one(uint32_t *word);
 void os_yield(void);
+// The calling thread's barrier is one for every other thread of the process, too: each of them has done all that it did before in
+// its program's order, and sees all that the caller did before, whatever it does next. False: the kernel has no such call (Linux
+// 4.14) or refuses it, or os_barrier_start was not called.
+RARE bool os_barrier_threads(void);
+// Before there is a second thread: after that it takes 10 to 20 ms.
+void os_barrier_start(void);
 uint64_t os_now_ms(void); // monotonic, coarse
 uint64_t os_now_us(void); // the same clock, exact
 // Nobody outside the process can guess it, as long as the kernel has random bits for us.

@@ -37,6 +37,7 @@ static bool start_locked(void)
     large_start();
     if (options.harden >= HARDEN_TRAPS && options.trap_every != 0)
         trap_start(options.trap_every);
+    os_barrier_start();
     atomic_store_explicit(&pool_started, true, memory_order_release);
     return true;
 }

@@ -48,8 +48,10 @@ static block_t *alloc_small(heap_t *heap, unsigned class, size_t size_bytes)
 static void *alloc_class(heap_t *heap, unsigned class, size_t alignment, size_t size_bytes, bool *clean)
 {
     *clean = false;
+    heap_enter(heap);
     block_t *block = class >= CLASS_FIRST_MEDIUM ? alloc_medium(heap, class, alignment, size_bytes, clean)
                                                  : alloc_small(heap, class, size_bytes);
+    heap_leave(heap);
     if (unlikely(harden_level != 0) && block != NULL)
         heap_harden_born(block, size_class_table[class].block_bytes, *clean);
     if (unlikely(heap->gaps.due_bytes != 0))

@@ -294,6 +294,8 @@ static size_t small_purge(heap_t *heap, size_t wanted)
 size_t heap_purge_idle(heap_t *heap, size_t wanted)
 {
     size_t medium = 0, small = 0;
+    heap_enter(heap);
+    heap_idle_settle(heap);
     for (unsigned i = MEDIUM_CLASSES; i-- > 0 && medium < wanted;)
         medium += medium_bin_purge(heap, &heap->medium[i], wanted - medium);
     if (medium < wanted)
@@ -304,6 +306,7 @@ size_t heap_purge_idle(heap_t *heap, size_t wanted)
         heap->idle_stuck_bytes = heap->idle_bytes;
     if (medium + small != 0)
         budget_purged(medium + small);
+    heap_leave(heap);
     return medium + small;
 }
 
@@ -394,10 +397,11 @@ void heap_inbox_drain_excess(heap_t *heap)
         heap_purge_excess(heap);
 }
 
-void heap_purge_excess(heap_t *heap)
+static void purge_excess(heap_t *heap)
 {
     if (unlikely(inbox_is_due(heap)))
         heap_inbox_drain(heap);
+    heap_idle_settle(heap);
     kept_purge(heap, budget_limit(BUDGET_WHOLE));
     if ((heap->idle_bytes <= heap->idle_due_bytes && heap->idle_bytes * 2 >= heap->idle_due_bytes) || huge_keeps_inside())
         return;
@@ -414,4 +418,11 @@ void heap_purge_excess(heap_t *heap)
     }
     heap->idle_due_bytes = heap->idle_bytes + size_max((share - size_min(idle, share)) / 2, look_again_bytes);
     heap_idle_tell(heap, idle);
+}
+
+void heap_purge_excess(heap_t *heap)
+{
+    heap_enter(heap);
+    purge_excess(heap);
+    heap_leave(heap);
 }

@@ -282,12 +282,9 @@ static inline void current_leave(heap_t *heap, small_bin_t *bin, page_t *page)
 
 // The current page has no block left, and nothing has come from other threads: the fullest listed page takes its place, unless
 // it is nearly empty. As current_replace does it. False: there is none, or it is for current_find to look.
-static inline bool current_turn(heap_t *heap, small_bin_t *bin)
+static inline bool current_turn_entered(heap_t *heap, small_bin_t *bin)
 {
     page_t *old = bin->current, *page, *next;
-    if (unlikely((atomic_load_explicit(&old->remote, memory_order_relaxed) & ~REMOTE_QUEUED) != 0 ||
-                 atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0))
-        return false;
     unsigned bucket = BUCKETS - 1;
     while (bucket != 0 && bin->bucket[bucket] == 0)
         bucket--;
@@ -305,6 +302,17 @@ static inline bool current_turn(heap_t *heap, small_bin_t *bin)
     bin->turn = ++heap->turns;
     current_leave(heap, bin, old);
     return true;
+}
+
+static inline bool current_turn(heap_t *heap, small_bin_t *bin)
+{
+    if (unlikely((atomic_load_explicit(&bin->current->remote, memory_order_relaxed) & ~REMOTE_QUEUED) != 0 ||
+                 atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0))
+        return false;
+    heap_enter(heap);
+    bool turned = current_turn_entered(heap, bin);
+    heap_leave(heap);
+    return turned;
 }
 
 // As ring_borrow, where none of the blocks is a sample.

@@ -140,6 +140,7 @@ static bool orphans_may_keep(const heap_t *heap)
 void heap_end(void)
 {
     heap_t *heap = heap_self;
+    heap_enter(heap);
     heap_harden_flush(heap);
     heap_ring_flush(heap);
     heap_borrowed_flush(heap);
@@ -153,6 +154,7 @@ void heap_end(void)
     heap_self = &heap_none;
     while (!lock_take(&heap_lock)) // only while a fork hangs
         os_yield();
+    heap_leave(heap);
     state_set(heap, HEAP_ORPHAN);
     atomic_fetch_sub_explicit(&alive_count, 1, memory_order_relaxed);
     heap_inbox_drain(heap);
@@ -161,20 +163,7 @@ void heap_end(void)
     lock_give(&heap_lock);
 }
 
-// Of late: blocks by the ten thousand.
-static const unsigned handover_most = 1 << 14;
-
-void heap_handover_count(handover_t *handover, unsigned handed, unsigned remote)
-{
-    handover->handed += handed;
-    handover->remote += remote;
-    if (unlikely(handover->handed > handover_most)) {
-        handover->handed /= 2;
-        handover->remote /= 2;
-    }
-}
-
-static handover_t *handover_of(heap_t *heap, const page_t *page)
+handover_t *heap_handover_of(heap_t *heap, const page_t *page)
 {
     return page_is_small(page) ? &heap->small[page->class].handover
                                : &heap->medium[page->class - CLASS_FIRST_MEDIUM].handover;
@@ -191,7 +180,7 @@ static void page_move(heap_t *from, heap_t *to, page_t *page)
     from->idle_bytes -= idle;
     to->idle_bytes += idle;
     if (from == &heap_commons) // blocks that their owner frees, it seems
-        heap_handover_count(handover_of(to, page), page_class(page)->block_count, 0);
+        heap_handover_count(heap_handover_of(to, page), page_class(page)->block_count, 0);
     page_owner_change(page, to);
 }
 

@@ -27,7 +27,7 @@ LAYERS = [
     ['zone_page'],
     ['mosaic'],
     ['heap'],
-    ['medium', 'purge', 'registry', 'requested', 'sample', 'sparse'],
+    ['deputy', 'medium', 'purge', 'registry', 'requested', 'sample', 'sparse'],
     ['harden', 'refill', 'survey', 'check'],
     ['pool'],
     ['aside', 'pool_thread', 'pool_trim', 'pool_pointer', 'pool_fork'],

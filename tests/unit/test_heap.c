@@ -219,7 +219,9 @@ Test(heap, a_page_emptied_by_another_thread_goes_back_at_the_next_refill)
     blocks[per_page] = rest;
     cr_assert_eq(remote_pending(page), per_page);
     cr_assert_not_null(page_owner(page));
+    heap_enter(heap_self);
     heap_inbox_drain(heap_self);
+    heap_leave(heap_self);
     cr_assert_null(page_owner(page));
 }
 

@@ -303,7 +303,9 @@ Test(mosaic, what_is_freed_while_a_page_becomes_one_is_pending_and_not_live)
     support_thread(free_tenth, NULL);
     unsigned waiting = remote_pending(page);
     cr_assert_gt(waiting, 0);
+    heap_enter(heap_self);
     heap_unlist(heap_self, page);
+    heap_leave(heap_self);
     cr_assert(mosaic_make(page));
     cr_assert_eq(remote_pending(page), waiting);
     survey_take(&survey);

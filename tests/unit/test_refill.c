@@ -115,7 +115,9 @@ Test(refill, a_nearly_empty_page_is_left_to_the_long_way)
     page_t *current = bin->current;
     cr_assert_null(refill_turned(SIZE, heap_self));
     cr_assert_eq(bin->current, current);
+    heap_enter(heap_self);
     cr_assert_eq(support_page(heap_refill(heap_self, class)), page_of(0));
+    heap_leave(heap_self);
 }
 
 Test(refill, a_page_that_a_purge_will_look_at_is_left_to_the_long_way)
@@ -235,7 +237,9 @@ static page_t *page_with_both(unsigned own_count)
     for (unsigned i = 0; i < own_count; i++)
         pool_free(blocks[10 + i]);
     support_thread(free_first, blocks);
+    heap_enter(heap_self);
     heap_inbox_drain(heap_self);
+    heap_leave(heap_self);
     return page_of(0);
 }
 
