@@ -571,7 +571,7 @@ class Hostile(Recorded):
         for pages in range(1, 40):
             with self.subTest(pages=pages):
                 disk = self.small_disk(pages * page, f'disk{pages}')
-                process = self.start('busy', 1, 0.05, record=f'disk{pages}/one', options='sample=4096')
+                process = self.start('leak', 16 << 20, 1000, record=f'disk{pages}/one', options='sample=4096')
                 _, stderr = process.communicate(timeout=PATIENCE_S)
                 self.assertEqual(process.returncode, 0)
                 if stderr:
