@@ -357,11 +357,13 @@ void heap_purge_stale(void)
         large_purge(stale - purged);
 }
 
+// What the heap is emptied of first is kept, too, from then on.
 static void kept_purge(heap_t *heap, size_t limit)
 {
-    size_t kept = budget_kept();
-    if (kept <= limit)
+    if (budget_kept() <= limit)
         return;
+    emptied_flush(heap);
+    size_t kept = size_max(budget_kept(), limit); // others may have taken of it meanwhile
     size_t wanted = kept - limit + (limit >> purge_slack_shift);
     size_t purged = zone_purge_long(wanted);
     if (purged < wanted)
@@ -370,7 +372,6 @@ static void kept_purge(heap_t *heap, size_t limit)
         purged += zone_purge_whole(wanted - purged);
     if (purged < kept - limit && !huge_keeps_inside()) // more huge pages are partly used than can be excused
         zone_purge(kept - limit - purged);
-    emptied_flush(heap);
 }
 
 // What the budget leaves for a heap's idle bytes: what other heaps do not keep of it, and its fair part at least. (With
