@@ -182,12 +182,12 @@ POOL_LOCAL extern bool heap_one_by_one;
 // A thread that sleeps takes nothing back. So where much waits in its inbox, who frees there becomes its deputy for a moment: holds
 // LOCK_HEAPS, stops the heap's slow paths, and gives up its *vacant* pages, those whose used blocks have all been freed by others. No
 // free of the owner's can come to such a page, and malloc takes nothing from it without a slow path, unless it is a current one: those
-// stay. All else that a deputy touches, lists of pages and counters, is the slow paths' alone. idle_bytes is not: idle_gone_bytes.
+// stay. All else that a deputy touches, lists of pages and counters, is the slow paths' alone, but for three: idle_bytes
+// (idle_gone_bytes), `left` (heap_free_counts) and handover_t.
 //
 // So every slow path of a heap stands between heap_enter and heap_leave, or its thread holds LOCK_HEAPS. The owner's store and load
 // here, and the deputy's the other way round, want a barrier between them on both sides; the owner's is the deputy's system call
-// (os_barrier_threads), so that a slow path costs four
-// instructions more.
+// (os_barrier_threads), so that a slow path costs four instructions more.
 
 // Until no deputy is at work; one within another does not wait. For heap_enter.
 RARE void heap_wait(heap_t *heap);

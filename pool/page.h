@@ -16,7 +16,8 @@
 // A medium page's bits alone say how many of its blocks are used. While it is the current one, `left` is not kept (its
 // last block's free changes nothing): so neither malloc nor free counts.
 //
-// [const] fixed while the page belongs to a class   [owner] the owning heap's thread   [atomic] anyone
+// [const] fixed while the page belongs to a class   [owner] the owning heap's thread, or its deputy (heap.h), and who is about to free
+// a block of it glances at some   [atomic] anyone
 // [zone] the lock of zones, while the page has no owner   [mosaics] the lock of mosaics
 #ifndef TARN_PAGE_H
 #define TARN_PAGE_H
