@@ -175,15 +175,12 @@ static bool is_wanted(void)
     return fresh >= heap_look_bytes && (ptrdiff_t)fresh >= pending >> look_shift && vacant + budget_kept() > budget_limit(BUDGET_WHOLE);
 }
 
+// With blocks that are used until they are pushed, it cannot become another class's page meanwhile.
 GLANCES vacant_t heap_vacant_see(page_t *page, unsigned count)
 {
-    const size_class_t *class = page_class(page);
     if (likely(remote_pending(page) + count < page_used_counted(page)) || page->place == PAGE_CURRENT || unlikely(harden_level != 0))
         return (vacant_t){0};
-    unsigned clean = class->zone < SMALL_ZONES ? 0 : bits_count(page->clean_bits & bits_mask(class->block_count));
-    size_t bytes = class->zone < SMALL_ZONES ? bits_count(page->soiled) * CARVE_BYTES
-                                             : (class->block_count - clean) * (size_t)class->block_bytes;
-    return (vacant_t){page_owner(page), bytes};
+    return (vacant_t){page_owner(page), page_dirty_bytes(page)};
 }
 
 void heap_vacant_tell(heap_t *heap, vacant_t seen)

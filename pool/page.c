@@ -164,10 +164,3 @@ const char *page_check(const page_t *page)
         return "a free block is both clean and dirty";
     return page->place == PAGE_CURRENT || page->floor + page->left == (int)page_used(page) ? NULL : "used + free != blocks";
 }
-
-size_t page_dirty_bytes(const page_t *page)
-{
-    if (page_is_small(page))
-        return bits_count(page->soiled) * CARVE_BYTES;
-    return (size_t)(page_class(page)->block_count - bits_count(page->clean_bits)) * page_class(page)->block_bytes;
-}

@@ -247,8 +247,13 @@ RARE const block_t *page_list_mend(page_t *page, const block_t **before);
 // Puts `count` used blocks, linked first to last, back on the list. last may be NULL if the list is empty and the blocks
 // end with NULL. The event, if one is due, is the caller's to see.
 void page_put_list(page_t *page, block_t *first, block_t *last, unsigned count);
-// Resident bytes of a free page, at most.
-size_t page_dirty_bytes(const page_t *page);
+// Resident bytes of a page that is all free, or about to be, at most. Inlined for who glances, as page_free_bits.
+static inline __attribute__((always_inline)) size_t page_dirty_bytes(const page_t *page)
+{
+    if (page_is_small(page))
+        return bits_count(page->soiled) * CARVE_BYTES;
+    return (size_t)(page_class(page)->block_count - bits_count(page->clean_bits)) * page_class(page)->block_bytes;
+}
 // The bucket for its number of used blocks.
 unsigned page_fullness(const page_t *page);
 
