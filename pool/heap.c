@@ -308,7 +308,7 @@ static APART void collect(heap_t *heap, page_t *page, bool leave_inbox)
 // Where a current page has run out, there is nothing more often than not.
 void heap_collect(heap_t *heap, page_t *page, bool leave_inbox)
 {
-    if (leave_inbox || (atomic_load_explicit(&page->remote, memory_order_relaxed) & ~REMOTE_QUEUED) != 0)
+    if (leave_inbox || remote_has_any(page))
         collect(heap, page, leave_inbox);
 }
 

@@ -306,8 +306,7 @@ static inline bool current_turn_entered(heap_t *heap, small_bin_t *bin)
 
 static inline bool current_turn(heap_t *heap, small_bin_t *bin)
 {
-    if (unlikely((atomic_load_explicit(&bin->current->remote, memory_order_relaxed) & ~REMOTE_QUEUED) != 0 ||
-                 atomic_load_explicit(&heap->inbox, memory_order_relaxed) != 0))
+    if (unlikely(remote_has_any(bin->current) || heap_inbox_has(heap)))
         return false;
     heap_enter(heap);
     bool turned = current_turn_entered(heap, bin);

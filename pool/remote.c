@@ -27,7 +27,7 @@ uint64_t remote_take(page_t *page, bool leave_inbox)
 {
     if (leave_inbox)
         return atomic_exchange_explicit(&page->remote, 0, memory_order_seq_cst);
-    if ((atomic_load_explicit(&page->remote, memory_order_relaxed) & ~REMOTE_QUEUED) == 0)
+    if (!remote_has_any(page))
         return 0;
     return atomic_fetch_and_explicit(&page->remote, REMOTE_QUEUED, memory_order_seq_cst);
 }

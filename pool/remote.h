@@ -63,6 +63,12 @@ static inline unsigned remote_pending(const page_t *page)
     return page_is_small(page) ? remote_count(word) : bits_count(word & ~REMOTE_QUEUED);
 }
 
+// Whether there are any; hardened small pages, too.
+static inline bool remote_has_any(const page_t *page)
+{
+    return (atomic_load_explicit(&page->remote, memory_order_relaxed) & ~REMOTE_QUEUED) != 0;
+}
+
 static inline bool remote_is_queued(const page_t *page)
 {
     return (atomic_load_explicit(&page->remote, memory_order_relaxed) & REMOTE_QUEUED) != 0;
