@@ -116,26 +116,26 @@ static bool take_as(lock_t *lock, uintptr_t owner, uint64_t patience_ms)
     return mine;
 }
 
-bool lock_take_within(lock_t *lock, uint64_t patience_ms)
+static bool noted(const lock_t *lock, bool mine)
 {
-    assert((ranks_held >> lock->rank) == 0); // this rank or a higher one is held: the order is broken
-    bool mine = take_as(lock, thread_self(), patience_ms);
+    assert(!mine || (ranks_held >> lock->rank) == 0); // this rank or a higher one is held: the order is broken
 #ifndef NDEBUG
     if (mine)
         ranks_held |= 1u << lock->rank;
 #endif
+    (void)lock;
     return mine;
+}
+
+bool lock_take_within(lock_t *lock, uint64_t patience_ms)
+{
+    assert((ranks_held >> lock->rank) == 0); // before it waits
+    return noted(lock, take_as(lock, thread_self(), patience_ms));
 }
 
 bool lock_take_at_once(lock_t *lock)
 {
-    bool mine = lock_try(lock, thread_self());
-#ifndef NDEBUG
-    assert(!mine || (ranks_held >> lock->rank) == 0);
-    if (mine)
-        ranks_held |= 1u << lock->rank;
-#endif
-    return mine;
+    return noted(lock, lock_try(lock, thread_self()));
 }
 
 bool lock_take(lock_t *lock)
