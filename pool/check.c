@@ -235,7 +235,8 @@ static const char *heap_check(heap_t *heap)
         return wrong;
     if (sparse_bytes(heap) != heap->sparse_bytes)
         return "a heap's sparse bytes are not what its nearly empty pages hold";
-    return idle_bytes(heap) == heap->idle_bytes - atomic_load(&heap->idle_gone_bytes) ? NULL : "a heap's idle bytes are not what its pages hold";
+    size_t idle = heap->idle_bytes - atomic_load(&heap->idle_gone_bytes);
+    return idle_bytes(heap) == idle ? NULL : "a heap's idle bytes are not what its pages hold";
 }
 
 // Every page in an inbox is marked as queued, and no page is in two.

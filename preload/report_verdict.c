@@ -47,7 +47,8 @@ static void write_class(writer_t *writer, const survey_t *survey, cause_t cause,
     if (survey->class_count == 0 || class_share(largest, cause) == 0)
         return;
     bool alone = sheet_percent(class_share(largest, cause), bytes) >= HALF_PERCENT;
-    writer_format(writer, "%s in %lu-byte %s", alone ? "" : ", more than elsewhere", survey_block_bytes((unsigned)(largest - survey->classes)), what);
+    uint64_t block_bytes = survey_block_bytes((unsigned)(largest - survey->classes));
+    writer_format(writer, "%s in %lu-byte %s", alone ? "" : ", more than elsewhere", block_bytes, what);
 }
 
 static void write_ratio(writer_t *writer, const survey_t *survey)
